@@ -1,0 +1,131 @@
+"""What would happen, what policy says of it, and the two values that can come of that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from doorward.model.approval import Approval
+
+
+class Effect(StrEnum):
+    """What an operation does, from the least to the most consequential. UNKNOWN fails closed."""
+
+    READ = "read"
+    WRITE = "write"
+    DEFINE = "define"
+    EXECUTE = "execute"
+    CONTROL = "control"
+    UNKNOWN = "unknown"
+
+
+ACCESSES: tuple[Effect, ...] = tuple(Effect)
+
+
+class Phase(StrEnum):
+    """PREPARE may be refused but is never held; EXECUTE is what is held, recorded and bound to text and parameters."""
+
+    PREPARE = "prepare"
+    EXECUTE = "execute"
+
+
+class Outcome(StrEnum):
+    ALLOW = "allow"
+    HOLD = "hold"
+    DENY = "deny"
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """Something an operation touches, and how. `kind` is a Cedar entity type (Target, Database, Schema, Table,
+    Function, Setting); `name` is its full dotted name below the target, without the target (`public.customers`)."""
+
+    kind: str
+    name: str
+    access: Effect
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One unit of admission.
+
+    `text` and `params` are what a person may see: detected secrets and personal data in them are masked already, so
+    that nothing which holds an Operation can leak one. The exact bytes are bound by `digest`, SHA-256 over everything
+    the verdict depends on (identity, target, exact text, parameters, role, search_path, policy), and recorded only as a
+    salted commitment. `summary` is the shape for people: ("SELECT", "DELETE") for a two-statement query.
+    """
+
+    id: str
+    session_id: str
+    action: str
+    effect: Effect
+    text: str
+    params: tuple[str | None, ...] = ()
+    resources: tuple[Resource, ...] = ()
+    labels: frozenset[str] = frozenset()
+    digest: bytes = b""
+    phase: Phase = Phase.EXECUTE
+    role: str = ""
+    search_path: str = ""
+    reason: str = ""  # why effect is UNKNOWN, in words for the client
+    in_transaction: bool = False
+    estimate: int | None = None  # rows, as the target's planner guesses
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """That something confidential was seen, where, how often, and what was done. Never the value."""
+
+    label: str
+    detector: str
+    location: str
+    count: int
+    action: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What policy says.
+
+    `rules` are the ids of the policies that decided. `unmask` are the labels this identity may see in the clear for
+    this operation. `approvers` are the groups of which `quorum` people must agree; `expires` is seconds.
+    """
+
+    outcome: Outcome
+    rules: tuple[str, ...] = ()
+    reason: str = ""
+    unmask: frozenset[str] = frozenset()
+    approvers: tuple[str, ...] = ()
+    quorum: int = 1
+    expires: int = 900
+    policy_hash: str = ""
+    cacheable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """Lets an operation's bytes continue. Made in one place only: guard/guard.py.
+
+    `position` says where its record stands (the write-ahead log's offset, -1 while a batched read waits for its batch).
+    """
+
+    operation: Operation
+    decision: Decision
+    approval: Approval | None
+    position: int
+    redactor: Callable[..., Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Says no. Each protocol words it as its own native error: `reason` says what happened and why, `hint` what to do
+    next. `code` is one of: denied, unclassifiable, held, expired, voided, unrecorded, limit, protocol."""
+
+    operation: Operation | None
+    decision: Decision | None
+    code: str
+    reason: str
+    hint: str = ""
