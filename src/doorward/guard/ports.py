@@ -1,0 +1,280 @@
+"""What the guard needs from the world: time, files, a store.
+
+Each port is a Protocol that an adapter satisfies (`adapters/`) and an in-memory adapter satisfies for tests
+(`tests/memory/`); `tests/suites/` holds what both must pass. The contract common to all of them: a method that
+returns has done what it says durably, a method that raises may or may not have done it, and calling it again with the
+same arguments is then safe.
+
+File ports block and are called from threads of the recorder, never on the event loop; store ports are coroutines.
+
+What ports deliberately do not do: decide anything. Order, exactly-once and recovery are the recorder's and the
+sequencer's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from doorward.model import Approval, ApprovalState, Vote
+
+
+class Clock(Protocol):
+    """Time and identifiers. The only source of either, so that tests are deterministic."""
+
+    def now(self) -> int:
+        """Unix milliseconds."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds since some moment, never backwards."""
+        ...
+
+    def new_id(self) -> str:
+        """A UUIDv7 (RFC 9562), lower case with hyphens; later ones sort later within one process."""
+        ...
+
+
+# Files --------------------------------------------------------------------------------------------------------------
+
+
+class KeyFiles(Protocol):
+    """Small secrets that are made once and read at start: `<data>/keys/<name>`, mode 0600."""
+
+    def get_or_create(self, name: str, fresh: bytes) -> bytes:
+        """What is stored under `name`; `fresh` is stored first if there is nothing. OSError when neither works."""
+        ...
+
+
+class WalFile(Protocol):
+    """One open file of the write-ahead log. After one OSError it must not be written again."""
+
+    def append(self, frame: bytes) -> None:
+        """Write all of `frame` and fdatasync. OSError (also for a short write): some, all or none of it is there."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class WalFiles(Protocol):
+    """The write-ahead log's files, which sort by name in the order they were made."""
+
+    def lock(self) -> None:
+        """Keep every other process from this log until `unlock`. ConfigError if one has it."""
+        ...
+
+    def unlock(self) -> None: ...
+    def create(self, name: str) -> WalFile:
+        """A new empty file, durable in its directory. FileExistsError if there is one."""
+        ...
+
+    def names(self) -> list[str]: ...
+    def read(self, name: str) -> bytes: ...
+    def delete(self, name: str) -> None:
+        """No error if it is not there."""
+        ...
+
+    def quarantine(self, name: str, torn: bytes) -> None:
+        """Keep bytes that could not be read for people to look at. Replaces what an earlier try kept."""
+        ...
+
+
+class RecordingFiles(Protocol):
+    """One append-only file a session. `session_id` is a UUIDv7; anything else is a ValueError."""
+
+    def write(self, session_id: str, offset: int, octets: bytes) -> None:
+        """Cut the file to `offset` bytes (made, if 0), append `octets`, fdatasync. OSError: the file holds the first
+        `offset` bytes and perhaps some of `octets`; the same call again mends it."""
+        ...
+
+    def read(self, session_id: str) -> Iterator[bytes]:
+        """The file's bytes in pieces; nothing if there is no file."""
+        ...
+
+
+class LogFiles(Protocol):
+    """The public log's files below `<data>/log`: `checkpoint`, `vkey`, `tile/...`, `staging/...`."""
+
+    def read(self, path: str) -> bytes | None: ...
+    def write(self, path: str, octets: bytes) -> None:
+        """Whole or not at all: written beside, fsynced, renamed, directory fsynced."""
+        ...
+
+    def staged(self) -> list[str]:
+        """Paths below `staging/`, sorted."""
+        ...
+
+    def delete(self, path: str) -> None:
+        """A file or a whole directory of partial tiles. No error if it is not there."""
+        ...
+
+
+# Store --------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The log as the store knows it: what the published checkpoint must equal or be one step behind."""
+
+    origin: str
+    size: int
+    root: bytes
+    checkpoint: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Boot:
+    """One life of the gateway process and how far its write-ahead log has been folded into the tree.
+
+    `position` is the offset in that boot's write-ahead log up to which every event is in the tree, `seq` the number of
+    its leaves, `last` the leaf hash of the gateway's latest one. `ended` says that it stopped in good order.
+    """
+
+    id: str
+    ordinal: int
+    position: int
+    seq: int
+    last: bytes
+    ended: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """One leaf and its private record: `sealed` is the salt and the record, encrypted under the key of `key_id`."""
+
+    index: int
+    boot: str
+    seq: int
+    type: str
+    at: int
+    session_id: str
+    actor: str
+    key_id: str
+    sealed: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRow:
+    """A session as the index lists it, folded from its events. Times are Unix ms; `closed` is 0 while it is open.
+
+    `state` is open, closed or recovered. `boot` and `handle` tie it to records of the write-ahead log; `through` is
+    the position up to which those are in sealed segments; `last` is the latest segment's hash.
+    """
+
+    id: str
+    boot: str
+    handle: int
+    created: int = 0
+    opened: int = 0
+    closed: int = 0
+    state: str = "open"
+    identity: str = ""
+    issuer: str = ""
+    kind: str = ""
+    target: str = ""
+    client: str = ""
+    purpose: str = ""
+    statements: int = 0
+    refused: int = 0
+    held: int = 0
+    rows: int = 0
+    segments: int = 0
+    last: bytes = b""
+    through: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class OpenOperation:
+    """An operation that was permitted and of whose outcome nothing is recorded yet."""
+
+    id: str
+    session_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """Everything that one step of the sequencer changes in the store, applied in one transaction or not at all."""
+
+    expected: Head | None
+    head: Head
+    events: Sequence[StoredEvent] = ()
+    boots: Sequence[Boot] = ()
+    keys: Mapping[str, bytes] | None = None  # id -> wrapped key
+    sessions: Sequence[SessionRow] = ()  # inserted or replaced
+    permitted: Sequence[OpenOperation] = ()
+    settled: Sequence[str] = ()  # operation ids
+    parked: Sequence[str] = ()  # approval ids: waiting -> parked
+
+
+class EventStore(Protocol):
+    """The log's private half: head, folded events, wrapped keys, and what recovery asks for."""
+
+    async def head(self) -> Head | None: ...
+    async def boots(self) -> list[Boot]:
+        """In the order they happened."""
+        ...
+
+    async def fold(self, fold: Fold) -> None:
+        """Compare `fold.expected` with the head and swap, with everything else, in one transaction.
+        IntegrityError if the head is another: somebody else sequences this log. UpstreamError if the store fails."""
+        ...
+
+    async def events(
+        self, *, session_id: str = "", types: Sequence[str] = (), after: int = -1, limit: int = 1000
+    ) -> list[StoredEvent]:
+        """In leaf order, those after leaf `after`."""
+        ...
+
+    async def wrapped_key(self, key_id: str) -> bytes | None: ...
+    async def open_operations(self) -> list[OpenOperation]: ...
+
+
+class SessionStore(Protocol):
+    """The index of sessions. It lags the sessions themselves by up to one step of the sequencer."""
+
+    async def session(self, session_id: str) -> SessionRow | None: ...
+    async def sessions(
+        self,
+        *,
+        identity: str = "",
+        target: str = "",
+        state: str = "",
+        since: int = 0,
+        until: int = 0,
+        before: str = "",
+        limit: int = 50,
+    ) -> list[SessionRow]:
+        """Newest first. `identity` is an Identity.id; `since` <= opened < `until` (Unix ms, 0 for no bound);
+        `before` is the id of the last session of the page before this one."""
+        ...
+
+
+class ApprovalStore(Protocol):
+    """Requests for a person's yes or no. Every change is durable when the call returns."""
+
+    async def create(self, approval: Approval, body: bytes = b"") -> None:
+        """`body` is the guard's own rendering of the request, masked. ValueError if the id exists."""
+        ...
+
+    async def get(self, approval_id: str) -> Approval | None: ...
+    async def body(self, approval_id: str) -> bytes: ...
+    async def list(self, state: ApprovalState | None = None, *, limit: int = 100) -> list[Approval]:
+        """Newest first."""
+        ...
+
+    async def vote(self, approval_id: str, vote: Vote) -> bool:
+        """False if that voter has voted on it, or if it is neither waiting nor parked."""
+        ...
+
+    async def set_state(self, approval_id: str, expected: ApprovalState, state: ApprovalState) -> bool:
+        """Compare and swap. False if the state was another."""
+        ...
+
+    async def spend(self, approval_id: str, digest: bytes, now: int) -> bool:
+        """approved -> spent, if the digest is that one and `now` (Unix ms) is before its expiry. True once, ever."""
+        ...
+
+    async def find_reusable(self, requester: str, digest: bytes, now: int) -> Approval | None:
+        """The newest waiting, parked or approved request of that Identity.id for that digest, not yet expired."""
+        ...
