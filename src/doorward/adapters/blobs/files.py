@@ -1,0 +1,246 @@
+"""Files of the data directory, written so that a crash leaves the old or the new and never a mixture.
+
+    keys/<name>                          secrets made once
+    wal/<name>  wal/torn/<name>  lock    the write-ahead log, and what of it could not be read
+    recordings/<yyyy>/<mm>/<session>.dwr one file a session
+    log/checkpoint log/vkey log/tile/... the public log; log/staging/ what the sequencer is about to publish
+
+Everything is created 0600 in directories of 0700. A name that would leave its directory is a ValueError. Nothing here
+knows what the bytes mean, retries, or hides an OSError: what to do about one is the recorder's to say.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID
+
+from doorward.errors import ConfigError
+
+PIECE = 1 << 20  # bytes read at a time
+NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}")
+
+
+def make_directory(path: Path) -> None:
+    """Make `path` and what leads to it, each 0700 and durable in its parent. OSError."""
+    missing = []
+    while not path.is_dir():
+        missing.append(path)
+        path = path.parent
+    for each in reversed(missing):
+        with contextlib.suppress(FileExistsError):
+            each.mkdir(mode=0o700)
+        sync_directory(each.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Make renames, creations and deletions in `path` durable. OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_all(descriptor: int, octets: bytes) -> None:
+    """Write every byte. OSError, also when the system takes none of them."""
+    view = memoryview(octets)
+    while view:
+        written = os.write(descriptor, view)
+        if written <= 0:
+            raise OSError("the file system took no bytes")
+        view = view[written:]
+
+
+def write_atomically(path: Path, octets: bytes) -> None:
+    """Replace `path` whole. A crash leaves the old file, perhaps with a `.tmp` beside it that the next try reuses."""
+    make_directory(path.parent)
+    beside = path.with_name(path.name + ".tmp")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        write_all(descriptor, octets)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    os.replace(beside, path)
+    sync_directory(path.parent)
+
+
+def _plain(name: str) -> str:
+    if not NAME.fullmatch(name):
+        raise ValueError(f"not a plain file name: {name!r}")
+    return name
+
+
+class LocalKeyFiles:
+    """Satisfies `KeyFiles` below `<data>/keys`."""
+
+    def __init__(self, directory: Path) -> None:
+        self._root = directory / "keys"
+
+    def get_or_create(self, name: str, fresh: bytes) -> bytes:
+        path = self._root / _plain(name)
+        make_directory(self._root)
+        if not path.exists():
+            beside = path.with_name(path.name + ".new")
+            beside.unlink(missing_ok=True)  # of a start that died before the link below; nothing has used it
+            descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            try:
+                write_all(descriptor, fresh)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            with contextlib.suppress(FileExistsError):  # another start was faster: its key is the key
+                os.link(beside, path)
+            beside.unlink(missing_ok=True)
+            sync_directory(self._root)
+        if path.stat().st_mode & 0o077:
+            raise ConfigError(f"{path} can be read by others", hint=f"chmod 600 {path}")
+        return path.read_bytes()
+
+
+class LocalWalFile:
+    """Satisfies `WalFile`."""
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        sync_directory(path.parent)
+
+    def append(self, frame: bytes) -> None:
+        # A short write is a full disk: the recorder gives this file up, so the rest must not be tried here.
+        if os.write(self._descriptor, frame) != len(frame):
+            raise OSError("the file system took only part of a frame")
+        os.fdatasync(self._descriptor)
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+class LocalWalFiles:
+    """Satisfies `WalFiles` below `<data>/wal`, with the lock at `<data>/lock`."""
+
+    def __init__(self, directory: Path) -> None:
+        self._root = directory / "wal"
+        self._lock_path = directory / "lock"
+        self._lock = -1
+
+    def lock(self) -> None:
+        make_directory(self._root)
+        self._lock = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.unlock()
+            raise ConfigError(
+                f"another gateway is using {self._lock_path.parent}",
+                hint="stop it, or give this one a data directory of its own",
+            ) from None
+
+    def unlock(self) -> None:
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def create(self, name: str) -> LocalWalFile:
+        make_directory(self._root)
+        return LocalWalFile(self._root / _plain(name))
+
+    def names(self) -> list[str]:
+        if not self._root.is_dir():
+            return []
+        return sorted(entry.name for entry in os.scandir(self._root) if entry.is_file(follow_symlinks=False))
+
+    def read(self, name: str) -> bytes:
+        return (self._root / _plain(name)).read_bytes()
+
+    def delete(self, name: str) -> None:
+        (self._root / _plain(name)).unlink(missing_ok=True)
+
+    def quarantine(self, name: str, torn: bytes) -> None:
+        write_atomically(self._root / "torn" / _plain(name), torn)
+
+
+def recording_path(root: Path, session_id: str) -> Path:
+    """`<root>/<yyyy>/<mm>/<session_id>.dwr`, by the time in the UUIDv7. ValueError for anything else."""
+    identifier = UUID(session_id)
+    if identifier.version != 7 or str(identifier) != session_id:
+        raise ValueError(f"not a session id: {session_id!r}")
+    opened = datetime.fromtimestamp((identifier.int >> 80) / 1000, UTC)
+    return root / f"{opened.year:04d}" / f"{opened.month:02d}" / f"{session_id}.dwr"
+
+
+class LocalRecordingFiles:
+    """Satisfies `RecordingFiles` below `<data>/recordings`."""
+
+    def __init__(self, directory: Path) -> None:
+        self._root = directory / "recordings"
+
+    def write(self, session_id: str, offset: int, octets: bytes) -> None:
+        path = recording_path(self._root, session_id)
+        fresh = offset == 0
+        if fresh:
+            make_directory(path.parent)
+        flags = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_CREAT if fresh else 0)
+        descriptor = os.open(path, flags, 0o600)
+        try:
+            if os.fstat(descriptor).st_size < offset:
+                raise OSError(f"{path} is shorter than what was written to it")
+            os.ftruncate(descriptor, offset)
+            os.lseek(descriptor, offset, os.SEEK_SET)
+            write_all(descriptor, octets)
+            os.fdatasync(descriptor)
+        finally:
+            os.close(descriptor)
+        if fresh:
+            sync_directory(path.parent)
+
+    def read(self, session_id: str) -> Iterator[bytes]:
+        path = recording_path(self._root, session_id)
+        if not path.exists():
+            return
+        with path.open("rb") as file:
+            while piece := file.read(PIECE):
+                yield piece
+
+
+class LocalLogFiles:
+    """Satisfies `LogFiles` below `<data>/log`."""
+
+    def __init__(self, directory: Path) -> None:
+        self._root = directory / "log"
+
+    def _path(self, path: str) -> Path:
+        parts = path.split("/")
+        if any(not NAME.fullmatch(part) for part in parts):
+            raise ValueError(f"not a path of the log: {path!r}")
+        return self._root.joinpath(*parts)
+
+    def read(self, path: str) -> bytes | None:
+        try:
+            return self._path(path).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def write(self, path: str, octets: bytes) -> None:
+        write_atomically(self._path(path), octets)
+
+    def staged(self) -> list[str]:
+        staging = self._root / "staging"
+        if not staging.is_dir():
+            return []
+        return sorted(f"staging/{entry.name}" for entry in os.scandir(staging) if not entry.name.endswith(".tmp"))
+
+    def delete(self, path: str) -> None:
+        target = self._path(path)
+        if target.is_dir():
+            shutil.rmtree(target, ignore_errors=True)  # partial tiles that a full one has replaced
+        else:
+            target.unlink(missing_ok=True)
