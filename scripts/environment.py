@@ -37,9 +37,10 @@ def main(names: list[str]) -> int:
     quietly([*pip, *bootstrap], complaint)
     for name in names:
         install(pip, ROOT / "requirements" / f"{name}.txt")
-        (VENV / f".{name}").touch()
     in_place: Command = ["install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", "-e", ROOT]
     quietly([*pip, *in_place], "Doorward itself does not install")
+    for name in names:
+        (VENV / f".{name}").touch()
     return 0
 
 
