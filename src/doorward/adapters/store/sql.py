@@ -1,0 +1,345 @@
+"""The store's ports over SQL: SQLite through SQLAlchemy.
+
+The contract is that of `EventStore`, `SessionStore` and `ApprovalStore` in `guard.ports`. Every method is one
+transaction; what must be decided atomically (a vote, a spend, a swap of the head) is one statement whose WHERE clause
+is the condition, so that two processes cannot both succeed. SQLite runs with a write-ahead journal and `synchronous =
+FULL`: a transaction that returned survives the machine losing power.
+
+It does not cache, retry, or know what an event means. Whatever the database says, callers see UpstreamError.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, Row, and_, event, exists, insert, literal, select, update
+from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.exc import IntegrityError as Conflict
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from doorward.adapters.store.tables import approvals, boots, events, head, keys, operations, sessions, votes
+from doorward.errors import IntegrityError, UpstreamError
+from doorward.guard.ports import Boot, Fold, Head, OpenOperation, SessionRow, StoredEvent
+from doorward.model import Approval, ApprovalState, Vote
+
+VOTABLE = (ApprovalState.WAITING.value, ApprovalState.PARKED.value)
+REUSABLE = (*VOTABLE, ApprovalState.APPROVED.value)
+
+
+def _pragmas(connection: Any, _record: object) -> None:
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def migrate(connection: Connection) -> None:
+    """Bring the schema to the newest revision. Each revision is a transaction: dying here leaves one or the other."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+class SqlStore:
+    """Satisfies `EventStore` and `SessionStore`; `approvals` satisfies `ApprovalStore`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._engine: AsyncEngine | None = None
+        self.approvals = SqlApprovals(self)
+
+    async def open(self) -> None:
+        """Create the file (0600) if there is none and migrate it. UpstreamError."""
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        self._engine = create_async_engine(f"sqlite+aiosqlite:///{self._path}")
+        event.listen(self._engine.sync_engine, "connect", _pragmas)
+        async with self.transaction() as connection:
+            await connection.run_sync(migrate)
+
+    async def close(self) -> None:
+        if self._engine is not None:
+            await self._engine.dispose()
+            self._engine = None
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+        """Commits at the end, rolls back on any error. Whatever the database raises becomes UpstreamError."""
+        if self._engine is None:
+            raise UpstreamError("the store is not open")
+        try:
+            async with self._engine.begin() as connection:
+                yield connection
+        except (SQLAlchemyError, OSError) as error:
+            raise UpstreamError(
+                f"the store {self._path.name} fails: {getattr(error, 'orig', None) or error}",
+                hint="look at the disk that holds the data directory",
+            ) from error
+
+    # EventStore
+
+    async def head(self) -> Head | None:
+        async with self.transaction() as connection:
+            row = (await connection.execute(select(head))).one_or_none()
+        return None if row is None else Head(row.origin, row.size, row.root, row.checkpoint)
+
+    async def boots(self) -> list[Boot]:
+        async with self.transaction() as connection:
+            rows = (await connection.execute(select(boots).order_by(boots.c.ordinal))).all()
+        return [Boot(row.id, row.ordinal, row.position, row.seq, row.last, bool(row.ended)) for row in rows]
+
+    async def fold(self, fold: Fold) -> None:
+        async with self.transaction() as connection:
+            await _swap(connection, fold.expected, fold.head)
+            if fold.events:
+                await connection.execute(insert(events), [asdict(each) for each in fold.events])
+            for table, rows in (
+                (boots, [asdict(each) for each in fold.boots]),
+                (sessions, [asdict(each) for each in fold.sessions]),
+                (keys, [{"id": key, "wrapped": wrapped} for key, wrapped in (fold.keys or {}).items()]),
+                (operations, [asdict(each) for each in fold.permitted]),
+            ):
+                if rows:
+                    replace = upsert(table)
+                    changed = {c.name: replace.excluded[c.name] for c in table.columns if not c.primary_key}
+                    await connection.execute(replace.on_conflict_do_update(index_elements=["id"], set_=changed), rows)
+            for operation in fold.settled:
+                await connection.execute(operations.delete().where(operations.c.id == operation))
+            for approval in fold.parked:
+                await _swap_state(connection, approval, ApprovalState.WAITING, ApprovalState.PARKED)
+
+    async def events(
+        self, *, session_id: str = "", types: Sequence[str] = (), after: int = -1, limit: int = 1000
+    ) -> list[StoredEvent]:
+        query = select(events).where(events.c.index > after).order_by(events.c.index).limit(limit)
+        if session_id:
+            query = query.where(events.c.session_id == session_id)
+        if types:
+            query = query.where(events.c.type.in_(types))
+        async with self.transaction() as connection:
+            rows = (await connection.execute(query)).all()
+        return [StoredEvent(*row) for row in rows]
+
+    async def wrapped_key(self, key_id: str) -> bytes | None:
+        async with self.transaction() as connection:
+            found: bytes | None = (
+                await connection.execute(select(keys.c.wrapped).where(keys.c.id == key_id))
+            ).scalar_one_or_none()
+        return found
+
+    async def open_operations(self) -> list[OpenOperation]:
+        async with self.transaction() as connection:
+            rows = (await connection.execute(select(operations).order_by(operations.c.id))).all()
+        return [OpenOperation(row.id, row.session_id) for row in rows]
+
+    # SessionStore
+
+    async def session(self, session_id: str) -> SessionRow | None:
+        async with self.transaction() as connection:
+            row = (await connection.execute(select(sessions).where(sessions.c.id == session_id))).one_or_none()
+        return None if row is None else SessionRow(**row._mapping)
+
+    async def sessions(
+        self,
+        *,
+        identity: str = "",
+        target: str = "",
+        state: str = "",
+        since: int = 0,
+        until: int = 0,
+        before: str = "",
+        limit: int = 50,
+    ) -> list[SessionRow]:
+        query = select(sessions).order_by(sessions.c.id.desc()).limit(limit)
+        if identity:
+            query = query.where(sessions.c.identity == identity)
+        if target:
+            query = query.where(sessions.c.target == target)
+        if state:
+            query = query.where(sessions.c.state == state)
+        if since:
+            query = query.where(sessions.c.opened >= since)
+        if until:
+            query = query.where(sessions.c.opened < until)
+        if before:
+            query = query.where(sessions.c.id < before)
+        async with self.transaction() as connection:
+            rows = (await connection.execute(query)).all()
+        return [SessionRow(**row._mapping) for row in rows]
+
+
+async def _swap(connection: AsyncConnection, expected: Head | None, new: Head) -> None:
+    if expected is None:
+        statement: Any = insert(head).from_select(
+            ["origin", "size", "root", "checkpoint"],
+            select(literal(new.origin), literal(new.size), literal(new.root), literal(new.checkpoint)).where(
+                ~exists(select(head.c.origin))
+            ),
+        )
+    else:
+        statement = (
+            update(head)
+            .where(
+                and_(
+                    head.c.origin == expected.origin,
+                    head.c.size == expected.size,
+                    head.c.root == expected.root,
+                    head.c.checkpoint == expected.checkpoint,
+                )
+            )
+            .values(asdict(new))
+        )
+    if (await connection.execute(statement)).rowcount != 1:
+        raise IntegrityError(
+            "the log's head is not where this gateway left it: somebody else writes to this log",
+            spot="store: head",
+            hint="stop the other gateway, or restore the store and the log directory from the same moment",
+        )
+
+
+async def _swap_state(
+    connection: AsyncConnection, approval_id: str, expected: ApprovalState, state: ApprovalState
+) -> bool:
+    statement = (
+        update(approvals)
+        .where(approvals.c.id == approval_id, approvals.c.state == expected.value)
+        .values(state=state.value)
+    )
+    return (await connection.execute(statement)).rowcount == 1
+
+
+class SqlApprovals:
+    """Satisfies `ApprovalStore`."""
+
+    def __init__(self, store: SqlStore) -> None:
+        self._store = store
+
+    async def create(self, approval: Approval, body: bytes = b"") -> None:
+        row = {
+            "id": approval.id,
+            "digest": approval.digest,
+            "requested_by": approval.requested_by,
+            "on_behalf_of": json.dumps(approval.on_behalf_of),
+            "target": approval.target,
+            "approvers": json.dumps(approval.approvers),
+            "quorum": approval.quorum,
+            "state": approval.state.value,
+            "requested_at": approval.requested_at,
+            "expires_at": approval.expires_at,
+            "uses": approval.uses,
+            "body": body,
+        }
+        try:
+            async with self._store.transaction() as connection:
+                await connection.execute(insert(approvals), row)
+        except UpstreamError as error:
+            if isinstance(error.__cause__, Conflict):
+                raise ValueError(f"there is an approval {approval.id}") from None
+            raise
+
+    async def get(self, approval_id: str) -> Approval | None:
+        found = await self._select(select(approvals).where(approvals.c.id == approval_id))
+        return found[0] if found else None
+
+    async def body(self, approval_id: str) -> bytes:
+        async with self._store.transaction() as connection:
+            body = (await connection.execute(select(approvals.c.body).where(approvals.c.id == approval_id))).scalar()
+        return bytes(body or b"")
+
+    async def list(self, state: ApprovalState | None = None, *, limit: int = 100) -> list[Approval]:
+        query = select(approvals).order_by(approvals.c.id.desc()).limit(limit)
+        if state is not None:
+            query = query.where(approvals.c.state == state.value)
+        return [*await self._select(query)]
+
+    async def vote(self, approval_id: str, vote: Vote) -> bool:
+        open_for_votes = select(
+            literal(approval_id), literal(vote.voter), literal(int(vote.approve)), literal(vote.at),
+            literal(vote.comment),
+        ).where(exists(select(approvals.c.id).where(approvals.c.id == approval_id, approvals.c.state.in_(VOTABLE))))
+        statement = insert(votes).from_select(["approval_id", "voter", "approve", "at", "comment"], open_for_votes)
+        try:
+            async with self._store.transaction() as connection:
+                return (await connection.execute(statement)).rowcount == 1
+        except UpstreamError as error:
+            if isinstance(error.__cause__, Conflict):  # the primary key: this voter has voted
+                return False
+            raise
+
+    async def set_state(self, approval_id: str, expected: ApprovalState, state: ApprovalState) -> bool:
+        async with self._store.transaction() as connection:
+            return await _swap_state(connection, approval_id, expected, state)
+
+    async def spend(self, approval_id: str, digest: bytes, now: int) -> bool:
+        statement = (
+            update(approvals)
+            .where(
+                approvals.c.id == approval_id,
+                approvals.c.state == ApprovalState.APPROVED.value,
+                approvals.c.digest == digest,
+                approvals.c.uses == 0,
+                approvals.c.expires_at > now,
+            )
+            .values(state=ApprovalState.SPENT.value, uses=1)
+        )
+        async with self._store.transaction() as connection:
+            return (await connection.execute(statement)).rowcount == 1
+
+    async def find_reusable(self, requester: str, digest: bytes, now: int) -> Approval | None:
+        found = await self._select(
+            select(approvals)
+            .where(
+                approvals.c.requested_by == requester,
+                approvals.c.digest == digest,
+                approvals.c.state.in_(REUSABLE),
+                approvals.c.expires_at > now,
+            )
+            .order_by(approvals.c.id.desc())
+            .limit(1)
+        )
+        return found[0] if found else None
+
+    async def _select(self, query: Any) -> Sequence[Approval]:
+        async with self._store.transaction() as connection:
+            rows = (await connection.execute(query)).all()
+            ids = [row.id for row in rows]
+            cast = (
+                await connection.execute(
+                    select(votes).where(votes.c.approval_id.in_(ids)).order_by(votes.c.at, votes.c.voter)
+                )
+            ).all()
+        by_approval: dict[str, tuple[Vote, ...]] = {}
+        for row in cast:
+            by_approval[row.approval_id] = (
+                *by_approval.get(row.approval_id, ()),
+                Vote(row.voter, bool(row.approve), row.at, row.comment),
+            )
+        return [_approval(row, by_approval.get(row.id, ())) for row in rows]
+
+
+def _approval(row: Row[Any], cast: tuple[Vote, ...]) -> Approval:
+    return Approval(
+        id=row.id,
+        digest=row.digest,
+        requested_by=row.requested_by,
+        on_behalf_of=tuple(json.loads(row.on_behalf_of)),
+        target=row.target,
+        approvers=tuple(json.loads(row.approvers)),
+        quorum=row.quorum,
+        state=ApprovalState(row.state),
+        requested_at=row.requested_at,
+        expires_at=row.expires_at,
+        votes=cast,
+        uses=row.uses,
+    )

@@ -1,0 +1,141 @@
+"""The schema. A change here needs a migration beside it; a test compares the two.
+
+It states columns and constraints only. What a row means is said by the dataclass of the same name in `guard.ports`.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    UniqueConstraint,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+head = Table(
+    "head",
+    metadata,
+    Column("origin", String, primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    Column("root", LargeBinary, nullable=False),
+    Column("checkpoint", LargeBinary, nullable=False),
+)
+
+boots = Table(
+    "boots",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("ordinal", BigInteger, nullable=False, unique=True),
+    Column("position", BigInteger, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("last", LargeBinary, nullable=False),
+    Column("ended", Integer, nullable=False),
+)
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("wrapped", LargeBinary, nullable=False),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("index", Integer, primary_key=True, autoincrement=False),
+    Column("boot", String, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("type", String, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("session_id", String, nullable=False),
+    Column("actor", String, nullable=False),
+    Column("key_id", String, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    UniqueConstraint("boot", "seq"),
+    Index(None, "session_id", "index"),
+    Index(None, "type", "index"),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("boot", String, nullable=False),
+    Column("handle", BigInteger, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Column("opened", BigInteger, nullable=False),
+    Column("closed", BigInteger, nullable=False),
+    Column("state", String, nullable=False),
+    Column("identity", String, nullable=False),
+    Column("issuer", String, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("target", String, nullable=False),
+    Column("client", String, nullable=False),
+    Column("purpose", String, nullable=False),
+    Column("statements", BigInteger, nullable=False),
+    Column("refused", BigInteger, nullable=False),
+    Column("held", BigInteger, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("segments", BigInteger, nullable=False),
+    Column("last", LargeBinary, nullable=False),
+    Column("through", BigInteger, nullable=False),
+    UniqueConstraint("boot", "handle"),
+    CheckConstraint("state in ('open', 'closed', 'recovered')", name="state"),
+    Index(None, "state"),
+    Index(None, "identity", "id"),
+    Index(None, "target", "id"),
+)
+
+operations = Table(
+    "operations",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("session_id", String, nullable=False),
+)
+
+approvals = Table(
+    "approvals",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("digest", LargeBinary, nullable=False),
+    Column("requested_by", String, nullable=False),
+    Column("on_behalf_of", String, nullable=False),  # JSON list
+    Column("target", String, nullable=False),
+    Column("approvers", String, nullable=False),  # JSON list
+    Column("quorum", Integer, nullable=False),
+    Column("state", String, nullable=False),
+    Column("requested_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("uses", Integer, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    CheckConstraint("uses in (0, 1)", name="uses"),
+    Index(None, "state"),
+    Index(None, "requested_by", "digest"),
+)
+
+votes = Table(
+    "votes",
+    metadata,
+    Column("approval_id", String, ForeignKey("approvals.id"), primary_key=True),
+    Column("voter", String, primary_key=True),
+    Column("approve", Integer, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("comment", String, nullable=False),
+)
