@@ -1,0 +1,127 @@
+"""Payment card numbers (ISO/IEC 7812): an issuer's range, a length that it uses, and the Luhn check digit.
+
+Digits may stand together or in one of the usual groupings. Numbers of issuers that no
+card scheme publishes are not cards; neither are the digits of floats, UUIDs and longer numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import re2
+
+from doorward.masking.detectors import Detector, Place, continues_number, stands_alone
+
+_RUN = re2.compile(r"[0-9](?:[ ._/-]?[0-9]){12,}")
+_GROUPS = re2.compile(r"[0-9]+")
+
+# First digits as a range, and the lengths that the scheme uses with them.
+_RANGES: tuple[tuple[int, int, frozenset[int]], ...] = (
+    (4, 4, frozenset({13, 16, 19})),  # Visa
+    (51, 55, frozenset({16})),  # Mastercard
+    (2221, 2720, frozenset({16})),  # Mastercard
+    (34, 34, frozenset({15})),  # American Express
+    (37, 37, frozenset({15})),
+    (300, 305, frozenset({14, 16})),  # Diners Club
+    (3095, 3095, frozenset({14, 16})),
+    (36, 36, frozenset({14, 16})),
+    (38, 39, frozenset({14, 16})),
+    (6011, 6011, frozenset({16, 19})),  # Discover
+    (644, 649, frozenset({16, 19})),
+    (65, 65, frozenset({16, 19})),
+    (3528, 3589, frozenset({16, 19})),  # JCB
+    (62, 62, frozenset({16, 17, 18, 19})),  # UnionPay
+    (5018, 5018, frozenset({13, 15, 16, 18, 19})),  # Maestro
+    (5020, 5020, frozenset({13, 15, 16, 18, 19})),
+    (5038, 5038, frozenset({13, 15, 16, 18, 19})),
+    (5893, 5893, frozenset({13, 15, 16, 18, 19})),
+    (6304, 6304, frozenset({13, 15, 16, 18, 19})),
+    (6759, 6763, frozenset({13, 15, 16, 18, 19})),
+    (2200, 2204, frozenset({16, 17, 18, 19})),  # Mir
+    (508, 508, frozenset({16})),  # RuPay
+    (60, 60, frozenset({16})),
+    (81, 82, frozenset({16})),
+    (9792, 9792, frozenset({16})),  # Troy
+)
+_LAYOUTS = frozenset(
+    {(4, 4, 4, 4), (4, 4, 4, 4, 3), (4, 6, 5), (4, 6, 4), (4, 4, 4, 1), (4, 4, 5), (6, 10), (6, 13), (8, 8), (4, 12)}
+)
+
+
+def luhn(digits: str) -> bool:
+    """ISO/IEC 7812-1 Annex B."""
+    total = 0
+    for place, digit in enumerate(reversed(digits)):
+        number = ord(digit) - 48
+        if place & 1:
+            number = number * 2 - 9 if number > 4 else number * 2
+        total += number
+    return total % 10 == 0
+
+
+def is_card(digits: str) -> bool:
+    """Whether these ASCII digits are a card number of a known scheme."""
+    size = len(digits)
+    if size < 13 or size > 19 or not any(
+        first <= int(digits[: len(str(first))]) <= last and size in sizes for first, last, sizes in _RANGES
+    ):
+        return False
+    return len(set(digits)) > 1 and luhn(digits)
+
+
+def _find(value: bytes) -> Iterator[Place]:
+    for run in _RUN.finditer(value):
+        groups: list[Place] = [(run.start() + g.start(), run.start() + g.end()) for g in _GROUPS.finditer(run.group())]
+        first = 0
+        while first < len(groups):
+            found = 0
+            for count in range(min(5, len(groups) - first), 0, -1):
+                window = groups[first : first + count]
+                start, end = window[0][0], window[-1][1]
+                if count > 1 and tuple(b - a for a, b in window) not in _LAYOUTS:
+                    continue
+                digits = b"".join(value[a:b] for a, b in window).decode("ascii")
+                if not is_card(digits) or not stands_alone(value, start, end) or continues_number(value, start, end):
+                    continue
+                yield start, end
+                found = count
+                break
+            first += found or 1
+
+
+EXAMPLES: tuple[tuple[str, str], ...] = (
+    ("4111111111111111", "4111111111111111"),
+    ("card 4111 1111 1111 1111 thanks", "4111 1111 1111 1111"),
+    ("5555-5555-5555-4444", "5555-5555-5555-4444"),
+    ("2223003122003222", "2223003122003222"),
+    ("(378282246310005)", "378282246310005"),
+    ("3782 822463 10005", "3782 822463 10005"),
+    ("6011111111111117.", "6011111111111117"),
+    ("3530111333300000", "3530111333300000"),
+    ("30569309025904", "30569309025904"),
+    ("6200000000000005", "6200000000000005"),
+    ("no 17 4242 4242 4242 4242", "4242 4242 4242 4242"),
+    ('{"pan":4012888888881881,"cvv":1}', "4012888888881881"),
+    ("4111.1111.1111.1111", "4111.1111.1111.1111"),
+    ("{4111111111111111,7}", "4111111111111111"),
+)
+COUNTEREXAMPLES: tuple[str, ...] = (
+    "4111111111111112",
+    "1732353600000",
+    "1732353600000000",
+    "20241123063000",
+    "2024-11-23 06:30:00.123456+00",
+    "0.4111111111111111",
+    "4111111111111111.5",
+    "41111111-1111-4111-8111-111111111111",
+    "00000000-0000-0000-0000-000000000000",
+    "4444444444444444",
+    "0000000000000000",
+    "a4111111111111111b",
+    "3f786850e387550fdab836ed7e6dc881de23001b",
+    "411111111111111111111111111111111111111111",
+    "192.168.100.101 192.168.100.102",
+    "9223372036854775807",
+    "3.141592653589793238",
+)
+DETECTOR = Detector("card", "card", (r"[2-9](?:[ ._/-]?[0-9]){12}",), _find, EXAMPLES, COUNTEREXAMPLES)
