@@ -278,3 +278,10 @@ class ApprovalStore(Protocol):
     async def find_reusable(self, requester: str, digest: bytes, now: int) -> Approval | None:
         """The newest waiting, parked or approved request of that Identity.id for that digest, not yet expired."""
         ...
+
+
+class RecordStore(EventStore, SessionStore, Protocol):
+    """The whole store, as the recorder uses it."""
+
+    @property
+    def approvals(self) -> ApprovalStore: ...

@@ -57,7 +57,11 @@ class SqlStore:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._engine: AsyncEngine | None = None
-        self.approvals = SqlApprovals(self)
+        self._approvals = SqlApprovals(self)
+
+    @property
+    def approvals(self) -> SqlApprovals:
+        return self._approvals
 
     async def open(self) -> None:
         """Create the file (0600) if there is none and migrate it. UpstreamError."""

@@ -1,0 +1,324 @@
+"""The sequencer: folds durable events into the Merkle tree, each exactly once, and signs the result.
+
+One step, in Sunlight's order:
+
+1. build the leaves, the tiles they change and the signed checkpoint; nothing is written yet;
+2. stage all of it in one file (`log/staging/...`), durable;
+3. one transaction of the store: compare-and-swap the head, insert the events' private records, advance the boot's
+   position in the write-ahead log. This is the moment at which the events are in the log;
+4. write the tiles, then the checkpoint; delete the staging file.
+
+If we die before 3, the events are still in the write-ahead log and are folded again (with new salts; the staging file
+is thrown away). If we die after 3, the next start finds a staging file that is the head, and finishes 4. The position
+in step 3 is what makes it exactly once: entries at or before it are never folded again. After any error in this process
+the same path is taken: nothing is assumed, everything is read again.
+
+It refuses to start (IntegrityError) when what is published is newer than the head, or another tree of the same size:
+somebody restored an older store or rewrote the log, and only a person can say which. It does not know policy, sessions'
+contents or who is asking.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from doorward.errors import IntegrityError
+from doorward.guard.keyring import NO_SESSION, SALT, Keyring
+from doorward.guard.ports import Boot, Fold, Head, LogFiles, OpenOperation, RecordStore, SessionRow, StoredEvent
+from doorward.ledger.checkpoint import NoteSigner, NoteVerifier, open_checkpoint, sign_checkpoint
+from doorward.ledger.commitment import commit
+from doorward.ledger.leaf import FIRST, build
+from doorward.ledger.segment import header, header_hash
+from doorward.ledger.tiles import grow
+from doorward.ledger.tiles import root as root_of
+from doorward.ledger.tree import EMPTY_ROOT, leaf_hash
+from doorward.model import Event
+
+MAX_STEP = 5000  # entries folded at once
+SESSION_STEPS = frozenset(("session.opened", "session.sealed", "session.closed", "session.recovered"))
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """That a session has this handle in the write-ahead log, and its wrapped key. Not an event: it has no leaf."""
+
+    session_id: str
+    handle: int
+    created: int
+    wrapped: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Something of the write-ahead log that the sequencer folds. `position` is where it ends there; `keep_from` where
+    the oldest record begins that must not be deleted before this is folded."""
+
+    position: int
+    keep_from: int
+    declaration: Declaration | None = None
+    event: Event | None = None
+    record: bytes = b""
+
+
+class Sequencer:
+    """Owns the head of one log. Not safe for concurrent use; the recorder calls one method at a time."""
+
+    def __init__(
+        self, *, store: RecordStore, log: LogFiles, keyring: Keyring, origin: str, gateway: str, retention: str = "std"
+    ) -> None:
+        self._store, self._log, self._keyring = store, log, keyring
+        self._origin, self._gateway, self._retention = origin, gateway, retention
+        self._signer = NoteSigner(origin, keyring.log)
+        self._unsure = True
+        self._sessions: dict[str, SessionRow] = {}  # those that are open, as the store will have them
+        self._deks: dict[str, bytes] = {}
+        self.head: Head | None = None
+        self.boots: dict[str, Boot] = {}
+        self.last = FIRST
+        self.folded = 0  # leaves, in this process
+
+    async def open(self) -> None:
+        """Find out where the log stands, finish what an earlier life left half done. IntegrityError, UpstreamError."""
+        self.head = await self._store.head()
+        boots = await self._store.boots()
+        self.boots = {boot.id: boot for boot in boots}
+        self.last = next((boot.last for boot in reversed(boots) if boot.seq), FIRST)
+        self._sessions.clear()
+        await asyncio.to_thread(self._settle_files)
+        self._unsure = False
+
+    def _settle_files(self) -> None:
+        head, vkey = self.head, (self._signer.vkey + "\n").encode()
+        stored = self._log.read("vkey")
+        if stored is None and head is None:
+            self._log.write("vkey", vkey)
+        elif stored != vkey:
+            raise IntegrityError(
+                "log/vkey is not the public half of keys/log.key for this origin", spot="log/vkey",
+                hint="restore the key, or use a new data directory for a new log",
+            )
+        for path in self._log.staged():
+            files = _unpack(self._log.read(path) or b"")
+            if head is not None and files.get("checkpoint") == head.checkpoint:
+                self._publish(files)
+            self._log.delete(path)
+        note = self._log.read("checkpoint")
+        if note is None and head is None:
+            return
+        size, root = 0, EMPTY_ROOT
+        if note is not None:
+            published = open_checkpoint(note, [NoteVerifier(self._signer.vkey)])
+            size, root = published.size, published.root
+        expected = head or Head(self._origin, 0, EMPTY_ROOT, b"")
+        if size > expected.size:
+            raise IntegrityError(
+                f"the published checkpoint has {size} leaves and the store's head {expected.size}: the store was "
+                "rolled back",
+                spot="log/checkpoint", hint="restore the store and the log directory from the same moment",
+            )
+        if size < expected.size or root != expected.root:
+            raise IntegrityError(
+                f"the published checkpoint ({size} leaves) is not the store's head ({expected.size} leaves)",
+                spot="log/checkpoint", hint="restore the store and the log directory from the same moment",
+            )
+        if root_of(size, self._read) != root:
+            raise IntegrityError("the log's tiles do not have the root of its checkpoint", spot="log/tile")
+
+    def _read(self, path: str) -> bytes:
+        found = self._log.read(path)
+        if found is None:
+            raise FileNotFoundError(path)
+        return found
+
+    def _publish(self, files: dict[str, bytes]) -> None:
+        # Tiles first: whoever sees the checkpoint can read all that it covers.
+        for path, octets in files.items():
+            if path != "checkpoint":
+                self._log.write(path, octets)
+        self._log.write("checkpoint", files["checkpoint"])
+        for path in files:
+            if path != "checkpoint" and ".p/" not in path:
+                self._log.delete(path + ".p")  # narrower versions of a tile that is full now
+
+    def began(self, boot: Boot) -> None:
+        """A new life of the gateway: its leaves continue the chain from `last`."""
+        self.boots[boot.id] = boot
+
+    async def fold(self, boot_id: str, entries: Sequence[Entry], *, ended: bool = False) -> int:
+        """Put `entries` of that boot, which are durable, into the log; returns the boot's position after it. Entries
+        that are in it already are skipped. IntegrityError: the log is not ours any more. UpstreamError, OSError: this
+        may or may not have happened; call it again."""
+        if self._unsure:
+            begun = self.boots
+            await self.open()
+            for boot in begun.values():  # those of which nothing is folded yet are known only here
+                self.boots.setdefault(boot.id, boot)
+        boot = self.boots[boot_id]
+        fresh = [entry for entry in entries if entry.position > boot.position]
+        for start in range(0, len(fresh), MAX_STEP):
+            step = fresh[start : start + MAX_STEP]
+            boot = await self._step(boot, step, ended and start + MAX_STEP >= len(fresh))
+        return boot.position
+
+    async def _step(self, boot: Boot, entries: Sequence[Entry], ended: bool) -> Boot:
+        changes = _Changes()
+        for entry in entries:
+            await self._project(boot.id, entry, changes)
+        self._unsure = True  # until all of this has gone well
+        fold, files, boot = await asyncio.to_thread(self._build, boot, entries, changes, ended)
+        staging = f"staging/{fold.head.size:015d}-{fold.head.root.hex()[:16]}"
+        await asyncio.to_thread(self._log.write, staging, _pack(files))
+        await self._store.fold(fold)
+        self.head, self.boots[boot.id], self.last = fold.head, boot, boot.last
+        await asyncio.to_thread(self._publish, files)
+        await asyncio.to_thread(self._log.delete, staging)
+        self.folded += len(fold.events)
+        for row in changes.sessions.values():
+            if row.state == "open":
+                self._sessions[row.id] = row
+            else:
+                self._sessions.pop(row.id, None)
+                self._deks.pop(row.id, None)
+        self._unsure = False
+        return boot
+
+    def _build(
+        self, boot: Boot, entries: Sequence[Entry], changes: _Changes, ended: bool
+    ) -> tuple[Fold, dict[str, bytes], Boot]:
+        head = self.head or Head(self._origin, 0, EMPTY_ROOT, b"")
+        leaves: list[bytes] = []
+        stored: list[StoredEvent] = []
+        seq, last = boot.seq, self.last
+        for entry in entries:
+            event = entry.event
+            if event is None:
+                continue
+            salt = secrets.token_bytes(SALT)
+            leaf = build(
+                event.type, gateway=self._gateway, boot=boot.id, seq=seq, prev=last, at=event.at,
+                commitment=commit(salt, event.type, entry.record), retention=self._retention, **_public(event),
+            )
+            key_id = event.session_id if event.session_id in changes.deks else NO_SESSION
+            sealed = self._keyring.seal_record(changes.deks.get(key_id), boot.id, seq, salt, entry.record)
+            stored.append(
+                StoredEvent(
+                    head.size + len(leaves), boot.id, seq, event.type, event.at, event.session_id, event.actor, key_id,
+                    sealed,
+                )
+            )
+            leaves.append(leaf)
+            last = leaf_hash(leaf)
+            seq += 1
+        size, root, files = grow(head.size, leaves, self._read, old_root=head.root)
+        note = sign_checkpoint(self._origin, size, root, [self._signer])
+        files["checkpoint"] = note
+        after = replace(boot, position=entries[-1].position, seq=seq, last=last, ended=ended)
+        fold = Fold(
+            self.head, Head(self._origin, size, root, note), stored, (after,), changes.keys,
+            tuple(changes.sessions.values()), tuple(changes.permitted.values()), tuple(changes.settled),
+            tuple(changes.parked),
+        )
+        return fold, files, after
+
+    async def _project(self, boot_id: str, entry: Entry, changes: _Changes) -> None:
+        """What an entry changes in the store's tables, besides its own row."""
+        declared, event = entry.declaration, entry.event
+        if declared is not None:
+            changes.sessions[declared.session_id] = SessionRow(
+                declared.session_id, boot_id, declared.handle, declared.created, declared.created
+            )
+            changes.keys[declared.session_id] = declared.wrapped
+            self._deks[declared.session_id] = self._keyring.unwrap(declared.session_id, declared.wrapped)
+        if event is None:
+            return
+        if event.session_id and event.session_id not in changes.deks:
+            dek = await self._dek(event.session_id)
+            if dek is not None:
+                changes.deks[event.session_id] = dek
+        body = event.body
+        if event.type == "operation.permitted":
+            operation = str(body.get("operation", ""))
+            if operation:
+                changes.permitted[operation] = OpenOperation(operation, event.session_id)
+        elif event.type == "operation.settled":
+            operation = str(body.get("operation", ""))
+            if changes.permitted.pop(operation, None) is None:
+                changes.settled.append(operation)
+        elif event.type == "approval.parked" and body.get("recovered"):
+            changes.parked.append(str(body["approval"]))
+        elif event.type in SESSION_STEPS:
+            row = changes.sessions.get(event.session_id) or self._sessions.get(event.session_id)
+            row = row or await self._store.session(event.session_id)
+            if row is not None:
+                changes.sessions[row.id] = _session_after(row, event)
+
+    async def _dek(self, session_id: str) -> bytes | None:
+        if session_id not in self._deks:
+            wrapped = await self._store.wrapped_key(session_id)
+            if wrapped is None:
+                return None
+            self._deks[session_id] = self._keyring.unwrap(session_id, wrapped)
+        return self._deks[session_id]
+
+
+class _Changes:
+    def __init__(self) -> None:
+        self.sessions: dict[str, SessionRow] = {}
+        self.keys: dict[str, bytes] = {}
+        self.deks: dict[str, bytes] = {}
+        self.permitted: dict[str, OpenOperation] = {}
+        self.settled: list[str] = []
+        self.parked: list[str] = []
+
+
+def _public(event: Event) -> dict[str, Any]:
+    """What of a session's own events stands in the leaf, so that anybody can check the grammar of a recording."""
+    if event.type not in SESSION_STEPS:
+        return {}
+    public: dict[str, Any] = {"session": event.session_id}
+    body = event.body
+    if event.type == "session.opened":
+        public["segment_hash"] = header_hash(header(event.session_id, body["created"], body["retention"]))
+    else:
+        public["segment_hash"] = bytes.fromhex(body["segment_hash"])
+        public["number"] = body["number"]
+    return public
+
+
+def _session_after(row: SessionRow, event: Event) -> SessionRow:
+    body = event.body
+    if event.type == "session.opened":
+        return replace(
+            row, opened=event.at, identity=body["identity"], issuer=body["issuer"], kind=body["kind"],
+            target=body["target"], client=body["client"], purpose=body["purpose"],
+        )
+    counts = {name: body[name] for name in ("statements", "refused", "held", "rows")}
+    if event.type == "session.sealed":
+        return replace(
+            row, segments=body["number"] + 1, last=bytes.fromhex(body["segment_hash"]), through=body["through"],
+            **counts,
+        )
+    return replace(row, state=event.type.removeprefix("session."), closed=event.at, **counts)
+
+
+_FILE = struct.Struct(">HI")
+
+
+def _pack(files: dict[str, bytes]) -> bytes:
+    return b"".join(_FILE.pack(len(path), len(octets)) + path.encode() + octets for path, octets in files.items())
+
+
+def _unpack(staged: bytes) -> dict[str, bytes]:
+    files: dict[str, bytes] = {}
+    at = 0
+    while at < len(staged):  # written whole or not at all
+        path, octets = _FILE.unpack_from(staged, at)
+        at += _FILE.size
+        files[staged[at : at + path].decode()] = staged[at + path : at + path + octets]
+        at += path + octets
+    return files
