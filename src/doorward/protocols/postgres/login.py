@@ -126,7 +126,7 @@ class ClientLogin:
     `tls`: the bytes come out of TLS already (direct TLS). `tls_available`: an SSLRequest may be answered yes.
     `plaintext_allowed`: a token may be asked for without TLS (the listener says so, and the peer is on loopback).
 
-    Use: `receive` bytes, act on the steps, send `to_client()`, in this order. After `StartTls` feed what comes out of TLS.
+    Use: `receive` bytes, act on the steps, send `to_client()`. After `StartTls` feed what comes out of TLS.
     After `accept`, `leftover` holds what the client sent ahead: it belongs to the conversation.
     """
 
@@ -302,7 +302,7 @@ class ClientLogin:
             if setting not in STARTUP_SETTINGS:
                 return self._refused(
                     "0A000",
-                    f'the start-up parameter "{_shown(name, 63)}" is not on the allow-list',
+                    f'the start-up parameter "{shown(name, 63)}" is not on the allow-list',
                     "SET it after connecting, where policy decides about it.",
                 )
             parameters[setting] = value
@@ -347,7 +347,7 @@ def _is_utf8(value: str) -> bool:
     return plain in ("utf8", "unicode", "sqlascii")
 
 
-def _shown(text: str, limit: int) -> str:
+def shown(text: str, limit: int) -> str:
     """Text from a peer that may be shown: no control characters, no more than `limit` characters."""
     shown = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text[: limit + 1])
     return shown if len(shown) <= limit else shown[: limit - 1] + "\N{HORIZONTAL ELLIPSIS}"
@@ -564,7 +564,7 @@ class ServerLogin:
             reported = self.parameters.get(name, "")
             if reported != value:
                 raise UpstreamError(
-                    f'the target runs with {name} = "{_shown(reported, 63)}", and it must be "{value}"',
+                    f'the target runs with {name} = "{shown(reported, 63)}", and it must be "{value}"',
                     hint="Doorward judges statements as text under these settings; the target must honour them",
                 )
 
@@ -580,7 +580,7 @@ def _md5_hex(text: bytes) -> bytes:
 
 
 def _login_failed(fields: Mapping[str, str]) -> UpstreamError:
-    sqlstate = _shown(fields.get("C", ""), 5) or "no SQLSTATE"
-    text = _shown(fields.get("M", ""), 300) or "no reason given"
+    sqlstate = shown(fields.get("C", ""), 5) or "no SQLSTATE"
+    text = shown(fields.get("M", ""), 300) or "no reason given"
     hint = "check the target's user, database and credential" if sqlstate[:2] in ("28", "3D") else ""
     return UpstreamError(f"the target refused the login ({sqlstate}): {text}", hint=hint)
