@@ -569,7 +569,7 @@ def _z(text: bytes, what: str) -> bytes:
 
 def _zs(text: str, what: str) -> bytes:
     try:
-        return _zs(text, what)
+        return _z(text.encode(), what)
     except UnicodeEncodeError:
         raise ProtocolError(f"{what}: a string is not Unicode") from None
 
