@@ -1,0 +1,361 @@
+"""A development issuer: an OpenID provider for the demo and for trying things out, on loopback only.
+
+Contract: an ASGI application with discovery, JWK Set, and the token endpoint for client credentials (RFC 6749 section
+4.4) and the device flow (RFC 8628), whose page lets whoever sits at this machine be anybody on a list. Its key is made
+at start and never leaves the process, so a restart makes every token of before worthless. `issue` makes tokens
+directly. It refuses to exist unless the caller says, by name, that it knows what this is.
+
+Deliberately not here: passwords, persistence, refresh tokens, consent, and any way to listen beyond loopback.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hmac
+import html
+import json
+import secrets
+import socket
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qs, unquote_plus, urlsplit
+
+import uvicorn
+from joserfc import jwt
+from joserfc.jwk import ECKey
+
+from doorward.adapters.identity.settings import IssuerSettings, KindRule, check_url, is_loopback
+from doorward.errors import ConfigError
+from doorward.model import Kind
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+_DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
+_MAX_BODY = 16 * 1024
+_MAX_PENDING = 100
+_CODE_LETTERS = "BCDFGHJKLMNPQRSTVWXZ"  # RFC 8628 section 6.1: no vowels, so no words
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody whom the device page offers to be."""
+
+    subject: str
+    groups: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A program that gets tokens by its own secret."""
+
+    id: str
+    secret: str = field(repr=False)
+    groups: tuple[str, ...] = ()
+    kind: Kind = Kind.AGENT
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A device flow that waits for somebody to say who they are."""
+
+    user_code: str
+    client_id: str
+    expires: float
+    person: Person | None = None
+    denied: bool = False
+
+
+class _OAuthError(Exception):
+    """RFC 6749 section 5.2."""
+
+    def __init__(self, error: str, description: str = "", status: int = 400) -> None:
+        super().__init__(error)
+        self.body = {"error": error, "error_description": description or error.replace("_", " ")}
+        self.status = status
+
+
+class DevelopmentIssuer:
+    """`url` is where it listens, http and loopback; `audience` what its tokens are for. Raises ConfigError for any
+    other address, and unless `i_know_this_is_a_development_issuer` is True."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        i_know_this_is_a_development_issuer: bool = False,
+        audience: str = "doorward",
+        people: Iterable[Person] = (),
+        clients: Iterable[Client] = (),
+        lifetime: int = 3600,
+    ) -> None:
+        if i_know_this_is_a_development_issuer is not True:
+            raise ConfigError(
+                "the development issuer lets anybody at this machine be anybody, and was not asked for by name",
+                hint="connect a real issuer (docs/guides/identity.md), or say that you know what this is",
+            )
+        check_url(url, development=True, what="development issuer url")
+        parts = urlsplit(url)
+        if parts.scheme != "http" or not is_loopback(parts.hostname or "") or parts.path:
+            raise ConfigError(f"the development issuer listens on loopback only, and {url!r} is not that")
+        self.url = url
+        self.audience = audience
+        self._host = parts.netloc
+        self._lifetime = lifetime
+        self._people = {person.subject: person for person in people}
+        self._clients = {client.id: client for client in clients}
+        self._pending: dict[str, _Pending] = {}
+        self._key = ECKey.generate_key("P-256", parameters={"use": "sig", "alg": "ES256"}, auto_kid=True)
+
+    def settings(self) -> IssuerSettings:
+        """What makes a gateway trust this issuer."""
+        kinds = tuple(KindRule(claim="kind", values=(kind.value,), kind=kind) for kind in Kind)
+        return IssuerSettings(
+            url=self.url,
+            audience=(self.audience,),
+            algorithms=("ES256",),
+            kind_rules=kinds,
+            client_id="doorward",
+            development=True,
+        )
+
+    def issue(
+        self,
+        subject: str,
+        groups: Sequence[str] = (),
+        kind: Kind = Kind.HUMAN,
+        *,
+        act: Mapping[str, Any] | None = None,
+        lifetime: int | None = None,
+        claims: Mapping[str, Any] | None = None,
+    ) -> str:
+        """An RFC 9068 access token.
+
+        act       who acts for `subject`: {"sub": ..., "groups": [...]} (RFC 8693)
+        lifetime  seconds; negative for a token that expired already
+        claims    more claims, which win over the usual ones
+        """
+        now = int(time.time())
+        body: dict[str, Any] = {
+            "iss": self.url,
+            "aud": self.audience,
+            "sub": subject,
+            "client_id": "doorward",
+            "groups": list(groups),
+            "kind": kind.value,
+            "jti": secrets.token_urlsafe(12),
+            # A token that is to have expired was also issued before that, or its times would contradict each other.
+            "iat": now if lifetime is None or lifetime > 0 else now + lifetime - 1,
+            "exp": now + (self._lifetime if lifetime is None else lifetime),
+        }
+        if act is not None:
+            body["act"] = dict(act)
+        body.update(claims or {})
+        header = {"alg": "ES256", "typ": "at+jwt", "kid": self._key.kid}
+        return jwt.encode(header, body, self._key, algorithms=["ES256"])
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI 3."""
+        if scope["type"] != "http":
+            return
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        try:
+            status, kind, body = await self._answer(scope, headers, receive)
+        except _OAuthError as error:
+            status, kind, body = error.status, "application/json", json.dumps(error.body)
+        await send(
+            {
+                "type": "http.response.start",
+                "status": status,
+                "headers": [
+                    (b"content-type", kind.encode()),
+                    (b"cache-control", b"no-store"),
+                    (b"content-security-policy", b"default-src 'none'; form-action 'self'; frame-ancestors 'none'"),
+                    (b"x-content-type-options", b"nosniff"),
+                ],
+            }
+        )
+        await send({"type": "http.response.body", "body": body.encode()})
+
+    async def _answer(self, scope: Scope, headers: Mapping[str, str], receive: Receive) -> tuple[int, str, str]:
+        client = scope.get("client")
+        if not client or not is_loopback(client[0]):
+            raise _OAuthError("access_denied", "the development issuer answers loopback only", 403)
+        if headers.get("host") != self._host:  # a page that rebound its name to 127.0.0.1 has another Host
+            raise _OAuthError("access_denied", f"the development issuer is {self.url}", 403)
+        path, post = scope["path"], scope["method"] == "POST"
+        if path == "/.well-known/openid-configuration":
+            return _json(self._discovery())
+        if path == "/jwks":
+            return _json({"keys": [self._key.as_dict(private=False)]})
+        if path == "/device" and not post:
+            query = _form(scope["query_string"])
+            return 200, "text/html; charset=utf-8", self._page(query.get("user_code", ""))
+        if not post or path not in ("/token", "/device_authorization", "/device"):
+            raise _OAuthError("not_found", "there is no such page", 404)
+        form = _form(await _body(receive))
+        if path == "/token":
+            return _json(self._token(form, headers))
+        if path == "/device_authorization":
+            return _json(self._device_authorization(form))
+        if headers.get("origin", self.url) != self.url:  # another site's form must not log anybody in
+            raise _OAuthError("access_denied", "the form was sent from another site", 403)
+        return 200, "text/html; charset=utf-8", self._decide(form)
+
+    def _discovery(self) -> dict[str, Any]:
+        return {
+            "issuer": self.url,
+            "jwks_uri": f"{self.url}/jwks",
+            "token_endpoint": f"{self.url}/token",
+            "device_authorization_endpoint": f"{self.url}/device_authorization",
+            "grant_types_supported": ["client_credentials", _DEVICE_GRANT],
+            "id_token_signing_alg_values_supported": ["ES256"],
+            "subject_types_supported": ["public"],
+            "response_types_supported": [],
+        }
+
+    def _token(self, form: Mapping[str, str], headers: Mapping[str, str]) -> dict[str, Any]:
+        grant = form.get("grant_type")
+        if grant == "client_credentials":
+            client = self._client(form, headers)
+            token = self.issue(client.id, client.groups, client.kind, claims={"client_id": client.id})
+        elif grant == _DEVICE_GRANT:
+            person = self._finished(form)
+            token = self.issue(person.subject, person.groups)
+        else:
+            raise _OAuthError("unsupported_grant_type")
+        return {"access_token": token, "token_type": "Bearer", "expires_in": self._lifetime}
+
+    def _client(self, form: Mapping[str, str], headers: Mapping[str, str]) -> Client:
+        name, secret = form.get("client_id", ""), form.get("client_secret", "")
+        scheme, _, credentials = headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "basic":
+            try:
+                pair = base64.b64decode(credentials, validate=True).decode("utf-8")
+            except ValueError:
+                raise _OAuthError("invalid_client", status=401) from None
+            name, _, secret = (unquote_plus(part) for part in pair.partition(":"))
+        client = self._clients.get(name)
+        if client is None or not hmac.compare_digest(client.secret.encode(), secret.encode()):
+            raise _OAuthError("invalid_client", "no such client, or not its secret", 401)
+        return client
+
+    def _device_authorization(self, form: Mapping[str, str]) -> dict[str, Any]:
+        if not form.get("client_id"):
+            raise _OAuthError("invalid_request", "client_id is missing")
+        self._forget_expired()
+        if len(self._pending) >= _MAX_PENDING:
+            raise _OAuthError("temporarily_unavailable", "too many logins wait already", 503)
+        letters = "".join(secrets.choice(_CODE_LETTERS) for _ in range(8))
+        device_code, user_code = secrets.token_urlsafe(32), f"{letters[:4]}-{letters[4:]}"
+        self._pending[device_code] = _Pending(user_code, form["client_id"], time.monotonic() + 600)
+        return {
+            "device_code": device_code,
+            "user_code": user_code,
+            "verification_uri": f"{self.url}/device",
+            "verification_uri_complete": f"{self.url}/device?user_code={user_code}",
+            "expires_in": 600,
+            "interval": 1,
+        }
+
+    def _finished(self, form: Mapping[str, str]) -> Person:
+        self._forget_expired()
+        pending = self._pending.get(form.get("device_code", ""))
+        if pending is None or pending.client_id != form.get("client_id"):
+            raise _OAuthError("expired_token")
+        if pending.denied:
+            raise _OAuthError("access_denied")
+        if pending.person is None:
+            raise _OAuthError("authorization_pending")
+        del self._pending[form["device_code"]]
+        return pending.person
+
+    def _forget_expired(self) -> None:
+        now = time.monotonic()
+        self._pending = {code: pending for code, pending in self._pending.items() if pending.expires > now}
+
+    def _page(self, user_code: str, said: str = "") -> str:
+        options = "".join(
+            f"<option value='{html.escape(person.subject)}'>{html.escape(person.subject)} "
+            f"({html.escape(', '.join(person.groups) or 'no groups')})</option>"
+            for person in self._people.values()
+        )
+        return (
+            "<!doctype html><html lang=en><meta charset=utf-8><title>Doorward development issuer</title>"
+            "<h1>Doorward development issuer</h1><p>For trying things out: whoever sits here can be anybody.</p>"
+            f"<p role=status>{html.escape(said)}</p><form method=post action=/device>"
+            f"<p><label>Code <input name=user_code required value='{html.escape(user_code)}'></label></p>"
+            f"<p><label>Be <select name=subject>{options}</select></label></p>"
+            "<p><button name=answer value=yes>Log in</button> <button name=answer value=no>Refuse</button></p></form>"
+        )
+
+    def _decide(self, form: Mapping[str, str]) -> str:
+        self._forget_expired()
+        code = form.get("user_code", "").strip().upper()
+        waiting = [pending for pending in self._pending.values() if pending.user_code == code and not pending.person]
+        person = self._people.get(form.get("subject", ""))
+        if not waiting or person is None:
+            return self._page(code, "There is no login with that code, or nobody of that name.")
+        if form.get("answer") != "yes":
+            waiting[0].denied = True
+            return self._page("", "Refused.")
+        waiting[0].person = person
+        return self._page("", f"Done: {person.subject} is logged in. You can close this page.")
+
+
+def bind(port: int = 0) -> socket.socket:
+    """A listening socket on 127.0.0.1; port 0 picks a free one. Raises OSError when it is taken."""
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind(("127.0.0.1", port))
+    except OSError:
+        listening.close()
+        raise
+    return listening
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to the program that it runs in."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve(issuer: DevelopmentIssuer, listening: socket.socket) -> None:
+    """Serve until cancelled. Raises ConfigError for a socket that is not on loopback."""
+    if not is_loopback(listening.getsockname()[0]):
+        raise ConfigError("the development issuer listens on loopback only")
+    config = uvicorn.Config(issuer, log_level="error", access_log=False, lifespan="off", timeout_keep_alive=1)
+    await _Server(config).serve(sockets=[listening])
+
+
+def _json(value: dict[str, Any]) -> tuple[int, str, str]:
+    return 200, "application/json", json.dumps(value)
+
+
+def _form(raw: bytes) -> dict[str, str]:
+    """application/x-www-form-urlencoded; a name that is there twice is refused (RFC 6749 section 3.2)."""
+    try:
+        parsed = parse_qs(raw.decode("utf-8"), keep_blank_values=True, max_num_fields=50)
+    except ValueError:
+        raise _OAuthError("invalid_request", "the form cannot be read") from None
+    if any(len(values) > 1 for values in parsed.values()):
+        raise _OAuthError("invalid_request", "a field is there twice")
+    return {name: values[0] for name, values in parsed.items()}
+
+
+async def _body(receive: Receive) -> bytes:
+    body = bytearray()
+    while True:
+        message = await receive()
+        body += message.get("body", b"")
+        if len(body) > _MAX_BODY:
+            raise _OAuthError("invalid_request", "the form is too long", 413)
+        if not message.get("more_body"):
+            return bytes(body)

@@ -1,0 +1,214 @@
+"""Issuers for tests: one that serves and signs whatever a test wants, and a real one.
+
+`LocalIssuer` is an HTTP server on loopback with a discovery document and a JWK Set that a test may bend, and a
+`mint` for tokens that no provider would make. `issuer` is a fixture with panva's oidc-provider under Node; register it
+with `from tests.rig.issuer import issuer`.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import shutil
+import subprocess
+import threading
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fcntl import LOCK_EX, flock
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
+from joserfc.jws import JWSRegistry
+
+from doorward.adapters.identity.oidc import IssuerSettings
+
+AUDIENCE = "doorward"
+NODE = Path(__file__).parent.parent / "e2e" / "issuer"
+
+
+def rsa_key(kid: str = "k1", size: int = 2048) -> RSAKey:
+    return RSAKey.generate_key(size, parameters={"kid": kid})
+
+
+def ec_key(kid: str = "k1") -> ECKey:
+    return ECKey.generate_key("P-256", parameters={"kid": kid})
+
+
+def ed_key(kid: str = "k1") -> OKPKey:
+    return OKPKey.generate_key("Ed25519", parameters={"kid": kid})
+
+
+def b64(value: object) -> str:
+    """base64url of bytes, or of a value's JSON."""
+    raw = value if isinstance(value, bytes) else json.dumps(value).encode()
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+class LocalIssuer:
+    """An issuer on loopback. `keys` are what its JWK Set holds; `discovery` and `jwks`, if set, are served instead of
+    what belongs there; `status` other than 200 is the answer to everything; `requests` counts paths."""
+
+    def __init__(self) -> None:
+        self.keys: list[Key] = [ec_key()]
+        self.discovery: dict[str, Any] | bytes | None = None
+        self.jwks: dict[str, Any] | bytes | None = None
+        self.status = 200
+        self.delay = 0.0
+        self.requests: Counter[str] = Counter()
+        self._server: ThreadingHTTPServer | None = None
+        self._port = 0
+        self.up()
+
+    def up(self) -> None:
+        issuer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                issuer.requests[self.path] += 1
+                time.sleep(issuer.delay)
+                body = issuer.answer(self.path)
+                self.send_response(issuer.status)
+                if issuer.status == 302:
+                    self.send_header("location", f"{issuer.url}/jwks")
+                self.send_header("content-type", "application/json")
+                self.send_header("content-length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                """Silence."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", self._port), Handler)
+        self._port = self._server.server_address[1]
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def down(self) -> None:
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+            self._server = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def fetches(self) -> int:
+        return self.requests["/jwks"]
+
+    def answer(self, path: str) -> bytes:
+        document: dict[str, Any] | bytes
+        if path == "/.well-known/openid-configuration":
+            document = self.discovery or {"issuer": self.url, "jwks_uri": f"{self.url}/jwks"}
+        else:
+            document = self.jwks or {"keys": [key.as_dict(private=False) for key in self.keys]}
+        return document if isinstance(document, bytes) else json.dumps(document).encode()
+
+    def settings(self, **changes: Any) -> IssuerSettings:
+        return IssuerSettings(**{"url": self.url, "audience": (AUDIENCE,), "development": True, **changes})
+
+    def claims(self, **changes: Any) -> dict[str, Any]:
+        """Sound claims of an access token, with `changes`; a change to None takes the claim away."""
+        now = int(time.time())
+        claims = {
+            "iss": self.url,
+            "aud": AUDIENCE,
+            "sub": "alice",
+            "client_id": "cli",
+            "jti": "token-1",
+            "iat": now,
+            "exp": now + 600,
+            **changes,
+        }
+        return {name: value for name, value in claims.items() if value is not None}
+
+    def mint(
+        self, header: dict[str, Any] | None = None, *, key: Key | None = None, raw: bytes | None = None, **changes: Any
+    ) -> str:
+        """A token. `header` changes its header (None takes away), `changes` its claims; `raw` is another payload."""
+        key = key or self.keys[0]
+        algorithm = {"RSA": "RS256", "EC": "ES256", "OKP": "Ed25519", "oct": "HS256"}[key.key_type]
+        full = {"alg": algorithm, "typ": "at+jwt", "kid": key.kid, **(header or {})}
+        full = {name: value for name, value in full.items() if value is not None}
+        payload = raw if raw is not None else json.dumps(self.claims(**changes)).encode()
+        # joserfc's own serializer would refuse some of these headers
+        signing_input = f"{b64(full)}.{b64(payload)}"
+        return f"{signing_input}.{b64(JWSRegistry.algorithms[full['alg']].sign(signing_input.encode(), key))}"
+
+
+@pytest.fixture
+def local_issuer() -> Iterator[LocalIssuer]:
+    local = LocalIssuer()
+    yield local
+    local.down()
+
+
+@dataclass(frozen=True, slots=True)
+class RealIssuer:
+    """A running oidc-provider. Its client `agent` (secret below) has client credentials; `cli` is public and has the
+    device flow; `short` is like `agent` with tokens that live one second; logins are by any name, with any password,
+    and the groups of `alice` are dba and staff."""
+
+    url: str
+
+    AGENT_SECRET = "agent-secret-agent-secret-agent-secret"  # of a provider that lives for one test run
+
+    def settings(self, **changes: Any) -> IssuerSettings:
+        return IssuerSettings(**{"url": self.url, "audience": (AUDIENCE,), "development": True, **changes})
+
+
+def install() -> Path:
+    """oidc-provider's modules, by `npm ci` from the lock file, once for each state of that file."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node is None or npm is None:
+        pytest.fail("these tests need Node 20 or newer and npm: apt-get install nodejs npm")
+    modules, lock_file = NODE / "node_modules", NODE / "package-lock.json"
+    wanted = lock_file.read_bytes()
+    done = modules / ".doorward-lock"
+    cache = NODE.parents[2] / ".cache"
+    cache.mkdir(exist_ok=True)
+    with (cache / "issuer.lock").open("w") as lock:
+        flock(lock, LOCK_EX)  # test processes side by side install once
+        if not done.exists() or done.read_bytes() != wanted:
+            subprocess.run(
+                [npm, "ci", "--prefix", str(NODE), "--no-audit", "--no-fund", "--ignore-scripts"],
+                check=True,
+                timeout=300,
+                capture_output=True,
+            )
+            done.write_bytes(wanted)
+    return NODE
+
+
+@pytest.fixture(scope="session")
+def issuer() -> Iterator[RealIssuer]:
+    """panva's oidc-provider on a free port of 127.0.0.1."""
+    directory = install()
+    process = subprocess.Popen(
+        ["node", "op.mjs", AUDIENCE, RealIssuer.AGENT_SECRET],
+        cwd=directory,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={"PATH": os.environ["PATH"], "NODE_ENV": "test"},
+    )
+    assert process.stdout is not None
+    try:
+        line = process.stdout.readline()
+        match = re.match(r"listening (http://\S+)", line)
+        assert match, f"oidc-provider said {line!r}"
+        with urllib.request.urlopen(match[1] + "/.well-known/openid-configuration", timeout=10) as response:  # noqa: S310
+            assert json.load(response)["issuer"] == match[1]
+        yield RealIssuer(match[1])
+    finally:
+        process.terminate()
+        process.wait(10)
+        process.stdout.close()
