@@ -1,0 +1,192 @@
+"""`doorward verify`: check a record offline, with a public key and a copy of the data directory.
+
+Prints what was checked and, if something is wrong, the first bad spot. Exit code 0: sound. 1: broken. 2: incomplete,
+which is never "sound with warnings". Needs no configuration, no network and no running gateway.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+from doorward.adapters.blobs.evidence import DirectoryEvidence
+from doorward.errors import ConfigError, IntegrityError
+from doorward.ledger.checkpoint import NoteVerifier
+from doorward.ledger.verify import Report, Spot, Status, verify
+
+
+def verify_command(data: Path, vkey: str | None, as_json: bool, expect_checkpoint: Path | None) -> int:
+    """Verifies the record below `data` and prints the result to standard output; returns the exit code.
+
+    `vkey` is the log's verifier key, as a line or as the path of a file that holds it; without it, the key beside the
+    log is used, which shows that the record fits together but not whose it is. `expect_checkpoint` is a checkpoint
+    kept elsewhere, which this log must continue. Raises ConfigError when an argument names nothing usable.
+    """
+    if not data.is_dir():
+        raise ConfigError(f"{data} is not a directory", hint="give the data directory, or a copy with log/ in it")
+    trusted = None if vkey is None else _trusted(vkey)
+    kept: list[tuple[str, bytes]] = []
+    if expect_checkpoint is not None:
+        try:
+            kept.append((str(expect_checkpoint), expect_checkpoint.read_bytes()))
+        except OSError as error:
+            raise ConfigError(f"cannot read the checkpoint {expect_checkpoint}: {error.strerror}") from None
+
+    try:
+        report, verifier = _verify(DirectoryEvidence(data), trusted, kept)
+    except OSError as error:
+        report, verifier = Report(), trusted
+        report.gap(str(error.filename or data), "", "a file that can be read", error.strerror or str(error))
+    print(_as_json(report, verifier, trusted) if as_json else _as_text(report, verifier, trusted, data))
+    return report.exit_code
+
+
+def _verify(
+    source: DirectoryEvidence, trusted: NoteVerifier | None, kept: list[tuple[str, bytes]]
+) -> tuple[Report, NoteVerifier | None]:
+    beside = source.vkey()
+    if trusted is not None and beside not in (None, trusted.vkey):
+        report = Report()
+        report.fault("log/vkey", "", trusted.vkey, str(beside)[:200])
+        return report, trusted
+    verifier = trusted
+    if verifier is None:
+        if beside is None:
+            report = Report()
+            report.gap("log/vkey", "", "a verifier key here or with --vkey", "none")
+            return report, None
+        try:
+            verifier = NoteVerifier(beside)
+        except IntegrityError as error:
+            report = Report()
+            report.fault("log/vkey", "", "a verifier key", error.message)
+            return report, None
+    for _ in range(3):
+        before = _checkpoint(source)
+        report = verify(source, [verifier], kept=kept, progress=_progress())
+        # A running gateway replaces partial tiles as it publishes; a fault counts only if nothing moved meanwhile.
+        if report.status is not Status.BROKEN or _checkpoint(source) == before:
+            break
+    return report, verifier
+
+
+def _checkpoint(source: DirectoryEvidence) -> bytes:
+    try:
+        return source.checkpoint()
+    except FileNotFoundError:
+        return b""
+
+
+def _trusted(vkey: str) -> NoteVerifier:
+    line = vkey.strip()
+    try:
+        return NoteVerifier(line)
+    except IntegrityError as first:
+        path = Path(vkey)
+        try:
+            return NoteVerifier(path.read_text(encoding="utf-8").strip())
+        except (OSError, ValueError, IntegrityError) as second:
+            why = second.message if isinstance(second, IntegrityError) else first.message
+            raise ConfigError(
+                f"--vkey: {why}", hint="give the line in log/vkey as its owner published it, or a file that holds it"
+            ) from None
+
+
+def _progress() -> Callable[[str, int, int], None]:
+    """Shows how far we are on a terminal's standard error, ten times a second at most; nothing elsewhere."""
+    if not sys.stderr.isatty():
+        return lambda stage, done, total: None
+    last = time.monotonic()
+
+    def show(stage: str, done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if done >= total:
+            sys.stderr.write("\r\x1b[K")
+        elif now - last >= 0.1:
+            last = now
+            sys.stderr.write(f"\r\x1b[K{stage}: {done:,} of {total:,}")
+        sys.stderr.flush()
+
+    return show
+
+
+def _as_json(report: Report, verifier: NoteVerifier | None, trusted: NoteVerifier | None) -> str:
+    checkpoint = report.checkpoint
+    shown = {
+        "status": str(report.status),
+        "key": None if verifier is None else verifier.vkey,
+        "key_given": trusted is not None,
+        "origin": None if checkpoint is None else checkpoint.origin,
+        "size": None if checkpoint is None else checkpoint.size,
+        "root": None if checkpoint is None else checkpoint.root.hex(),
+        "faults": [asdict(spot) for spot in report.faults],
+        "gaps": [asdict(spot) for spot in report.gaps],
+        "leaves": report.leaves,
+        "gateways": report.gateways,
+        "boots": report.boots,
+        "sessions": report.sessions,
+        "open_sessions": report.open_sessions,
+        "recovered_sessions": report.recovered_sessions,
+        "recordings": report.recordings,
+        "segments": report.segments,
+        "sealed_bytes": report.sealed_bytes,
+        "first_at": report.first_at,
+        "last_at": report.last_at,
+        "types": report.types,
+        "continues": report.kept,
+    }
+    return json.dumps(shown, indent=2)
+
+
+def _as_text(report: Report, verifier: NoteVerifier | None, trusted: NoteVerifier | None, data: Path) -> str:
+    lines = [f"Record in {_shown(str(data))}"]
+    if verifier is not None:
+        whose = "as given" if trusted is not None else "found beside the log: give --vkey to check whose record this is"
+        lines.append(f"  key         {_shown(verifier.vkey)} ({whose})")
+    if report.checkpoint is not None:
+        checkpoint = report.checkpoint
+        lines.append(f"  checkpoint  {_shown(checkpoint.origin)}, {checkpoint.size:,} leaves, {checkpoint.root.hex()}")
+    if report.types:
+        since, until = _time(report.first_at), _time(report.last_at)
+        lines.append(f"  log         {report.gateways} gateway(s), {report.boots} start(s), {since} to {until}")
+        closed = report.sessions - report.open_sessions - report.recovered_sessions
+        crashed = f"{report.recovered_sessions:,} recovered after a crash"
+        states = f"{closed:,} closed, {crashed}, {report.open_sessions:,} open"
+        lines.append(f"  sessions    {report.sessions:,}: {states}")
+        sealed = f"{report.segments:,} segments, {report.sealed_bytes:,} bytes sealed"
+        lines.append(f"  recordings  {report.recordings:,} with {sealed}")
+    for size in report.kept:
+        lines.append(f"  continues   the checkpoint of {size:,} leaves that was kept elsewhere")
+    lines.append("")
+    if report.status is Status.SOUND:
+        lines.append("SOUND. Every leaf, tile and segment is what the checkpoint was signed over.")
+    elif report.status is Status.BROKEN:
+        lines += ["BROKEN. The first bad spot:", *_spot(report.faults[0])]
+        lines += [f"Also bad: {_shown(str(spot))}" for spot in report.faults[1:]]
+    else:
+        lines += ["INCOMPLETE. Nothing contradicts the record, but no signature covers:", *_spot(report.gaps[0])]
+        lines += [f"Nor: {_shown(str(spot))}" for spot in report.gaps[1:]]
+    return "\n".join(lines)
+
+
+def _spot(spot: Spot) -> list[str]:
+    rows = (("file", spot.file), ("where", spot.place), ("expected", spot.expected), ("found", spot.found))
+    return [f"  {name:<9} {_shown(value)}" for name, value in rows if value]
+
+
+def _shown(text: str) -> str:
+    """Text from the evidence, safe on a terminal."""
+    return "".join([letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text])
+
+
+def _time(at: int) -> str:
+    try:
+        return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    except (OverflowError, ValueError, OSError):
+        return f"{at} ms"
