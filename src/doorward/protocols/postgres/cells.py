@@ -1,0 +1,133 @@
+"""One value of a result, looked at and rewritten: the slow path, for values in which a prefilter saw something.
+
+Contract: `masked` returns None (leave it), or what the cell becomes, itself as `bytes` or NULL. What comes out is a
+well-formed value of the same reading: JSON stays JSON, an array of text in binary keeps its framing. What cannot be
+rewritten and holds something confidential becomes NULL. Nothing here raises for the sake of a value's content.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from struct import Struct
+from typing import Final
+
+from doorward.masking.detect import Detectors, redaction
+from doorward.masking.plan import JSON, JSONB, Reading, as_read
+from doorward.masking.transforms import Transforms
+
+_INT: Final = Struct("!i")
+_ARRAY_HEAD: Final = Struct("!iii")  # dimensions, has NULLs, element type
+
+
+class Cells:
+    """The detectors and transforms of one result, and how many cells they have changed, by label."""
+
+    def __init__(self, detectors: Detectors, transforms: Transforms, counts: Counter[str]) -> None:
+        self.detectors = detectors
+        self.transforms = transforms
+        self.counts = counts
+
+    def transformed(self, value: bytes, label: str, reading: Reading) -> bytes | None:
+        """What a labelled value becomes; None is NULL. Bytes that are not UTF-8 are redacted."""
+        try:
+            text = value.decode("utf-8")
+        except UnicodeDecodeError:
+            return as_read(redaction(label), reading)
+        becomes = self.transforms.apply(label, text)
+        return None if becomes is None else as_read(becomes, reading)
+
+    def masked(self, value: bytes, reading: Reading) -> tuple[bytes | None] | None:
+        """None: the value may go as it is. Otherwise what it becomes, in a tuple; None in it is NULL."""
+        if reading == Reading.TEXT:
+            result = self.detectors.mask_bytes(value)
+            if result is None:
+                return None
+            self.counts.update(result[1])
+            return (result[0],)
+        if reading == Reading.JSON:
+            return self._json(value, Reading.JSON, b"")
+        if reading == Reading.JSONB:
+            if value[:1] == b"\x01":
+                return self._json(value[1:], Reading.JSONB, b"\x01")
+            return self._opaque(value)
+        if reading == Reading.ARRAY:
+            return self._array(value)
+        return self._opaque(value)
+
+    def _json(self, value: bytes, reading: Reading, version: bytes) -> tuple[bytes | None] | None:
+        result = self.detectors.mask_bytes(value)
+        if result is None:
+            return None
+        self.counts.update(result[1])
+        try:
+            json.loads(result[0])
+        except (ValueError, RecursionError):  # a number or a whole document was replaced: say so in JSON
+            return (as_read(redaction(min(result[1])), reading),)
+        return (version + result[0],)
+
+    def _opaque(self, value: bytes) -> tuple[bytes | None] | None:
+        """Bytes of a type nobody told us about: text if they read as text, else NULL if something is in them."""
+        result = self.detectors.mask_bytes(value)
+        if result is None:
+            return None
+        self.counts.update(result[1])
+        return (result[0],) if _reads_as_text(value) else (None,)
+
+    def _array(self, value: bytes) -> tuple[bytes | None] | None:
+        """An array of text in binary (array_send): each element for itself; NULL if the framing does not hold."""
+        size = len(value)
+        if size < 12:
+            return self._opaque(value)
+        dimensions, _, element_type = _ARRAY_HEAD.unpack_from(value, 0)
+        position = 12 + 8 * dimensions
+        if not 0 <= dimensions <= 6 or position > size:
+            return self._opaque(value)
+        reading = Reading.JSONB if element_type == JSONB else Reading.JSON if element_type == JSON else Reading.TEXT
+        before = self.counts.copy()
+        parts: list[bytes] = [value[:position]]
+        changed = has_null = False
+        while position < size:
+            if position + 4 > size:
+                return self._unframed(value, before)
+            length: int = _INT.unpack_from(value, position)[0]
+            position += 4
+            if length < 0:
+                has_null = True
+                parts.append(value[position - 4 : position])
+                continue
+            if position + length > size:
+                return self._unframed(value, before)
+            element = value[position : position + length]
+            position += length
+            becomes = self.masked(element, reading)
+            if becomes is None:
+                parts.append(_INT.pack(length))
+                parts.append(element)
+                continue
+            changed = True
+            replaced = becomes[0]
+            if replaced is None:
+                has_null = True
+                parts.append(_INT.pack(-1))
+            else:
+                parts.append(_INT.pack(len(replaced)))
+                parts.append(replaced)
+        if not changed:
+            return None
+        parts[0] = _ARRAY_HEAD.pack(dimensions, int(has_null), element_type) + value[12 : 12 + 8 * dimensions]
+        return (b"".join(parts),)
+
+    def _unframed(self, value: bytes, before: Counter[str]) -> tuple[bytes | None] | None:
+        self.counts.clear()
+        self.counts.update(before)
+        found = self._opaque(value)
+        return None if found is None else (None,)
+
+
+def _reads_as_text(value: bytes) -> bool:
+    try:
+        text = value.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return all(character >= " " or character in "\t\n\r" for character in text)
