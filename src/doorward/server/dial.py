@@ -40,7 +40,7 @@ _contexts: dict[tuple[str, str, int], ssl.SSLContext] = {}
 
 
 class Upstream(asyncio.Protocol):
-    """A connection to a target. After `dial`: logged in, `parameters`, `pid`, `secret` and `protocol` as it said."""
+    """A connection to a target. After `dial` it is logged in; its attributes are those of `ServerLogin`."""
 
     def __init__(self) -> None:
         self.transport: asyncio.Transport
@@ -49,6 +49,7 @@ class Upstream(asyncio.Protocol):
         self.pid = 0
         self.secret = b""
         self.protocol = wire.PROTOCOL_3_0
+        self.method = ""
         self._unread = bytearray()
         self._paused = False
         self._lost = False
@@ -262,7 +263,8 @@ async def dial(
         upstream.abort()
         raise
     upstream.parameters = login.parameters
-    upstream.pid, upstream.secret, upstream.protocol = login.pid, login.secret, login.protocol
+    upstream.pid, upstream.secret = login.pid, login.secret
+    upstream.protocol, upstream.method = login.protocol, login.method
     return upstream
 
 

@@ -378,7 +378,7 @@ class ServerLogin:
     (it takes as long as the server's iteration count says), and then `receive(b"")`.
 
     When `done`: `parameters` (as the server reported them), `pid` and `secret` (for a CancelRequest; 0 and empty when
-    the server gave none) and `protocol`.
+    the server gave none), `protocol`, and `method`: how the gateway authenticated, such as "SCRAM-SHA-256-PLUS".
     """
 
     def __init__(
@@ -403,6 +403,7 @@ class ServerLogin:
         self.pid = 0
         self.secret = b""
         self.protocol = protocol
+        self.method = ""
         self.done = False
         self.pending_work: Callable[[], None] | None = None
         self._user = user
@@ -500,6 +501,7 @@ class ServerLogin:
             wire.parse_empty(rest, "AuthenticationOk")
             if self._state is _Server.AUTHENTICATING:
                 self._require("none", "lets the gateway in without any authentication")
+                self.method = "none"
             elif self._state is not _Server.ANSWERED:
                 # Mid-SCRAM this would be a server that has not proved that it knows the password.
                 raise ProtocolError("the target ends authentication before it is complete")
@@ -524,6 +526,7 @@ class ServerLogin:
             mechanism = scram.choose(wire.parse_sasl_mechanisms(rest), self._channel_binding)
             self._scram = scram.ScramClient(mechanism, self._password, self._nonce, self._channel_binding)
             self._out += wire.sasl_initial_response(mechanism, self._scram.first())
+            self.method = mechanism
             self._state = _Server.SASL_STARTED
         elif code == Auth.SASL_CONTINUE and self._scram is not None and self._state is _Server.SASL_STARTED:
             self._scram.challenge(rest)
@@ -541,6 +544,7 @@ class ServerLogin:
         if len(rest) != size:
             raise ProtocolError("Authentication: malformed")
         self._require(method, what)
+        self.method = method
 
     def _require(self, method: str, what: str) -> None:
         if method not in self._allowed:
