@@ -166,6 +166,7 @@ class SessionRow:
     boot: str
     handle: int
     created: int = 0
+    retention: str = "std"
     opened: int = 0
     closed: int = 0
     state: str = "open"

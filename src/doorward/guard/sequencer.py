@@ -40,6 +40,7 @@ from doorward.ledger.tree import EMPTY_ROOT, leaf_hash
 from doorward.model import Event
 
 MAX_STEP = 5000  # entries folded at once
+MAX_KEYS = 20_000  # data keys held unwrapped
 SESSION_STEPS = frozenset(("session.opened", "session.sealed", "session.closed", "session.recovered"))
 
 
@@ -230,7 +231,7 @@ class Sequencer:
         declared, event = entry.declaration, entry.event
         if declared is not None:
             changes.sessions[declared.session_id] = SessionRow(
-                declared.session_id, boot_id, declared.handle, declared.created, declared.created
+                declared.session_id, boot_id, declared.handle, declared.created, self._retention, declared.created
             )
             changes.keys[declared.session_id] = declared.wrapped
             self._deks[declared.session_id] = self._keyring.unwrap(declared.session_id, declared.wrapped)
@@ -241,9 +242,9 @@ class Sequencer:
             if dek is not None:
                 changes.deks[event.session_id] = dek
         body = event.body
-        if event.type == "operation.permitted":
+        if event.type in ("operation.permitted", "operation.observed"):
             operation = str(body.get("operation", ""))
-            if operation:
+            if operation and body.get("effect") != "read":  # a read's outcome stands in the recording
                 changes.permitted[operation] = OpenOperation(operation, event.session_id)
         elif event.type == "operation.settled":
             operation = str(body.get("operation", ""))
@@ -262,6 +263,8 @@ class Sequencer:
             wrapped = await self._store.wrapped_key(session_id)
             if wrapped is None:
                 return None
+            if len(self._deks) > MAX_KEYS:  # of sessions that closed, and of which something was heard afterwards
+                self._deks.clear()
             self._deks[session_id] = self._keyring.unwrap(session_id, wrapped)
         return self._deks[session_id]
 
@@ -294,8 +297,8 @@ def _session_after(row: SessionRow, event: Event) -> SessionRow:
     body = event.body
     if event.type == "session.opened":
         return replace(
-            row, opened=event.at, identity=body["identity"], issuer=body["issuer"], kind=body["kind"],
-            target=body["target"], client=body["client"], purpose=body["purpose"],
+            row, opened=event.at,
+            **{name: body[name] for name in ("retention", "identity", "issuer", "kind", "target", "client", "purpose")},
         )
     counts = {name: body[name] for name in ("statements", "refused", "held", "rows")}
     if event.type == "session.sealed":

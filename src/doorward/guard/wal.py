@@ -87,6 +87,7 @@ class WriteAheadLog:
         self.durable = 0
         self.failed = ""  # why, while it is
         self.failed_at = 0
+        self.blocked = ""  # why the recorder takes no more than facts, while writing works
         self.syncs = 0
 
     # On the event loop ---------------------------------------------------------------------------------------------
@@ -98,7 +99,7 @@ class WriteAheadLog:
     def append(self, kind: int, handle: int, at: int, body: bytes, fact: bool = False) -> int:
         """Buffer a record; returns the position after it. `at` is Unix ms. UpstreamError when it cannot be kept."""
         appended = self.appended + 13 + len(body)
-        if (self.failed and not fact) or appended - self.durable > LIMIT or self._closed:
+        if (not fact and (self.failed or self.blocked)) or appended - self.durable > LIMIT or self._closed:
             self._refuse(appended)
         if not self._parts:
             self._base = at
@@ -115,9 +116,10 @@ class WriteAheadLog:
     def _refuse(self, appended: int) -> None:
         if self._closed:
             raise UpstreamError("the record is closed: the gateway is stopping")
-        if self.failed:
+        if self.failed or self.blocked:
             raise UpstreamError(
-                f"the record cannot be written: {self.failed}", hint="look at the disk that holds the data directory"
+                f"the record cannot be written: {self.failed or self.blocked}",
+                hint="look at the disk that holds the data directory",
             )
         raise UpstreamError(f"the record is {appended - self.durable} bytes behind: the disk is too slow")
 

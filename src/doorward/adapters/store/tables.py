@@ -80,6 +80,7 @@ sessions = Table(
     Column("boot", String, nullable=False),
     Column("handle", BigInteger, nullable=False),
     Column("created", BigInteger, nullable=False),
+    Column("retention", String, nullable=False),
     Column("opened", BigInteger, nullable=False),
     Column("closed", BigInteger, nullable=False),
     Column("state", String, nullable=False),

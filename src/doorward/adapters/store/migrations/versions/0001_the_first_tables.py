@@ -50,7 +50,8 @@ def upgrade() -> None:
     op.create_index("ix_events_type_index", "events", ["type", "index"])
     op.create_table(
         "sessions",
-        key("id"), required("boot", text), required("handle", big), required("created", big), required("opened", big),
+        key("id"), required("boot", text), required("handle", big), required("created", big),
+        required("retention", text), required("opened", big),
         required("closed", big), required("state", text), required("identity", text), required("issuer", text),
         required("kind", text), required("target", text), required("client", text), required("purpose", text),
         required("statements", big), required("refused", big), required("held", big), required("rows", big),

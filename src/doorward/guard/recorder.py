@@ -1,0 +1,317 @@
+"""The recorder: nothing happens unless it is on record first.
+
+One for a gateway. It owns the write-ahead log, makes a SessionRecorder for each session, keeps durable events until the
+sequencer has folded them, and says (`failed`, `healthy`) when it cannot do its duty; then nothing may run.
+
+    start()    recovers what an earlier life left (recovery.py), before anything may connect
+    run()      folds each second, writes a beat each minute, deletes what is folded; belongs in the gateway's TaskGroup
+    stop()     writes and folds all there is, and says that this life ended in good order
+
+An event is durable when `wait(position)` says so, and in the log up to a second later. Memory is bounded: events not
+yet folded by BACKLOG, records not yet durable by wal.LIMIT, segments by what each session's feeder honours (PRESSURE).
+
+It decides nothing and knows no protocol.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import deque
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from doorward.errors import IntegrityError, UpstreamError
+from doorward.guard.keyring import Keyring
+from doorward.guard.ports import Boot, Clock, KeyFiles, LogFiles, RecordingFiles, RecordStore, WalFiles
+from doorward.guard.recovery import Recovery, recover
+from doorward.guard.sequencer import Declaration, Entry, Sequencer
+from doorward.guard.session_recorder import DECLARED, NOTE, OVERHEAD, SessionRecorder
+from doorward.guard.wal import WriteAheadLog, parse_name
+from doorward.ledger.encoding import canonical
+from doorward.ledger.segment import DEK_SIZE, header, header_hash
+from doorward.model import Event, Session
+
+TICK = 1.0  # seconds between steps of the sequencer
+BEAT = 60.0  # seconds between beats: an empty minute looks different from a cut log
+BACKLOG = 64 * 1024 * 1024  # bytes of durable events that the store would not take yet
+
+# What has happened already: kept even while the record fails, because it is the truth and there is no taking it back.
+FACTS = frozenset((
+    "operation.settled", "operation.refused", "session.sealed", "session.closed", "record.failed", "record.restored",
+    "approval.parked", "gateway.stopped",
+))
+
+
+class Recorder:
+    """See the module. Every method belongs to the event loop that called `start`."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        store: RecordStore,
+        wal: WalFiles,
+        recordings: RecordingFiles,
+        log: LogFiles,
+        keys: KeyFiles,
+        gateway: str,
+        origin: str,
+        retention: str = "std",
+    ) -> None:
+        self.clock = clock
+        self.store = store
+        self.recordings = recordings
+        self.wal_files = wal
+        self.gateway = gateway
+        self.retention = retention
+        self.boot = ""
+        self.running = False
+        self._log, self._keys, self._origin = log, keys, origin
+        self._sessions: dict[str, SessionRecorder] = {}
+        self._handles = 0
+        self._entries: deque[Entry] = deque()
+        self._entries_size = 0
+        self._troubles: dict[str, str] = {}  # what -> why
+        self._folding = asyncio.Lock()
+        self._beat_at = 0.0
+
+    # Life ----------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> Recovery:
+        """Recover, and begin a new boot. IntegrityError: the log is not what was published, and nothing may run.
+        ConfigError: another gateway has this data directory. UpstreamError: disk or store do not work."""
+        loop = asyncio.get_running_loop()
+        try:
+            await asyncio.to_thread(self.wal_files.lock)
+            self.keyring = await asyncio.to_thread(Keyring, self._keys)
+        except OSError as error:
+            raise UpstreamError(f"the data directory cannot be used: {error}") from error
+        self.sequencer = Sequencer(
+            store=self.store, log=self._log, keyring=self.keyring, origin=self._origin, gateway=self.gateway,
+            retention=self.retention,
+        )
+        self.sealing = ThreadPoolExecutor(1, "doorward-seal")
+        self.running = True
+        try:
+            await self.sequencer.open()
+            self.boot = self.clock.new_id()
+            plan = await recover(self)
+            self.wal = WriteAheadLog(
+                self.wal_files, self.keyring.wal, self.boot, plan.ordinal, self.clock.now, self._restored
+            )
+            self._loop = loop
+            last = max((boot.ordinal for boot in self.sequencer.boots.values()), default=0)
+            self.sequencer.began(Boot(self.boot, last + 1, 0, 0, self.sequencer.last))
+            await plan.finish(self)
+        except OSError as error:
+            raise UpstreamError(f"recovery cannot go on: {error}") from error
+        self._beat_at = self.clock.monotonic() + BEAT
+        return plan.recovery
+
+    async def run(self) -> None:
+        """Sequence until cancelled. IntegrityError when the log is no longer ours: the gateway must stop."""
+        while True:
+            await asyncio.sleep(TICK)
+            if self.clock.monotonic() >= self._beat_at and not self.failed:
+                self._beat_at = self.clock.monotonic() + BEAT
+                try:
+                    self.append_event("log.beat", {"sessions": len(self._sessions), "backlog": self.backlog})
+                except UpstreamError:
+                    pass  # the failure has an event of its own
+            try:
+                await self.fold()
+            except (UpstreamError, OSError):
+                pass  # named in `healthy`; the entries are kept, and the next second tries again
+
+    async def stop(self) -> None:
+        """Close sessions' segments, write and fold everything, say goodbye. UpstreamError when that does not work; the
+        next start then recovers as after a crash."""
+        try:
+            for session in list(self._sessions.values()):
+                await session.close({"reason": "the gateway stopped"})
+            self.append_event("gateway.stopped", {"boot": self.boot})
+            await self.wal.flush()
+            await self.fold(ended=True)
+        finally:
+            self.running = False
+            try:
+                await self.wal.close()
+            finally:
+                self.sealing.shutdown(wait=True)
+                self.wal_files.unlock()
+        if self._entries:
+            return  # appended while we were stopping: the next start folds them
+        for name in await asyncio.to_thread(self.wal_files.names):
+            if parse_name(name) is not None:
+                await asyncio.to_thread(self.wal_files.delete, name)  # all of it is in the log now
+
+    # Events --------------------------------------------------------------------------------------------------------
+
+    async def session(self, session: Session) -> SessionRecorder:
+        """Begin a session's record: durable when this returns. UpstreamError when that cannot be."""
+        self._handles += 1
+        handle = self._handles
+        dek = secrets.token_bytes(DEK_SIZE)
+        created = self.clock.now()
+        head = header(session.id, created, self.retention)
+        recorder = SessionRecorder(self, session, handle, dek, head, header_hash(head))
+        declared = Declaration(session.id, handle, created, self.keyring.wrap(session.id, dek))
+        body = canonical({"created": created, "session": session.id, "wrapped": declared.wrapped.hex()})
+        # In one turn of the loop, so in one frame: a handle is never without its session, nor the other way round.
+        position = self.wal.append(DECLARED, handle, created, body)
+        self._entries.append(Entry(position, position - OVERHEAD - len(body), declared))
+        opened = recorder.event("session.opened", _opened(session, created, self.retention))
+        self._sessions[session.id] = recorder
+        waiter = self.wal.wait(opened)
+        if waiter is not None:
+            await waiter  # if this raises, the session stays in the index as one that was opened and saw nothing
+        return recorder
+
+    async def event(self, type: str, body: Mapping[str, Any], *, session_id: str = "", actor: str = "") -> int:  # noqa: A002
+        """Record something, durable when this returns, and give it a leaf. Returns its position. UpstreamError."""
+        position = self.append_event(type, body, session_id=session_id, actor=actor)
+        waiter = self.wal.wait(position)
+        if waiter is not None:
+            await waiter
+        return position
+
+    def append_event(self, type: str, body: Mapping[str, Any], *, session_id: str = "", actor: str = "") -> int:  # noqa: A002
+        """The same, buffered: `wait(position)` says when it is durable."""
+        return self.log_event(NOTE, 0, type, body, session_id, actor)[2]
+
+    def wait(self, position: int) -> asyncio.Future[None] | None:
+        """None: durable already. Else a future that ends when it is, or in UpstreamError."""
+        return self.wal.wait(position)
+
+    @property
+    def durable(self) -> int:
+        return self.wal.durable
+
+    @property
+    def failed(self) -> bool:
+        """Whether nothing new may run."""
+        return bool(self.wal.failed or self.wal.blocked)
+
+    @property
+    def backlog(self) -> int:
+        """Bytes that are not yet durable, or not yet in the log."""
+        return self.wal.unwritten + self._entries_size
+
+    def healthy(self) -> str | None:
+        """None, or what is wrong, in words for `/readyz` and `doctor`."""
+        if self.wal.failed:
+            return f"the write-ahead log cannot be written: {self.wal.failed}"
+        return next((f"{what}: {why}" for what, why in self._troubles.items()), None)
+
+    # For the sequencer ---------------------------------------------------------------------------------------------
+
+    async def fold(self, *, ended: bool = False) -> None:
+        """One step: put all durable events into the log and delete what is no longer needed."""
+        async with self._folding:
+            entries = []
+            for entry in self._entries:
+                if entry.position > self.wal.durable:
+                    break
+                entries.append(entry)
+            if not entries and not ended:
+                return
+            try:
+                position = await self.sequencer.fold(self.boot, entries, ended=ended)
+            except IntegrityError as error:
+                self._trouble("the log", f"{error.message} ({error.spot})")
+                raise
+            except (UpstreamError, OSError) as error:
+                if self._entries_size > BACKLOG:
+                    self._trouble("the store", str(error))
+                else:
+                    self._troubles["the store"] = str(error)
+                raise
+            self._relieve("the store")
+            while self._entries and self._entries[0].position <= position:
+                entry = self._entries.popleft()
+                self._entries_size -= len(entry.record)
+            await self.wal.trim(self._keep_from(position))
+
+    def _keep_from(self, folded: int) -> int:
+        """Everything before this position of the write-ahead log is in the log or in segments that it names."""
+        keep = [entry.keep_from for entry in self._entries if entry.keep_from >= 0]
+        keep += [first for session in self._sessions.values() if (first := session.keep_from()) is not None]
+        return min(keep, default=folded)
+
+    # For sessions and recovery -------------------------------------------------------------------------------------
+
+    def log_event(
+        self,
+        kind: int,
+        handle: int,
+        type: str,  # noqa: A002 - the field's own name
+        body: Mapping[str, Any],
+        session_id: str,
+        actor: str,
+        *,
+        keep_from: int = -1,
+        own: bool = False,
+    ) -> tuple[Event, bytes, int]:
+        """Append an event; `own` ones are the recorder's and are never refused. Returns it, its bytes, its position."""
+        event = Event(self.clock.new_id(), self.clock.now(), type, session_id, actor, body)
+        record = encode_event(event)
+        fact = own or type in FACTS
+        if len(record) > MAX_EVENT:
+            raise UpstreamError(f"an event of {len(record)} bytes is too large to record")
+        if self._entries_size > BACKLOG and not fact:
+            raise UpstreamError("the log is too far behind: the store takes no events")
+        position = self.wal.append(kind, handle, event.at, record, fact)
+        start = position - OVERHEAD - len(record)
+        self._entries.append(Entry(position, keep_from if keep_from >= 0 else start, None, event, record))
+        self._entries_size += len(record)
+        return event, record, position
+
+    def forget(self, session: SessionRecorder) -> None:
+        self._sessions.pop(session.session.id, None)
+
+    def sealing_failed(self, session_id: str, why: str) -> None:
+        self._trouble(f"the recording of {session_id}", why)
+
+    def sealing_works(self, session_id: str) -> None:
+        self._relieve(f"the recording of {session_id}")
+
+    def _trouble(self, what: str, why: str) -> None:
+        self._troubles[what] = why
+        self.wal.blocked = f"{what}: {why}"
+
+    def _relieve(self, what: str) -> None:
+        self._troubles.pop(what, None)
+        self.wal.blocked = next((f"{left}: {why}" for left, why in self._troubles.items()), "")
+
+    def _restored(self, failed_at: int, why: str) -> None:
+        self.append_event("record.failed", {"failed_at": failed_at, "reason": why})
+        self.append_event("record.restored", {"failed_at": failed_at, "restored_at": self.clock.now()})
+
+
+MAX_EVENT = 2 * 1024 * 1024 - OVERHEAD
+
+
+def encode_event(event: Event) -> bytes:
+    """The canonical bytes that a leaf commits to and that a recording and the store keep."""
+    return canonical({
+        "actor": event.actor, "at": event.at, "body": event.body, "id": event.id, "session": event.session_id,
+        "type": event.type, "v": event.version,
+    })
+
+
+def _opened(session: Session, created: int, retention: str) -> dict[str, Any]:
+    identity, target = session.identity, session.target
+    return {
+        "created": created, "retention": retention, "identity": identity.id, "subject": identity.subject,
+        "issuer": identity.issuer, "kind": identity.kind.value, "groups": sorted(identity.groups)[:100],
+        "assurance": identity.assurance, "token": identity.token_id,
+        "on_behalf_of": [link.id for link in identity.chain()[1:]], "target": target.name,
+        "protocol": target.protocol, "database": target.database, "mode": target.mode.value, "record": target.record,
+        "durability": target.durability, "client": session.client, "purpose": session.purpose,
+        "application": session.application,
+    }
+
+
+__all__ = ["Recorder", "Recovery", "SessionRecorder", "encode_event"]
