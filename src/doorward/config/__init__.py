@@ -1,0 +1,206 @@
+"""Configuration: one TOML file in, a Config out that is safe to run, or every reason why not.
+
+`load` reads and checks; `read_policies` reads the policy files that a Config names (again at each reload). A
+ConfigError has one line for each fault: `file: key.path: what is wrong and what is allowed`. No secret is in the file
+and none is read here: a Config holds SecretRefs.
+
+settings    every setting, with its kind, default and documentation
+reading     TOML tables into those, with complaints
+reference   the reference in docs/guides/configuration.md
+
+Deliberately not here: environment variables that override settings (one place to look), reaching any of what is
+configured (`doorward doctor` does).
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from doorward.adapters.identity.settings import IssuerSettings, KindRule, is_loopback
+from doorward.config.reading import no_more, read
+from doorward.config.settings import (
+    Gateway,
+    HttpListener,
+    Issuer,
+    Limits,
+    Listen,
+    Log,
+    Masking,
+    PostgresListener,
+    Settings,
+    TargetSettings,
+)
+from doorward.errors import ConfigError
+from doorward.model import Kind, Mode, Target
+
+__all__ = [
+    "Config", "Gateway", "HttpListener", "Limits", "Listen", "Log", "Masking", "PostgresListener", "load",
+    "read_policies",
+]  # fmt: skip
+
+_MOST_BYTES = 1 << 20
+_MOST_POLICY_FILES = 1000
+_MOST_POLICY_BYTES = 4 << 20
+
+
+@dataclass(frozen=True)
+class Config:
+    """A configuration that has been checked. Paths are absolute; times are seconds; sizes are bytes.
+
+    `Target.options` hold, for PostgreSQL: `tls` (disable, require, verify-full), `tls_ca` (a path, or absent), `auth`
+    (names joined by a comma), `statement_timeout` (milliseconds, or absent), and `set.<name>` for each setting of a
+    session's start.
+    """
+
+    path: Path
+    gateway: Gateway
+    listen: Listen
+    issuers: tuple[IssuerSettings, ...]
+    policy_files: tuple[str, ...]
+    targets: Mapping[str, Target]
+    masking: Masking
+    limits: Limits
+    log: Log
+
+
+def load(path: Path | str) -> Config:
+    """Read and check a configuration file. Raises ConfigError."""
+    path = Path(path).absolute()
+    try:
+        with path.open("rb") as opened:
+            raw = opened.read(_MOST_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: cannot be read ({error.strerror})", hint="name another with --config, or run `doorward init`"
+        ) from None
+    if len(raw) > _MOST_BYTES:
+        raise ConfigError(f"{path}: it is longer than {_MOST_BYTES} bytes")
+    try:
+        table = tomllib.loads(raw.decode("utf-8"))
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ConfigError(f"{path}: this is not TOML: {str(error)[:200]}", hint="see https://toml.io") from None
+    wrong: list[str] = []
+    settings = read(Settings, table, path.parent, "", wrong)
+    config = _checked(path, settings, wrong) if settings is not None else None
+    if config is None or wrong:
+        raise ConfigError(
+            "\n".join(f"{path}: {line}" for line in no_more(wrong)),
+            hint="every setting is in docs/guides/configuration.md",
+        )
+    return config
+
+
+def read_policies(config: Config) -> dict[str, str]:
+    """The text of every policy file, by its path relative to the configuration. Raises ConfigError, also for a pattern
+    that matches nothing: a policy that is not there could be a forbid."""
+    base = config.path.parent
+    found: dict[str, str] = {}
+    total = 0
+    for pattern in config.policy_files:
+        matches = sorted(p for p in _glob(base, pattern) if p.is_file())
+        if not matches:
+            raise ConfigError(
+                f"{config.path}: policy.files: {pattern!r} matches no file",
+                hint="`doorward init` writes a first policy",
+            )
+        for match in matches:
+            name = str(match.relative_to(base) if match.is_relative_to(base) else match)
+            try:
+                text = match.read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                raise ConfigError(f"{name}:1: cannot be read: {error}") from None
+            total += len(text)
+            found[name] = text
+            if len(found) > _MOST_POLICY_FILES or total > _MOST_POLICY_BYTES:
+                raise ConfigError(
+                    f"{config.path}: policy.files: more than {_MOST_POLICY_FILES} files "
+                    f"or {_MOST_POLICY_BYTES} characters"
+                )
+    return found
+
+
+def _glob(base: Path, pattern: str) -> list[Path]:
+    path = Path(pattern)
+    try:
+        return list(Path(path.anchor).glob(str(path.relative_to(path.anchor))) if path.anchor else base.glob(pattern))
+    except (ValueError, NotImplementedError):
+        return []
+
+
+def _checked(path: Path, settings: Settings, wrong: list[str]) -> Config | None:
+    """What one setting says about another."""
+    for name, listener in (("postgres", settings.listen.postgres), ("http", settings.listen.http)):
+        _check_listener(f"listen.{name}", listener, wrong)
+    issuers: list[IssuerSettings] = []
+    for number, issuer in enumerate(settings.issuers):
+        try:
+            issuers.append(_issuer(issuer))
+        except ConfigError as error:
+            wrong.append(f"issuers[{number}]: {error.message}{f'; {error.hint}' if error.hint else ''}")
+    urls = [issuer.url for issuer in settings.issuers]
+    wrong += [f"issuers: {url} is there twice" for url in sorted({u for u in urls if urls.count(u) > 1})]
+    if not settings.issuers:
+        wrong.append("issuers: there is none, so nobody could log in; write at least one [[issuers]]")
+    targets: dict[str, Target] = {}
+    for target in settings.targets:
+        where = f"targets.{target.name}"
+        if target.name in targets:
+            wrong.append(f"{where}: there is another target of that name")
+        if "cleartext" in target.auth and target.tls != "verify-full":
+            wrong.append(f'{where}.auth: "cleartext" shows the password to whoever answers; set tls = "verify-full"')
+        if target.tls == "disable" and target.tls_ca is not None:
+            wrong.append(f'{where}.tls_ca: it means nothing with tls = "disable"')
+        targets[target.name] = _target(target)
+    return Config(
+        path=path, gateway=settings.gateway, listen=settings.listen, issuers=tuple(issuers),
+        policy_files=settings.policy.files, targets=targets, masking=settings.masking, limits=settings.limits,
+        log=settings.log,
+    )  # fmt: skip
+
+
+def _check_listener(where: str, listener: PostgresListener | HttpListener, wrong: list[str]) -> None:
+    if (listener.tls_cert is None) != (listener.tls_key is None):
+        missing = "tls_key" if listener.tls_key is None else "tls_cert"
+        wrong.append(f"{where}.{missing}: it is missing; a certificate and its key go together")
+    elif listener.tls_cert is None and not listener.plaintext:
+        wrong.append(
+            f"{where}.tls_cert: it is missing; write tls_cert and tls_key, or, on a loopback address, plaintext = true"
+        )
+    if listener.plaintext and not is_loopback(listener.address):
+        wrong.append(
+            f"{where}.plaintext: {listener.address} can be reached from other machines, and tokens would be readable "
+            "on the way; set tls_cert and tls_key, or listen on 127.0.0.1"
+        )
+
+
+def _issuer(issuer: Issuer) -> IssuerSettings:
+    rules: list[KindRule] = []
+    for number, rule in enumerate(issuer.kinds):
+        values = (*((rule.equals,) if rule.equals else ()), *rule.in_)
+        if bool(rule.equals) == bool(rule.in_):
+            raise ConfigError(f"kinds[{number}]: write either equals or in")
+        rules.append(KindRule(rule.claim, values, Kind(rule.kind)))
+    return IssuerSettings(
+        url=issuer.url, audience=issuer.audience, algorithms=issuer.algorithms, groups_claim=issuer.groups_claim,
+        agent_groups=issuer.agent_groups, skew_seconds=issuer.clock_skew, kind_rules=tuple(rules),
+        default_kind=Kind(issuer.default_kind), claims=issuer.claims, ca_file=str(issuer.ca) if issuer.ca else "",
+        client_id=issuer.client_id, development=issuer.development, jwks_max_age=issuer.keys_max_age,
+    )  # fmt: skip
+
+
+def _target(target: TargetSettings) -> Target:
+    options = {"tls": target.tls, "auth": ",".join(target.auth)}
+    if target.tls_ca is not None:
+        options["tls_ca"] = str(target.tls_ca)
+    if target.statement_timeout:
+        options["statement_timeout"] = str(target.statement_timeout * 1000)
+    options.update({f"set.{name}": value for name, value in target.options.items()})
+    return Target(
+        name=target.name, protocol=target.protocol, host=target.host, port=target.port, credential=target.secret,
+        user=target.user, database=target.database or target.name, mode=Mode(target.mode),
+        durability=target.durability, record=target.record, detect=target.detect, labels=dict(target.labels),
+        options=options,
+    )  # fmt: skip

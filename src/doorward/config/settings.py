@@ -1,0 +1,253 @@
+"""Every setting that there is, with its kind, its default and a sentence about it.
+
+`docs/guides/configuration.md` is made from this file and a test says so. What one setting cannot know of another is
+checked in `doorward.config`.
+"""
+# ruff: noqa: RUF009  # setting() is dataclasses.field() with a kind and a sentence
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from doorward.adapters.identity.settings import ALGORITHMS, DEFAULT_ALGORITHMS, DEFAULT_CLAIMS
+from doorward.config.reading import (
+    address,
+    directory,
+    duration,
+    file,
+    flag,
+    list_of,
+    one_of,
+    one_or_list,
+    secret,
+    section,
+    sections,
+    setting,
+    size,
+    table_of,
+    text,
+    whole,
+)
+from doorward.masking.detect import DETECTORS
+from doorward.masking.transforms import NAMES as TRANSFORMS
+from doorward.model import Kind, SecretRef
+
+NAME = text("letters, digits, - and _, at most 63", r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
+LABEL = text("a label: lower-case letters, digits, - and _", r"[a-z][a-z0-9_-]{0,31}")
+COLUMN = text('a column: "schema.table.column"', r'(?:(?:"(?:[^"]|"")+"|[^".\s]+)\.){2}(?:"(?:[^"]|"")+"|[^".\s]+)')
+HOST = text("a host name or an IP address", r"[A-Za-z0-9]([A-Za-z0-9._-]{0,252}[A-Za-z0-9])?|[0-9A-Fa-f:.]{2,45}")
+PORT = whole(1, 65535)
+LISTENING_PORT = whole(0, 65535)
+PROTOCOLS = ("postgres",)
+AUTHENTICATION = ("scram-sha-256", "md5", "cleartext")
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """This gateway."""
+
+    data: Path = setting(directory(), "Where records, keys and the store are. Only the gateway's user may open it.")
+    name: str = setting(NAME, "The gateway's name: the origin of its log, and what people see.", "doorward")
+    drain: int = setting(duration("0s", "1h"), "How long running statements may take to end after SIGTERM.", 30)
+
+
+@dataclass(frozen=True)
+class PostgresListener:
+    """Where PostgreSQL clients connect."""
+
+    address: str = setting(address(), "The address to listen on.", "127.0.0.1")
+    port: int = setting(LISTENING_PORT, "The port to listen on; 0 takes any free one.", 7432)
+    tls_cert: Path | None = setting(file(), "Certificate chain (PEM) that is shown to clients.", None)
+    tls_key: Path | None = setting(file(), "Its private key (PEM).", None)
+    plaintext: bool = setting(
+        flag(), "Let clients connect without TLS, tokens in the clear. Only on a loopback address.", False
+    )
+
+
+@dataclass(frozen=True)
+class HttpListener:
+    """Where the API for approvals and sessions, health and metrics are."""
+
+    address: str = setting(address(), "The address to listen on.", "127.0.0.1")
+    port: int = setting(LISTENING_PORT, "The port to listen on; 0 takes any free one.", 7480)
+    tls_cert: Path | None = setting(file(), "Certificate chain (PEM) that is shown to clients.", None)
+    tls_key: Path | None = setting(file(), "Its private key (PEM).", None)
+    plaintext: bool = setting(flag(), "Answer without TLS. Only on a loopback address.", False)
+
+
+@dataclass(frozen=True)
+class Listen:
+    """What the gateway listens on."""
+
+    postgres: PostgresListener = setting(section(PostgresListener), "Where PostgreSQL clients connect.")
+    http: HttpListener = setting(section(HttpListener), "Where the API, health and metrics are.")
+
+
+@dataclass(frozen=True)
+class KindSettings:
+    """A rule that says what sort of principal a token is about. The first that matches decides."""
+
+    claim: str = setting(text("the dotted path of a claim"), "The claim to look at, or a list that is its value.")
+    kind: str = setting(one_of(*Kind), "What the principal is if the claim matches.")
+    equals: str = setting(text(), "A value, shell patterns allowed (`ci-*`).", "")
+    in_: tuple[str, ...] = setting(list_of(text(), least=1), "Several such values, any of which matches.", ())
+
+
+@dataclass(frozen=True)
+class Issuer:
+    """An OpenID Connect issuer whose tokens are accepted."""
+
+    url: str = setting(text("an https URL"), "The issuer, exactly as in the tokens' `iss`.")
+    audience: tuple[str, ...] = setting(
+        one_or_list(text()), "What `aud` of a token must hold to be meant for this gateway."
+    )
+    algorithms: tuple[str, ...] = setting(
+        list_of(one_of(*ALGORITHMS), least=1), "Signature algorithms accepted; asymmetric ones only.",
+        DEFAULT_ALGORITHMS,
+    )  # fmt: skip
+    groups_claim: str = setting(
+        text("the dotted path of a claim"), "The claim that lists a principal's groups.", "groups"
+    )
+    agent_groups: tuple[str, ...] = setting(
+        list_of(text()), "Groups of every agent that a token of this issuer names in `act`.", ()
+    )
+    clock_skew: int = setting(duration("0s", "5m"), "How far the issuer's clock and this one may differ.", 30)
+    kinds: tuple[KindSettings, ...] = setting(
+        sections(KindSettings), "Who is a human, an agent, a service. The first rule that matches decides.", ()
+    )
+    default_kind: str = setting(one_of(*Kind), "What a principal is whom no rule and no known shape tells.", "human")
+    claims: Mapping[str, str] = setting(
+        table_of(text("the dotted path of a claim"), NAME),
+        "Claims to keep, by the name that policies and records give them.", dict(DEFAULT_CLAIMS),
+    )  # fmt: skip
+    client_id: str = setting(text(), "This deployment's client at the issuer, for `doorward token`.", "")
+    ca: Path | None = setting(file(), "Authorities (PEM) trusted for the issuer's TLS, instead of the system's.", None)
+    keys_max_age: int = setting(
+        duration("1m", "7d"), "How long fetched keys are used while the issuer cannot be reached.", 86400
+    )
+    development: bool = setting(
+        flag(), "Allow http on loopback: for the built-in development issuer and for tests, never for real.", False
+    )
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Where the policies are."""
+
+    files: tuple[str, ...] = setting(
+        list_of(text("a path, * and ** allowed"), least=1),
+        "Cedar policy files, relative to this configuration. Each pattern must match something.",
+    )
+
+
+@dataclass(frozen=True)
+class TargetSettings:
+    """A system that is reached through the gateway. Clients choose it by its name, as their database."""
+
+    name: str = setting(NAME, "Its name: the database that clients ask for, and Target in policies.")
+    host: str = setting(HOST, "Where it is.")
+    user: str = setting(text(), "The role to log in as.")
+    secret: SecretRef | None = setting(secret(), "Where its password is. Without one, none is sent.", None)
+    protocol: str = setting(one_of(*PROTOCOLS), "What it speaks.", "postgres")
+    port: int = setting(PORT, "The port it listens on.", 5432)
+    database: str = setting(text(), "The database to connect to. By default, the target's name.", "")
+    tls: str = setting(
+        one_of("disable", "require", "verify-full"),
+        "verify-full proves who answers; require only encrypts; disable does neither.", "verify-full",
+    )  # fmt: skip
+    tls_ca: Path | None = setting(file(), "Authorities (PEM) trusted for its TLS, instead of the system's.", None)
+    auth: tuple[str, ...] = setting(
+        list_of(one_of(*AUTHENTICATION), least=1),
+        "Ways of logging in that the target may ask for. cleartext needs verify-full.", ("scram-sha-256",),
+    )  # fmt: skip
+    mode: str = setting(
+        one_of("enforce", "observe"), "observe records what would have happened, and ENFORCES NOTHING.", "enforce"
+    )
+    durability: str = setting(
+        one_of("before-forward", "batched"),
+        "batched lets plain allowed reads go ahead of their record by at most 20 ms or 256 KiB.", "before-forward",
+    )  # fmt: skip
+    record: str = setting(
+        one_of("full", "sample", "shape"), "How much of each response is recorded: all, the first rows, or no rows.",
+        "full",
+    )  # fmt: skip
+    detect: bool = setting(flag(), "Look for confidential values in all text, labelled or not.", True)
+    statement_timeout: int = setting(
+        duration("0s", "1d"), "statement_timeout of its sessions, which clients cannot lift; 0s: the target's own.", 0
+    )
+    labels: Mapping[str, str] = setting(
+        table_of(LABEL, COLUMN), 'What confidential data is where: "public.customers.ssn" = "ssn".', {}
+    )
+    options: Mapping[str, str] = setting(
+        table_of(text(), NAME), "Settings of the target's sessions at their start, as in work_mem.", {}
+    )
+
+
+@dataclass(frozen=True)
+class Masking:
+    """What becomes of confidential values."""
+
+    transforms: Mapping[str, str] = setting(
+        table_of(one_of(*TRANSFORMS), LABEL), "How each label is masked. A label not named here is redacted.", {}
+    )
+    detectors: tuple[str, ...] = setting(
+        list_of(one_of(*(detector.name for detector in DETECTORS))), "The detectors that run.",
+        tuple(detector.name for detector in DETECTORS),
+    )  # fmt: skip
+    token_key: SecretRef | None = setting(
+        secret(), "The key for `token`, at least 32 bytes. Without one, the gateway makes its own.", None
+    )
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one client, and all of them together, may use. Everything is bounded."""
+
+    pre_auth: int = setting(duration("1s", "1m"), "How long a client may take to log in.", 10)
+    pre_auth_bytes: int = setting(
+        size("4KiB", "1MiB"), "How many bytes a client may send before it is logged in.", 65536
+    )
+    statement_bytes: int = setting(size("1KiB", "1MiB"), "The longest statement; longer ones are refused.", 1 << 20)
+    message_bytes: int = setting(
+        size("64KiB", "256MiB"), "The longest message of a client: a statement's parameters, COPY data.", 16 << 20
+    )
+    row_bytes: int = setting(size("64KiB", "1GiB"), "The widest row of a masked result; wider ones end it.", 16 << 20)
+    connections: int = setting(whole(1, 100_000), "Connections to the gateway.", 1000)
+    connections_per_target: int = setting(whole(1, 100_000), "Connections to one target.", 500)
+    connections_per_identity: int = setting(whole(1, 100_000), "Connections of one identity.", 100)
+    session: int = setting(duration("1m", "30d"), "How long a session may last.", 8 * 3600)
+    idle: int = setting(duration("0s", "30d"), "How long a session may be idle; 0s: no limit of its own.", 0)
+    statement: int = setting(duration("0s", "30d"), "How long a statement may run; 0s: no limit of its own.", 0)
+    hold: int = setting(
+        duration("10s", "7d"), "How long a request for approval waits, where no policy says `@expires`.", 900
+    )
+    hold_in_transaction: int = setting(
+        duration("1s", "5m"), "The same within an open transaction, which holds locks: at most this.", 300
+    )
+    approvals_per_identity: int = setting(
+        whole(1, 10_000), "Requests for approval of one identity that wait at once.", 20
+    )
+
+
+@dataclass(frozen=True)
+class Log:
+    """What the gateway says of itself on standard error. Records are elsewhere (`gateway.data`)."""
+
+    level: str = setting(one_of("debug", "info", "warning", "error"), "The least important lines to write.", "info")
+    format: str = setting(one_of("json", "text"), "For machines, or for people.", "json")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The whole file."""
+
+    gateway: Gateway = setting(section(Gateway), "This gateway.")
+    listen: Listen = setting(section(Listen), "What it listens on.")
+    issuers: tuple[Issuer, ...] = setting(sections(Issuer), "Whose tokens are accepted.")
+    policy: Policy = setting(section(Policy), "Where the policies are.")
+    targets: tuple[TargetSettings, ...] = setting(sections(TargetSettings), "What is reached through the gateway.", ())
+    masking: Masking = setting(section(Masking), "What becomes of confidential values.")
+    limits: Limits = setting(section(Limits), "What clients may use.")
+    log: Log = setting(section(Log), "What the gateway says of itself.")

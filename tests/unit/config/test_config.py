@@ -1,0 +1,189 @@
+"""Loading a configuration: what is made of it, and one clear line for each thing that is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from doorward.config import load, read_policies
+from doorward.errors import ConfigError
+from doorward.model import Kind, Mode, SecretRef, Target
+
+GOOD = """
+[gateway]
+data = "data"
+
+[listen.postgres]
+plaintext = true
+
+[listen.http]
+plaintext = true
+
+[[issuers]]
+url = "https://id.example"
+audience = "doorward"
+kinds = [
+  { claim = "kind", equals = "agent", kind = "agent" },
+  { claim = "sub", in = ["ci-*", "job"], kind = "service" },
+]
+
+[policy]
+files = ["policies/*.cedar"]
+
+[[targets]]
+name = "shop"
+host = "db.example"
+user = "app"
+secret = "vault:shop"
+auth = ["scram-sha-256", "md5"]
+statement_timeout = "30s"
+mode = "observe"
+labels = { "public.customers.ssn" = "ssn" }
+options = { work_mem = "64MB" }
+"""
+
+
+def write(directory: Path, text: str) -> Path:
+    path = directory / "doorward.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def faults(directory: Path, text: str) -> list[str]:
+    path = write(directory, text)
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    assert caught.value.hint
+    lines = caught.value.message.splitlines()
+    assert all(line.startswith(f"{path}: ") for line in lines)
+    return [line.removeprefix(f"{path}: ") for line in lines]
+
+
+def test_a_good_configuration_gives_the_nouns(tmp_path: Path) -> None:
+    """Targets and issuers come out as what the rest takes; paths are absolute, times seconds, sizes bytes."""
+    config = load(write(tmp_path, GOOD))
+    assert config.targets == {
+        "shop": Target(
+            "shop", "postgres", "db.example", 5432, credential=SecretRef("vault", "shop"), user="app",
+            database="shop", mode=Mode.OBSERVE, labels={"public.customers.ssn": "ssn"},
+            options={"tls": "verify-full", "auth": "scram-sha-256,md5", "statement_timeout": "30000",
+                     "set.work_mem": "64MB"},
+        )
+    }  # fmt: skip
+    assert config.gateway.data == tmp_path / "data"
+    (issuer,) = config.issuers
+    assert (issuer.url, issuer.audience) == ("https://id.example", ("doorward",))
+    assert [(rule.values, rule.kind) for rule in issuer.kind_rules] == [
+        (("agent",), Kind.AGENT), (("ci-*", "job"), Kind.SERVICE),
+    ]  # fmt: skip
+    assert (config.limits.session, config.limits.pre_auth_bytes) == (28800, 65536)
+    assert config.masking.detectors
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ('data = "data"', "", "gateway.data: it is missing"),
+        ('data = "data"', 'data = "data"\nnaem = "x"', "gateway.naem: there is no such setting; did you mean 'name'?"),
+        ('data = "data"', 'data = "data"\nxyzzy = "x"', "gateway.xyzzy: there is no such setting; known here: data"),
+        ('data = "data"', "data = 3", "gateway.data: 3 is not allowed; it must be the path of a directory"),
+        ('data = "data"', 'data = "doorward.toml"', "doorward.toml is not a directory"),
+        ("[gateway]", "[gatewya]\n[gateway]", "gatewya: there is no such setting; did you mean 'gateway'?"),
+        ("[listen.http]\nplaintext = true", "[listen.http]", "listen.http.tls_cert: it is missing"),
+        ("[listen.http]", '[listen.http]\ntls_cert = "no.pem"', "listen.http.tls_cert: there is no file"),
+        ("[listen.http]", '[listen.http]\ntls_cert = "doorward.toml"', "listen.http.tls_key: it is missing"),
+        ("[listen.http]", '[listen.http]\naddress = "0.0.0.0"', "listen.http.plaintext: 0.0.0.0 can be reached"),
+        ("[listen.http]", '[listen.http]\naddress = "::"', "listen.http.plaintext: :: can be reached"),
+        ("[listen.http]", '[listen.http]\naddress = "example.org"', "it must be an IP address"),
+        ("[listen.http]", "[listen.http]\nport = 65536", "it must be a whole number from 0 to 65535"),
+        ("[listen.http]", "[listen.http]\nport = true", "True is not allowed; it must be a whole number"),
+        ("plaintext = true", 'plaintext = "yes"', "listen.postgres.plaintext: 'yes' is not allowed; it must be true"),
+        ("[[issuers]]", "[issuers]", "issuers: write it as [[issuers]], with two brackets"),
+        ('url = "https:', 'url = "http:', "issuers[0]: issuer url 'http://id.example' is not https"),
+        ('audience = "doorward"', "", "issuers[0].audience: it is missing"),
+        ('audience = "doorward"', "audience = []", "issuers[0].audience: a list is not allowed"),
+        ('audience = "doorward"', 'audience = "d"\nalgorithms = ["HS256"]', "algorithms: 'HS256' is not allowed"),
+        ('audience = "doorward"', 'audience = "d"\nalgorithms = ["none"]', "algorithms: 'none' is not allowed"),
+        ('audience = "doorward"', 'audience = "d"\nclock_skew = "6m"', "clock_skew: '6m' is not allowed"),
+        ('equals = "agent", ', "", "issuers[0]: kinds[0]: write either equals or in"),
+        ('kind = "agent" }', 'kind = "robot" }', "issuers[0].kinds[0].kind: 'robot' is not allowed; it must be one of"),
+        ('host = "db.example"', "", "targets.shop.host: it is missing"),
+        ('host = "db.example"', 'host = "a/b"', "targets.shop.host: 'a/b' is not allowed"),
+        ('mode = "observe"', 'mode = "watch"', "targets.shop.mode: 'watch' is not allowed; it must be one of"),
+        ('"30s"', '"30"', "targets.shop.statement_timeout: '30' is not allowed; it must be a time"),
+        ('"30s"', "30", "targets.shop.statement_timeout: 30 is not allowed; it must be a time"),
+        ('"md5"]', '"cleartext"]\ntls = "require"', 'targets.shop.auth: "cleartext" shows the password'),
+        ('"public.customers.ssn"', '"customers.ssn"', "targets.shop.labels: 'customers.ssn' is not allowed"),
+        ('"public.customers.ssn"', "public.customers.ssn", "targets.shop.labels: 'public' is a table; a key with"),
+        ('= "ssn"', '= "S S N"', "targets.shop.labels: 'public.customers.ssn': 'S S N' is not allowed"),
+        ("[policy]", '[masking]\ntransforms = { ssn = "rot13" }\n[policy]', "masking.transforms: 'ssn': 'rot13'"),
+        ("[policy]", '[masking]\ndetectors = ["soul"]\n[policy]', "masking.detectors: 'soul' is not allowed"),
+        ("[policy]", '[limits]\nhold_in_transaction = "6m"\n[policy]', "limits.hold_in_transaction: '6m'"),
+        ("[policy]", '[limits]\nrow_bytes = "12 parsecs"\n[policy]', "limits.row_bytes: '12 parsecs' is not allowed"),
+        ("[policy]", '[log]\nlevel = "loud"\n[policy]', "log.level: 'loud' is not allowed; it must be one of"),
+        ("[policy]", "[policy", "this is not TOML: "),
+    ],
+)  # fmt: skip
+def test_a_fault_is_one_line_that_names_the_key_and_what_is_allowed(
+    tmp_path: Path, old: str, new: str, complaint: str
+) -> None:
+    """Unknown keys, wrong types, missing files, and settings that contradict each other."""
+    assert old in GOOD
+    lines = faults(tmp_path, GOOD.replace(old, new, 1) if "listen.http" not in old else GOOD.replace(old, new))
+    assert any(complaint in line for line in lines), lines
+
+
+def test_all_faults_are_reported_at_once(tmp_path: Path) -> None:
+    """Not one by one."""
+    text = GOOD.replace('host = "db.example"', "").replace('data = "data"', "").replace('"observe"', '"x"')
+    named = [line.split(":")[0] for line in faults(tmp_path, text)]
+    assert named == ["gateway.data", "targets.shop.host", "targets.shop.mode"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ['password = "hunter2hunter2"', 'secret = "hunter2hunter2"', 'token = "hunter2hunter2"', 'dsn = "hunter2hunter2"',
+     'secret = ["hunter2hunter2"]', 'Password = "hunter2hunter2"', 'secret = "hunter2:hunter2hunter2"',
+     'options = { password = "hunter2hunter2" }', 'client_secret = { a = "hunter2hunter2" }'],
+)  # fmt: skip
+def test_a_secret_in_the_configuration_is_refused_and_not_repeated(tmp_path: Path, line: str) -> None:
+    """The complaint says where secrets belong, and does not carry the secret into a log."""
+    (fault,) = faults(tmp_path, GOOD.replace('secret = "vault:shop"', line).replace('options = { work_mem = "64MB" }', ""))
+    assert "hunter2" not in fault
+    assert "vault:" in fault
+    assert "doorward secrets set" in fault
+
+
+def test_a_relative_secret_file_is_beside_the_configuration(tmp_path: Path) -> None:
+    """Like every path in the file."""
+    config = load(write(tmp_path, GOOD.replace("vault:shop", "file:shop.secret")))
+    assert config.targets["shop"].credential == SecretRef("file", str(tmp_path / "shop.secret"))
+
+
+def test_a_configuration_that_is_not_there_says_what_to_do(tmp_path: Path) -> None:
+    """The first thing a newcomer meets."""
+    with pytest.raises(ConfigError, match="cannot be read") as caught:
+        load(tmp_path / "none.toml")
+    assert "doorward init" in caught.value.hint
+
+
+def test_two_targets_of_one_name_and_two_entries_of_one_issuer_are_faults(tmp_path: Path) -> None:
+    """Which of them would be meant?"""
+    target, issuer = GOOD[GOOD.index("[[targets]]") :], '[[issuers]]\nurl = "https://id.example"\naudience = "x"\n'
+    lines = faults(tmp_path, GOOD + target + issuer)
+    assert any("another target of that name" in line for line in lines)
+    assert any("https://id.example is there twice" in line for line in lines)
+
+
+def test_policies_are_read_by_pattern_and_a_pattern_must_match(tmp_path: Path) -> None:
+    """A policy file that is missing could have held a forbid."""
+    config = load(write(tmp_path, GOOD))
+    with pytest.raises(ConfigError, match=r"policies/\*.cedar' matches no file"):
+        read_policies(config)
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "policies" / "b.cedar").write_text("// b\n")
+    (tmp_path / "policies" / "a.cedar").write_text("// a\n")
+    assert read_policies(config) == {"policies/a.cedar": "// a\n", "policies/b.cedar": "// b\n"}
+    absolute = GOOD.replace("policies/*.cedar", f"{tmp_path}/policies/b.cedar")
+    assert read_policies(load(write(tmp_path, absolute))) == {"policies/b.cedar": "// b\n"}
