@@ -49,15 +49,19 @@ class Span:
     whole: bool = False
 
 
-def redaction(label: str) -> str:
-    """What stands where a confidential value was."""
-    return f"[{label}]"
+@dataclass(frozen=True, slots=True)
+class Suspects:
+    """What the prefilter says of some bytes: which detectors want to look, and whether a value in them may mean more
+    than it says."""
+
+    detectors: tuple[Detector, ...]
+    disguised: bool
 
 
 class Detectors:
     """A set of detectors, by name (None: all). Immutable; share one. Unknown names raise ConfigError."""
 
-    __slots__ = ("_match", "_narrowed", "_owners", "detectors", "labels")
+    __slots__ = ("_match", "_narrowed", "_owners", "_suspects", "detectors", "labels")
 
     def __init__(self, enabled: Iterable[str] | None = None) -> None:
         if enabled is None:
@@ -90,6 +94,7 @@ class Detectors:
                 self._owners.append(None)
             patterns.Compile()
         self._match = patterns.Match
+        self._suspects: dict[tuple[int, ...], Suspects] = {}
 
     def without(self, labels: frozenset[str]) -> Detectors:
         """The same detectors, less those of these labels (which somebody may see)."""
@@ -106,11 +111,34 @@ class Detectors:
         """Whether anything in these raw bytes deserves an exact look."""
         return bool(self._owners) and self._match(chunk) is not None
 
-    def mask_bytes(self, value: bytes) -> tuple[bytes, Counter[str]] | None:
-        """The value with what is confidential replaced, and how often by label; None: nothing to replace."""
+    def suspects(self, chunk: bytes) -> Suspects | None:
+        """Who wants an exact look at the values in these raw bytes; None: nobody."""
         if not self._owners:
             return None
-        found, disguised = self._places(value)
+        matched = self._match(chunk)
+        if not matched:
+            return None
+        key = tuple(matched)
+        suspects = self._suspects.get(key)
+        if suspects is None:
+            owners = [self._owners[index] for index in matched]
+            suspects = Suspects(
+                detectors=tuple(detector for detector in self.detectors if detector in owners),
+                disguised=None in owners,
+            )
+            if len(self._suspects) < 1024:
+                self._suspects[key] = suspects
+        return suspects
+
+    def mask_bytes(self, value: bytes, suspects: Suspects | None = None) -> tuple[bytes, Counter[str]] | None:
+        """The value with what is confidential replaced, and how often by label; None: nothing to replace.
+
+        `suspects`: of a chunk that holds this value, where they are known already."""
+        if suspects is None or suspects.disguised:
+            suspects = self.suspects(value)
+            if suspects is None:
+                return None
+        found = _places(value, suspects.detectors)
         masked = value
         counts: Counter[str] = Counter()
         if found:
@@ -118,16 +146,16 @@ class Detectors:
             end = 0
             for start, stop, detector in found:
                 parts.append(value[end:start])
-                parts.append(redaction(detector.label).encode("ascii"))
+                parts.append(detector.redaction)
                 counts[detector.label] += 1
                 end = stop
             parts.append(value[end:])
             masked = b"".join(parts)
-        if disguised:
-            hidden, _ = self._places(plain(masked))
+        if suspects.disguised:
+            hidden = self._hidden(masked)
             if hidden:
                 counts[hidden[0][2].label] += 1
-                return redaction(hidden[0][2].label).encode("ascii"), counts
+                return hidden[0][2].redaction, counts
         return (masked, counts) if found else None
 
     def mask(self, text: str) -> tuple[str, Counter[str]]:
@@ -139,49 +167,48 @@ class Detectors:
 
     def spans(self, text: str) -> list[Span]:
         """Where in the text something confidential is, in order, without overlap."""
-        if not self._owners:
-            return []
         value = text.encode("utf-8", "surrogatepass")
-        found, disguised = self._places(value)
-        if disguised:
-            hidden, _ = self._places(plain(value))
+        suspects = self.suspects(value)
+        if suspects is None:
+            return []
+        found = _places(value, suspects.detectors)
+        if suspects.disguised:
+            hidden = self._hidden(value)
             if len(hidden) > len(found):
                 return [Span(0, len(text), hidden[0][2].label, hidden[0][2].name, whole=True)]
-        if len(value) == len(text):
-            return [Span(start, end, detector.label, detector.name) for start, end, detector in found]
         spans: list[Span] = []
-        characters = bytes_seen = 0
+        characters = seen = 0
         for start, end, detector in found:
-            characters += len(value[bytes_seen:start].decode("utf-8", "surrogatepass"))
+            characters += len(value[seen:start].decode("utf-8", "surrogatepass"))
             size = len(value[start:end].decode("utf-8", "surrogatepass"))
             spans.append(Span(characters, characters + size, detector.label, detector.name))
             characters += size
-            bytes_seen = end
+            seen = end
         return spans
 
-    def _places(self, value: bytes) -> tuple[list[tuple[int, int, Detector]], bool]:
-        """Where, in order and without overlap; and whether the value may mean more than it says."""
-        matched = self._match(value)
-        if not matched:
-            return [], False
-        disguised = False
-        looked: list[Detector] = []
-        found: list[tuple[int, int, Detector]] = []
-        for index in matched:
-            detector = self._owners[index]
-            if detector is None:
-                disguised = True
-            elif detector not in looked:
-                looked.append(detector)
-                found.extend((start, end, detector) for start, end in detector.find(value))
-        if len(found) > 1:
-            found.sort(key=lambda place: (place[0], -place[1]))
-            merged = [found[0]]
-            for start, end, detector in found[1:]:
-                last = merged[-1]
-                if start < last[1]:  # overlapping: mask both, under the name of the first and longest
-                    merged[-1] = (last[0], max(last[1], end), last[2])
-                else:
-                    merged.append((start, end, detector))
-            found = merged
-        return found, disguised
+    def _hidden(self, value: bytes) -> list[tuple[int, int, Detector]]:
+        """What the plain reading of a value holds."""
+        reading = plain(value)
+        suspects = self.suspects(reading)
+        return [] if suspects is None else _places(reading, suspects.detectors)
+
+
+def _places(value: bytes, detectors: tuple[Detector, ...]) -> list[tuple[int, int, Detector]]:
+    """Where something confidential is, in order and without overlap."""
+    found: list[tuple[int, int, Detector]] = []
+    size = len(value)
+    for detector in detectors:
+        if size >= detector.least and (not detector.needs or detector.needs in value):
+            for start, end in detector.find(value):
+                found.append((start, end, detector))
+    if len(found) < 2:
+        return found
+    found.sort(key=lambda place: (place[0], -place[1]))
+    merged = [found[0]]
+    for start, end, detector in found[1:]:
+        last = merged[-1]
+        if start < last[1]:  # overlapping: mask both, under the name of the first and longest
+            merged[-1] = (last[0], max(last[1], end), last[2])
+        else:
+            merged.append((start, end, detector))
+    return merged

@@ -19,7 +19,8 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from doorward.errors import ProtocolError
-from doorward.masking.detect import Detectors, redaction
+from doorward.masking.detect import Detectors
+from doorward.masking.detectors import redaction
 from doorward.masking.transforms import Transforms
 
 BOOL, BYTEA, CHAR, NAME, INT8, INT2, INT4, TEXT, OID = 16, 17, 18, 19, 20, 21, 23, 25, 26

@@ -20,7 +20,8 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 
-from doorward.masking.detect import Detectors, redaction
+from doorward.masking.detect import Detectors
+from doorward.masking.detectors import redaction
 from doorward.masking.detectors.password import AFTER_NAME
 from doorward.masking.plan import (
     BOOL,

@@ -20,7 +20,7 @@ import re
 from collections.abc import Mapping
 
 from doorward.errors import ConfigError
-from doorward.masking.detect import redaction
+from doorward.masking.detectors import redaction
 from doorward.masking.detectors.card import is_card
 
 NAMES = ("redact", "partial", "null", "token")

@@ -3,7 +3,8 @@
 A detector is a name, the label that it gives, a prefilter and an exact search. The prefilter is a tuple of RE2 patterns
 that must match somewhere in any bytes that hold a value; it may match more, never less, and has no anchors, because it
 runs over raw protocol bytes, where the byte next to a value is part of a length. The exact search runs over one value
-and says where in it the confidential part is. Both take linear time whatever the input (RE2 has no backtracking).
+and says where in it the confidential part is. Both take linear time whatever the input: RE2 does not backtrack, and
+`re` is used only where every repetition is bounded or can match in one way only.
 
 Each file holds `EXAMPLES` (text, what is found in it) and `COUNTEREXAMPLES` (text in which nothing is found) as data;
 `tests/suites` holds every detector to them. All values in them are made up or published as test values.
@@ -19,7 +20,8 @@ Place = tuple[int, int]  # start and end, in bytes
 
 @dataclass(frozen=True, slots=True)
 class Detector:
-    """`find` yields the places of confidential parts in one value, in order of their start."""
+    """`find` yields the places of confidential parts in one value, in order of their start. A value shorter than
+    `least` bytes, or without `needs` in it, cannot hold one: that is asked first, because it costs next to nothing."""
 
     name: str
     label: str
@@ -27,6 +29,18 @@ class Detector:
     find: Callable[[bytes], Iterator[Place]]
     examples: tuple[tuple[str, str], ...]
     counterexamples: tuple[str, ...]
+    least: int = 1
+    needs: bytes = b""
+
+    @property
+    def redaction(self) -> bytes:
+        """What stands where this detector found something."""
+        return redaction(self.label).encode("ascii")
+
+
+def redaction(label: str) -> str:
+    """What stands where a confidential value was."""
+    return f"[{label}]"
 
 
 WORD = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_")

@@ -6,14 +6,13 @@ card scheme publishes are not cards; neither are the digits of floats, UUIDs and
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-
-import re2
 
 from doorward.masking.detectors import Detector, Place, continues_number, stands_alone
 
-_RUN = re2.compile(r"[0-9](?:[ ._/-]?[0-9]){12,}")
-_GROUPS = re2.compile(r"[0-9]+")
+_RUN = re.compile(rb"[0-9](?:[ ._/-]?[0-9]){12,}")
+_GROUPS = re.compile(rb"[0-9]+")
 
 # First digits as a range, and the lengths that the scheme uses with them.
 _RANGES: tuple[tuple[int, int, frozenset[int]], ...] = (
@@ -124,4 +123,4 @@ COUNTEREXAMPLES: tuple[str, ...] = (
     "9223372036854775807",
     "3.141592653589793238",
 )
-DETECTOR = Detector("card", "card", (r"[2-9](?:[ ._/-]?[0-9]){12}",), _find, EXAMPLES, COUNTEREXAMPLES)
+DETECTOR = Detector("card", "card", (r"[2-9](?:[ ._/-]?[0-9]){12}",), _find, EXAMPLES, COUNTEREXAMPLES, 13)

@@ -6,37 +6,41 @@ password has its own detector).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-
-import re2
 
 from doorward.masking.detectors import Detector, Place
 
-_ADDRESS = re2.compile(
-    r"[A-Za-z0-9._%+&~=/!#$*?^`{|}\x{80}-\x{10ffff}-]*[A-Za-z0-9_+\x{80}-\x{10ffff}-]"
-    r"@((?:[A-Za-z0-9\x{80}-\x{10ffff}](?:[A-Za-z0-9\x{80}-\x{10ffff}-]{0,62})\.)+(?:xn--[A-Za-z0-9-]{2,59}|[A-Za-z]{2,24}))"
+_AT = re.compile(rb"[A-Za-z0-9_%+\x80-\xff-]@(?=[A-Za-z0-9\x80-\xff])")
+# RFC 5322 allows more in a local part than anybody uses; what stands before is not the address then, the rest is.
+_LOCAL = bytes(byte for byte in range(256) if byte >= 0x80 or chr(byte).isalnum() or byte in b"._%+-")
+_DOMAIN = re.compile(
+    rb"(?:[A-Za-z0-9\x80-\xff][A-Za-z0-9\x80-\xff-]{0,62}\.){1,40}(?:xn--[A-Za-z0-9-]{2,59}|[A-Za-z]{2,24})"
 )
-# RFC 5322 allows more in a local part than anybody uses; what is left of such a character is not the address.
-_LOCAL = re2.compile(r"[A-Za-z0-9_%+\x{80}-\x{10ffff}-](?:[A-Za-z0-9._%+\x{80}-\x{10ffff}-]*)$")
-_NOT_A_DOMAIN = re2.compile(r"^(?:[0-9]+x|[0-9]+\.[0-9]+)[.-]")
-_USERINFO = re2.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s/@:'\"]*:[^\s/@'\"]*$")
+_NOT_A_DOMAIN = re.compile(rb"(?:[0-9]+x|[0-9]+\.[0-9]+)[.-]")
+_USERINFO = re.compile(rb"://[^\s/@:'\"]*:[^\s/@'\"]*$")
 
 
 def _find(value: bytes) -> Iterator[Place]:
-    for match in _ADDRESS.finditer(value):
-        start, end = match.span()
-        at = match.start(1) - 1
-        local = _LOCAL.search(value[max(start, at - 320) : at])
-        if local is None:
+    done = 0
+    for candidate in _AT.finditer(value):
+        at = candidate.end() - 1
+        if at < done:
             continue
-        start = at - len(local.group())
-        if _NOT_A_DOMAIN.search(match.group(1)):
+        domain = _DOMAIN.match(value, at + 1)
+        if domain is None or _NOT_A_DOMAIN.match(value, at + 1):
             continue
-        if local.group() == b"git" and value[end : end + 1] in {b":", b"/"}:
+        before = value[max(done, at - 320) : at]
+        local = before[len(before.rstrip(_LOCAL)) :].lstrip(b".")
+        if not local:
             continue
-        if _USERINFO.search(value[max(0, start - 256) : at]):
+        end = domain.end()
+        if local == b"git" and value[end : end + 1] in (b":", b"/"):
             continue
-        yield start, end
+        if b"://" in before and _USERINFO.search(before):
+            continue
+        yield at - len(local), end
+        done = end
 
 
 EXAMPLES: tuple[tuple[str, str], ...] = (
@@ -74,4 +78,5 @@ DETECTOR = Detector(
     _find,
     EXAMPLES,
     COUNTEREXAMPLES,
+    needs=b"@",
 )

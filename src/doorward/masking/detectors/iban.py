@@ -6,9 +6,9 @@ groups of four may be separated by one space or hyphen.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
-import re2
 from stdnum import iban
 
 from doorward.masking.detectors import Detector, Place, stands_alone
@@ -27,7 +27,7 @@ _LENGTHS: dict[str, int] = {
 _COUNTRY = "|".join(_LENGTHS)
 _UPPER = rf"(?:{_COUNTRY})[0-9]{{2}}(?:[ -]?[A-Z0-9]){{11,30}}"
 _LOWER = rf"(?:{_COUNTRY.lower()})[0-9]{{2}}(?:[ -]?[0-9]){{11,30}}"
-_CANDIDATE = re2.compile(f"{_UPPER}|{_LOWER}")
+_CANDIDATE = re.compile(f"{_UPPER}|{_LOWER}".encode("ascii"))
 
 
 def _find(value: bytes) -> Iterator[Place]:
@@ -82,4 +82,5 @@ DETECTOR = Detector(
     _find,
     EXAMPLES,
     COUNTEREXAMPLES,
+    15,
 )

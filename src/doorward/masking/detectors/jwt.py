@@ -30,5 +30,11 @@ COUNTEREXAMPLES: tuple[str, ...] = (
     "some.dotted.name",
 )
 DETECTOR = Detector(
-    "jwt", "jwt", (r"ey[IJ][A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{2,}\.",), _find, EXAMPLES, COUNTEREXAMPLES
+    "jwt",
+    "jwt",
+    (r"ey[IJ][A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{2,}\.",),
+    _find,
+    EXAMPLES,
+    COUNTEREXAMPLES,
+    needs=b"ey",
 )

@@ -6,16 +6,16 @@ something else and are left alone.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import phonenumbers
-import re2
 
 from doorward.masking.detectors import WORD, Detector, Place
 
-_INTERNATIONAL = r"\+[1-9](?:[ ./()-]{0,2}[0-9]){6,14}"
-_NATIONAL = r"(?:1[ .-])?(?:\([2-9][0-9]{2}\) ?|[2-9][0-9]{2}[ .-])[2-9][0-9]{2}[ .-][0-9]{4}"
-_CANDIDATE = re2.compile(f"{_INTERNATIONAL}|{_NATIONAL}")
+_INTERNATIONAL = rb"\+[1-9](?:[ ./()-]{0,2}[0-9]){6,14}"
+_NATIONAL = rb"(?:1[ .-])?(?:\([2-9][0-9]{2}\) ?|[2-9][0-9]{2}[ .-])[2-9][0-9]{2}[ .-][0-9]{4}"
+_CANDIDATE = re.compile(_INTERNATIONAL + b"|" + _NATIONAL)
 
 
 def _find(value: bytes) -> Iterator[Place]:
@@ -66,4 +66,5 @@ DETECTOR = Detector(
     _find,
     EXAMPLES,
     COUNTEREXAMPLES,
+    8,
 )

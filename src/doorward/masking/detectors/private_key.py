@@ -30,4 +30,6 @@ COUNTEREXAMPLES: tuple[str, ...] = (
     "-----BEGIN CERTIFICATE-----",
     "PRIVATE KEY",
 )
-DETECTOR = Detector("private_key", "private_key", (_BEGIN,), _find, EXAMPLES, COUNTEREXAMPLES)
+DETECTOR = Detector(
+    "private_key", "private_key", (_BEGIN,), _find, EXAMPLES, COUNTEREXAMPLES, needs=b"PRIVATE KEY"
+)

@@ -102,4 +102,5 @@ DETECTOR = Detector(
     _find,
     EXAMPLES,
     COUNTEREXAMPLES,
+    12,
 )

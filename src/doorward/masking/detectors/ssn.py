@@ -6,14 +6,13 @@ digits right after words that say what they are: nine bare digits alone are too 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-
-import re2
 
 from doorward.masking.detectors import WORD, Detector, Place, stands_alone
 
-_WRITTEN = re2.compile(r"[0-8][0-9]{2}(?:-[0-9]{2}-|\.[0-9]{2}\.| [0-9]{2} )[0-9]{4}")
-_NAMED = re2.compile(r"(?i)(?:\bssn|_ssn|social[ _-]?security)[^0-9]{0,20}([0-9]{9})")
+_WRITTEN = re.compile(rb"[0-8][0-9]{2}(?:-[0-9]{2}-|\.[0-9]{2}\.| [0-9]{2} )[0-9]{4}")
+_NAMED = re.compile(rb"(?i)(?:\bssn|_ssn|social[ _-]?security)[^0-9]{0,20}([0-9]{9})")
 
 
 def is_ssn(digits: str) -> bool:
@@ -86,4 +85,5 @@ DETECTOR = Detector(
     _find,
     EXAMPLES,
     COUNTEREXAMPLES,
+    9,
 )

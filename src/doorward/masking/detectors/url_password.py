@@ -40,4 +40,5 @@ DETECTOR = Detector(
     _find,
     EXAMPLES,
     COUNTEREXAMPLES,
+    needs=b"://",
 )

@@ -12,7 +12,8 @@ from collections import Counter
 from struct import Struct
 from typing import Final
 
-from doorward.masking.detect import Detectors, redaction
+from doorward.masking.detect import Detectors, Suspects
+from doorward.masking.detectors import redaction
 from doorward.masking.plan import JSON, JSONB, Reading, as_read
 from doorward.masking.transforms import Transforms
 
@@ -37,10 +38,14 @@ class Cells:
         becomes = self.transforms.apply(label, text)
         return None if becomes is None else as_read(becomes, reading)
 
-    def masked(self, value: bytes, reading: Reading) -> tuple[bytes | None] | None:
-        """None: the value may go as it is. Otherwise what it becomes, in a tuple; None in it is NULL."""
+    def masked(
+        self, value: bytes, reading: Reading, suspects: Suspects | None = None
+    ) -> tuple[bytes | None] | None:
+        """None: the value may go as it is. Otherwise what it becomes, in a tuple; None in it is NULL.
+
+        `suspects`: of the row, where they are known already."""
         if reading == Reading.TEXT:
-            result = self.detectors.mask_bytes(value)
+            result = self.detectors.mask_bytes(value, suspects)
             if result is None:
                 return None
             self.counts.update(result[1])

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final
 from librt.strings import read_i32_be
 
 from doorward.errors import ProtocolError
+from doorward.masking.detect import Suspects
 from doorward.masking.plan import Action, Plan, Reading
 from doorward.protocols.postgres.cells import Cells
 from doorward.protocols.postgres.redact_copy import CopyRedactor as CopyRedactor
@@ -226,8 +227,9 @@ class RowRedactor:
                     length: i64 = word
                     after: i64 = pos + 1 + length
                     row = data[pos:after]
-                    if self._detectors.hit(row):
-                        rewritten = self._row(row)
+                    suspects = self._detectors.suspects(row)
+                    if suspects is not None:
+                        rewritten = self._row(row, suspects)
                         if rewritten is not None:
                             if last < pos:
                                 out.append(data[last:pos])
@@ -241,7 +243,7 @@ class RowRedactor:
             out.append(data[last:end])
         return b"".join(out)
 
-    def _row(self, row: bytes) -> bytes | None:
+    def _row(self, row: bytes, suspects: Suspects) -> bytes | None:
         """One row in which something was seen, rewritten; None: it may go as it is."""
         end: i64 = len(row)
         width: i64 = self._width
@@ -262,7 +264,7 @@ class RowRedactor:
                 if behind > end:
                     raise ProtocolError("a column's length does not fit its row")
                 if size > 0 and self._looked_at[i]:
-                    becomes = self._cells.masked(row[p + 4 : behind], self._readings[i])
+                    becomes = self._cells.masked(row[p + 4 : behind], self._readings[i], suspects)
                     if becomes is not None:
                         if since < p:
                             parts.append(row[since:p])
