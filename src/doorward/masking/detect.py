@@ -26,6 +26,7 @@ from doorward.masking.detectors import (
     password,
     phone,
     private_key,
+    redaction,
     secret_key,
     ssn,
     url_password,
@@ -36,6 +37,9 @@ DETECTORS: tuple[Detector, ...] = tuple(
     module.DETECTOR
     for module in (private_key, jwt, secret_key, url_password, password, card, iban, ssn, email, phone)
 )
+
+
+_REDACTIONS = {detector.label: redaction(detector.label).encode("ascii") for detector in DETECTORS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +143,8 @@ class Detectors:
             if suspects is None:
                 return None
         found = _places(value, suspects.detectors)
+        if not found and not suspects.disguised:
+            return None
         masked = value
         counts: Counter[str] = Counter()
         if found:
@@ -146,7 +152,7 @@ class Detectors:
             end = 0
             for start, stop, detector in found:
                 parts.append(value[end:start])
-                parts.append(detector.redaction)
+                parts.append(_REDACTIONS[detector.label])
                 counts[detector.label] += 1
                 end = stop
             parts.append(value[end:])
@@ -155,7 +161,7 @@ class Detectors:
             hidden = self._hidden(masked)
             if hidden:
                 counts[hidden[0][2].label] += 1
-                return hidden[0][2].redaction, counts
+                return _REDACTIONS[hidden[0][2].label], counts
         return (masked, counts) if found else None
 
     def mask(self, text: str) -> tuple[str, Counter[str]]:

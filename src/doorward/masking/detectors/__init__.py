@@ -32,12 +32,6 @@ class Detector:
     least: int = 1
     needs: bytes = b""
 
-    @property
-    def redaction(self) -> bytes:
-        """What stands where this detector found something."""
-        return redaction(self.label).encode("ascii")
-
-
 def redaction(label: str) -> str:
     """What stands where a confidential value was."""
     return f"[{label}]"

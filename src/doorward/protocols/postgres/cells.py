@@ -48,7 +48,7 @@ class Cells:
             result = self.detectors.mask_bytes(value, suspects)
             if result is None:
                 return None
-            self.counts.update(result[1])
+            self._add(result[1])
             return (result[0],)
         if reading == Reading.JSON:
             return self._json(value, Reading.JSON, b"")
@@ -60,11 +60,16 @@ class Cells:
             return self._array(value)
         return self._opaque(value)
 
+    def _add(self, found: Counter[str]) -> None:
+        counts = self.counts
+        for label in found:
+            counts[label] += found[label]
+
     def _json(self, value: bytes, reading: Reading, version: bytes) -> tuple[bytes | None] | None:
         result = self.detectors.mask_bytes(value)
         if result is None:
             return None
-        self.counts.update(result[1])
+        self._add(result[1])
         try:
             json.loads(result[0])
         except (ValueError, RecursionError):  # a number or a whole document was replaced: say so in JSON
@@ -76,7 +81,7 @@ class Cells:
         result = self.detectors.mask_bytes(value)
         if result is None:
             return None
-        self.counts.update(result[1])
+        self._add(result[1])
         return (result[0],) if _reads_as_text(value) else (None,)
 
     def _array(self, value: bytes) -> tuple[bytes | None] | None:
