@@ -21,7 +21,7 @@ Deliberately not here: what no policy may allow (the guard refuses it first), re
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -33,7 +33,6 @@ from doorward.model import Approval, Decision, Effect, Identity, Kind, Operation
 from doorward.policy import entities
 from doorward.policy.policies import SCHEMA, Compiled, PolicySet
 
-DEFAULT_EXPIRY = 900  # seconds that a request for approval waits, where no policy says
 MOST_RESOURCES = 4096
 SUPPLIED = ("now", "client", "application")  # what a caller gives in `extra`; a policy that reads one needs it
 ACTIONS = (
@@ -101,17 +100,17 @@ def may(
     resource: tuple[str, str] | None = None,
     approved: bool = False,
     purpose: str = "",
-    owner: str = "",
+    owners: Collection[str] = (),
     extra: Mapping[str, Any] = {},
 ) -> Decision:
     """Whether an identity may do something that is no operation: connect, approve, replay, export, administer, unmask.
 
     Without `resource` (kind, name) it is the target itself, or for replay, export and approve any of the target's.
-    Without a target it is the gateway. `owner` is the Identity.id of whose session it is, with those whom it acted for
-    after it, separated by spaces.
+    Without a target it is the gateway. `owners` are the Identity.ids of whose session it was: of whoever ran it,
+    and of those for whom that one acted.
     """
     kind, name = resource or (_PROPER.get(action, "Target" if target else "Gateway"), "")
-    circumstances = {"own": bool({link.id for link in identity.chain()} & set(owner.split(" "))) if owner else False}
+    circumstances = {"own": any(link.id in owners for link in identity.chain())}
     questions = (Question(action, kind, name),)
     if action == "approve" and any(link.kind is not Kind.HUMAN for link in identity.chain()):
         return Decision(
@@ -346,7 +345,7 @@ def _fold(
         unmask=unmask,
         approvers=tuple(sorted(approvers)),
         quorum=quorum,
-        expires=min((note.expires for note in notes if note.expires is not None), default=DEFAULT_EXPIRY),
+        expires=min((note.expires for note in notes if note.expires is not None), default=policies.expiry),
         policy_hash=policies.hash,
         cacheable=cacheable,
     )

@@ -33,6 +33,7 @@ from doorward.errors import ConfigError
 SCHEMA_TEXT = files("doorward.policy").joinpath("schema.cedarschema").read_text(encoding="utf-8")
 SCHEMA = cedarpy.Schema.from_str(SCHEMA_TEXT)
 
+DEFAULT_EXPIRY = 900
 ANNOTATIONS = ("id", "reason", "quorum", "expires", "approvers")
 _HOLDING = ("quorum", "expires", "approvers")
 _MOST_BYTES = 1 << 20  # of one file
@@ -77,10 +78,12 @@ class Compiled:
 
 @dataclass(frozen=True, slots=True)
 class PolicySet:
-    """Every policy in force. `hash` (hex SHA-256) covers the texts and the schema; decisions and records carry it."""
+    """Every policy in force. `hash` (hex SHA-256) covers the texts, the schema and `expiry`; decisions and records
+    carry it. `expiry` is how many seconds a request for approval waits where no policy says `@expires`."""
 
     rules: Mapping[str, Rule]
     hash: str
+    expiry: int
     every: Compiled
     naming_unknown: Compiled  # all forbids, and of the permits only those whose scope names the action `unknown`
     read: frozenset[str]  # the attributes of `context` that any policy reads; "*" stands for all
@@ -141,8 +144,8 @@ class _Piece:
         return self.source.count("\n", 0, self.start + offset) + 1
 
 
-def load(sources: Mapping[str, str]) -> PolicySet:
-    """Parse and check policies. `sources` maps a file's name (for messages) to its text.
+def load(sources: Mapping[str, str], *, expiry: int = DEFAULT_EXPIRY) -> PolicySet:
+    """Parse and check policies. `sources` maps a file's name (for messages) to its text; `expiry` is in seconds.
 
     No policies at all is a valid set, which denies everything. Raises ConfigError, one line for each fault.
     """
@@ -178,16 +181,17 @@ def load(sources: Mapping[str, str]) -> PolicySet:
     naming = [r for r in rules.values() if r.effect == "forbid" or _names_action(r.template.action, "unknown")]
     return PolicySet(
         rules=rules,
-        hash=_hash(sources),
+        hash=_hash(sources, expiry),
+        expiry=expiry,
         every=_compile(list(rules.values())),
         naming_unknown=_compile(naming),
         read=frozenset().union(*(rule.reads for rule in rules.values())),
     )
 
 
-def _hash(sources: Mapping[str, str]) -> str:
+def _hash(sources: Mapping[str, str], expiry: int) -> str:
     digest = hashlib.sha256(b"doorward/policy/v1\x00")
-    for text in (SCHEMA_TEXT, *(sources[name] for name in sorted(sources))):
+    for text in (SCHEMA_TEXT, str(expiry), *(sources[name] for name in sorted(sources))):
         raw = text.encode("utf-8", "surrogatepass")
         digest.update(len(raw).to_bytes(8, "big"))
         digest.update(raw)

@@ -149,7 +149,8 @@ def test_all_faults_are_reported_at_once(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_a_secret_in_the_configuration_is_refused_and_not_repeated(tmp_path: Path, line: str) -> None:
     """The complaint says where secrets belong, and does not carry the secret into a log."""
-    (fault,) = faults(tmp_path, GOOD.replace('secret = "vault:shop"', line).replace('options = { work_mem = "64MB" }', ""))
+    text = GOOD.replace('secret = "vault:shop"', line).replace('options = { work_mem = "64MB" }', "")
+    (fault,) = faults(tmp_path, text)
     assert "hunter2" not in fault
     assert "vault:" in fault
     assert "doorward secrets set" in fault

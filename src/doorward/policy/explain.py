@@ -1,0 +1,120 @@
+"""Why a decision is what it is: for people, and as JSON for programs.
+
+The same questions as `decide`, by the same code, with nothing left out: each resource, each link of the delegation
+chain, each label, and the policies that decided, with the file and line where they stand.
+
+Deliberately not here: "what would allow it?". The text says which policy forbids or that none allows; the rest is for
+whoever writes the policies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from doorward.model import Identity, Operation, Outcome, Target
+from doorward.policy.decide import Findings, Verdict, examine, printable, why
+from doorward.policy.policies import PolicySet
+
+_MOST_LINES = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A decision and all of its reasons."""
+
+    policies: PolicySet
+    identity: Identity
+    target: Target
+    operation: Operation
+    findings: Findings
+
+    def as_json(self) -> dict[str, Any]:
+        """JSON values only. The names of keys are part of the command line's interface and stay."""
+        decision = self.findings.decision
+        return {
+            "decision": decision.outcome.value,
+            "reason": decision.reason,
+            "identity": [link.id for link in self.identity.chain()],
+            "target": self.target.name,
+            "mode": self.target.mode.value,
+            "effect": self.operation.effect.value,
+            "statement": self.operation.action,
+            "resources": [self._verdict(verdict) for verdict in self.findings.verdicts],
+            "labels": sorted(self.operation.labels),
+            "unmask": sorted(decision.unmask),
+            "unmask_reasons": [self._verdict(verdict) for verdict in self.findings.unmask],
+            "rules": [self._rule(rule) for rule in decision.rules],
+            "approvers": list(decision.approvers) if decision.outcome is Outcome.HOLD else [],
+            "quorum": decision.quorum if decision.outcome is Outcome.HOLD else 0,
+            "expires": decision.expires if decision.outcome is Outcome.HOLD else 0,
+            "policy_hash": decision.policy_hash,
+        }
+
+    def as_text(self) -> str:
+        """Lines for people, the decision first."""
+        decision = self.findings.decision
+        lines = [f"{decision.outcome.value.upper()}" + (f": {decision.reason}" if decision.reason else "")]
+        if decision.outcome is Outcome.HOLD:
+            who = " or ".join(decision.approvers) or "whoever may approve on this target"
+            people = "1 person" if decision.quorum == 1 else f"{decision.quorum} people"
+            lines.append(f"  approval: {people} of {who}, within {_time(decision.expires)}")
+        lines.append("resources:")
+        lines += [f"  {self._line(verdict)}" for verdict in self.findings.verdicts[:_MOST_LINES]]
+        if len(self.findings.verdicts) > _MOST_LINES:
+            lines.append(f"  and {len(self.findings.verdicts) - _MOST_LINES} more")
+        if self.operation.labels:
+            hidden = self.operation.labels - decision.unmask
+            lines.append("confidential data:")
+            lines += [f"  {label}: masked" for label in sorted(hidden)]
+            lines += [f"  {label}: shown" for label in sorted(decision.unmask)]
+            lines += [f"    {self._line(verdict)}" for verdict in self.findings.unmask]
+        if decision.rules:
+            lines.append("policies:")
+            lines += [
+                f"  {rule.id}  {printable(rule.file, 200)}:{rule.line}"
+                for rule in (self.policies.rules[name] for name in decision.rules)
+            ]
+        return "\n".join(lines)
+
+    def _line(self, verdict: Verdict) -> str:
+        mark = {Outcome.ALLOW: "allow", Outcome.HOLD: "hold ", Outcome.DENY: "deny "}[verdict.outcome]
+        return f"{mark}  {why(self.policies, self.target, verdict)}"
+
+    def _verdict(self, verdict: Verdict) -> dict[str, Any]:
+        return {
+            "identity": verdict.who.id,
+            "action": verdict.question.action,
+            "kind": verdict.question.kind,
+            "name": verdict.question.name,
+            "decision": verdict.outcome.value,
+            "rules": list(verdict.rules),
+            "errors": list(verdict.errors),
+            "reason": why(self.policies, self.target, verdict),
+        }
+
+    def _rule(self, name: str) -> dict[str, Any]:
+        rule = self.policies.rules[name]
+        return {"id": rule.id, "effect": rule.effect, "file": rule.file, "line": rule.line}
+
+
+def explain(
+    policies: PolicySet,
+    identity: Identity,
+    target: Target,
+    operation: Operation,
+    *,
+    purpose: str = "",
+    extra: Mapping[str, Any] = {},
+) -> Explanation:
+    """`decide`, with every reason. Never raises, as `decide` never does."""
+    findings = examine(policies, identity, target, operation, purpose=purpose, extra=extra)
+    return Explanation(policies, identity, target, operation, findings)
+
+
+def _time(seconds: int) -> str:
+    for unit, worth in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds % worth == 0:
+            return f"{seconds // worth}{unit}"
+    return f"{seconds}s"

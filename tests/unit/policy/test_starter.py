@@ -1,0 +1,76 @@
+"""The first policy does what its comments say."""
+
+from __future__ import annotations
+
+import pytest
+
+from doorward.errors import ConfigError
+from doorward.model import Approval, ApprovalState, Effect, Identity, Kind, Operation, Outcome, Target
+from doorward.policy.decide import decide, may, may_vote
+from doorward.policy.policies import load
+from doorward.policy.starter import starter
+
+SHOP = Target("shop", "postgres", "db", 5432, database="shop")
+POLICIES = load({"starter.cedar": starter(agents="bots", people="staff", approvers="dba", admins="ops")})
+
+
+def someone(subject: str, kind: Kind, *groups: str, acting_for: Identity | None = None) -> Identity:
+    return Identity(subject, kind, "https://id", frozenset(groups), on_behalf_of=acting_for)
+
+
+BOT = someone("bot", Kind.AGENT, "bots")
+STAFF = someone("sue", Kind.HUMAN, "staff")
+FOR_STAFF = someone("bot", Kind.AGENT, "bots", acting_for=STAFF)
+STRANGER = someone("eve", Kind.HUMAN)
+A, H, D = Outcome.ALLOW, Outcome.HOLD, Outcome.DENY
+
+
+@pytest.mark.parametrize(
+    ("who", "outcomes"),
+    [
+        (BOT, (A, H, H, D, D, D)),
+        (STAFF, (A, A, H, D, D, D)),
+        (FOR_STAFF, (A, H, H, D, D, D)),
+        (someone("bot", Kind.AGENT, "bots", acting_for=STRANGER), (D, D, D, D, D, D)),
+        (someone("x", Kind.AGENT, "staff"), (D, D, D, D, D, D)),
+        (STRANGER, (D, D, D, D, D, D)),
+    ],
+)
+def test_who_may_read_write_define_execute_control_and_the_unknown(
+    who: Identity, outcomes: tuple[Outcome, ...]
+) -> None:
+    """Agents read, their changes are held; people write; the rest is nobody's."""
+    found = tuple(decide(POLICIES, who, SHOP, Operation("o", "s", "X", effect, "x")).outcome for effect in Effect)
+    assert found == outcomes
+
+
+def test_a_held_write_is_for_the_approvers_alone() -> None:
+    """One of dba, within 15 minutes; not the person that the agent acts for, though they be of dba."""
+    decision = decide(POLICIES, FOR_STAFF, SHOP, Operation("o", "s", "DELETE", Effect.WRITE, "x"))
+    assert (decision.approvers, decision.quorum, decision.expires) == (("dba",), 1, 900)
+    asked = Approval(
+        "a", b"", FOR_STAFF.id, (STAFF.id,), "shop", decision.approvers, 1, ApprovalState.WAITING, 0, 900_000
+    )
+    assert may_vote(POLICIES, someone("dan", Kind.HUMAN, "dba"), asked, SHOP).outcome is A
+    assert may_vote(POLICIES, someone("sue", Kind.HUMAN, "staff", "dba"), asked, SHOP).outcome is D
+    assert may_vote(POLICIES, someone("ann", Kind.HUMAN, "ops"), asked, SHOP).outcome is D
+
+
+def test_administrators_administer_and_replay() -> None:
+    """And others only replay what is their own; nobody sees labelled data in the clear."""
+    ops = someone("ann", Kind.HUMAN, "ops")
+    assert may(POLICIES, ops, "administer", None).outcome is A
+    assert may(POLICIES, ops, "replay", SHOP).outcome is A
+    assert may(POLICIES, STAFF, "administer", None).outcome is D
+    assert may(POLICIES, STAFF, "replay", SHOP, owners=(BOT.id,)).outcome is D
+    assert may(POLICIES, STAFF, "replay", SHOP, owners=(FOR_STAFF.id, STAFF.id)).outcome is A
+    assert may(POLICIES, someone("b", Kind.AGENT, "ops"), "administer", None).outcome is D
+    read = Operation("o", "s", "SELECT", Effect.READ, "x", labels=frozenset({"ssn"}))
+    assert decide(POLICIES, someone("x", Kind.HUMAN, "staff", "ops", "dba"), SHOP, read).unmask == frozenset()
+
+
+@pytest.mark.parametrize("group", ['a"b', "a\\b", "", "a\nb", "é" * 200, "%people%"])
+def test_a_group_that_would_need_escaping_is_refused(group: str) -> None:
+    """A first policy says what it shows."""
+    with pytest.raises(ConfigError, match="cannot be the group of agents"):
+        starter(agents=group)
