@@ -1,10 +1,11 @@
 """Both handshakes of PostgreSQL: in `ClientLogin` the gateway is the server, in `ServerLogin` it is the client.
 
 Contract. Sans-IO: bytes in by `receive`, bytes out by `to_client` / `to_server`. Every chunking gives the same events.
-The client never chooses what reaches the target: its start-up parameters are read against an allow-list and written
-anew; its token goes to an authenticator, never to the target. The target never chooses how the credential is used:
-only methods that are allowed, in their order, and none in cleartext without verified TLS. Both legs are bounded in
-bytes and messages. Misbehaviour raises `ProtocolError`; a target that refuses raises `UpstreamError`.
+The client never chooses what reaches the target: of its start-up parameters only those that anybody may set go on
+(sql/settings.py), written anew; its token goes to an authenticator, never to the target. The target never chooses how
+the credential is used: only methods that are allowed, in their order, and none in cleartext without verified TLS. Both
+legs are bounded in bytes and messages. Misbehaviour raises `ProtocolError`; a target that refuses raises
+`UpstreamError`.
 
 Not here: TLS and sockets (server/tls.py, server/dial.py), who a token belongs to (adapters/identity), the queries after
 ReadyForQuery (conversation.py). Source: PostgreSQL 18 documentation, 54.2.1, 54.2.10, 54.2.11; CVE-2021-23214 and
@@ -19,8 +20,10 @@ from enum import Enum
 from typing import Final, NamedTuple
 
 from doorward.errors import ProtocolError, UpstreamError
+from doorward.model import Effect
 from doorward.protocols.postgres import scram, wire
 from doorward.protocols.postgres.wire import Auth, Backend, Frontend
+from doorward.sql import settings
 
 # The server's own limit for a start-up packet (MAX_STARTUP_PACKET_LENGTH), so that what it would read, we do.
 MAX_STARTUP: Final = 10_000
@@ -30,34 +33,6 @@ MAX_TOKEN: Final = 16 * 1024
 # A target sends about 15 ParameterStatus and, at times, a notice or two (a collation version, a login trigger).
 MAX_LOGIN_BYTES: Final = 256 * 1024
 MAX_LOGIN_MESSAGES: Final = 256
-
-# Settings that a client may bring along in its start-up packet: how values look, how long statements may take, who
-# calls. None changes how text is lexed or as whom it runs. Lower case, as names of settings are compared.
-STARTUP_SETTINGS: Final = frozenset(
-    {
-        "application_name",
-        "bytea_output",
-        "client_min_messages",
-        "datestyle",
-        "default_transaction_deferrable",
-        "default_transaction_isolation",
-        "default_transaction_read_only",
-        "extra_float_digits",
-        "geqo",
-        "idle_in_transaction_session_timeout",
-        "idle_session_timeout",
-        "intervalstyle",
-        "jit",
-        "lock_timeout",
-        "search_path",
-        "statement_timeout",
-        "tcp_keepalives_count",
-        "tcp_keepalives_idle",
-        "tcp_keepalives_interval",
-        "timezone",
-        "transaction_timeout",
-    }
-)
 
 # What every session at a target runs with, whatever client or role would have it: the text that was classified is then
 # the text that is lexed. Start-up settings override those of the role and the database.
@@ -131,8 +106,9 @@ class ClientLogin:
     """
 
     def __init__(self, *, tls: bool = False, tls_available: bool = True, plaintext_allowed: bool = False) -> None:
-        self.tls = tls
+        self.tls = tls  # from the first byte; after an SSLRequest it stays False
         self.protocol = wire.PROTOCOL_3_0
+        self._inside_tls = tls
         self._tls_available = tls_available
         self._plaintext_allowed = plaintext_allowed
         self._asked_tls = tls
@@ -238,7 +214,7 @@ class ClientLogin:
             self._asked_tls = True
             if self._tls_available:
                 self._asked_gss = True
-                self.tls = True
+                self._inside_tls = True
                 self._out += b"S"
                 return StartTls()
             self._out += b"N"
@@ -268,7 +244,7 @@ class ClientLogin:
         user = sent.get("user", "")
         if not user:
             return self._refused("28000", "no PostgreSQL user name specified in the start-up packet")
-        if not self.tls and not self._plaintext_allowed:
+        if not self._inside_tls and not self._plaintext_allowed:
             return self._refused(
                 "28000", "this door opens over TLS only", "Connect with sslmode=require, or better verify-full."
             )
@@ -278,7 +254,9 @@ class ClientLogin:
             if name in ("user", "database") or name.startswith("_pq_."):
                 continue
             if setting in parameters:
-                return self._refused("08P01", f'the start-up parameter "{setting}" is given twice')
+                return self._refused(
+                    "08P01", f'the start-up parameter "{shown(setting, 63)}" is given twice', "Give it once."
+                )
             if setting == "replication":
                 return self._refused(
                     "0A000", "replication connections are refused", "Replication would carry data past every decision."
@@ -297,14 +275,17 @@ class ClientLogin:
                         "22023", "client_encoding must be UTF8", "Set PGCLIENTENCODING=UTF8, or client_encoding=utf8."
                     )
                 continue  # pinned anyway
-            if setting == "standard_conforming_strings" and value.strip().lower() in ("on", "true", "yes", "1"):
-                continue  # pinned anyway
-            if setting not in STARTUP_SETTINGS:
+            verdict = settings.judge(setting, value)
+            if verdict is not Effect.READ:
                 return self._refused(
                     "0A000",
-                    f'the start-up parameter "{shown(name, 63)}" is not on the allow-list',
+                    verdict
+                    if isinstance(verdict, str)
+                    else f'"{shown(name, 63)}" is not a start-up parameter for everybody',
                     "SET it after connecting, where policy decides about it.",
                 )
+            if setting in PINNED:
+                continue
             parameters[setting] = value
         if unrecognised or minor not in (0, 2):
             self._out += wire.negotiate_protocol_version(self.protocol & 0xFFFF, unrecognised)
