@@ -7,15 +7,15 @@ with `from tests.rig.issuer import issuer`.
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import contextlib
 import json
-import os
-import re
 import shutil
+import socket
 import subprocess
 import threading
 import time
-import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,7 +28,10 @@ import pytest
 from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
 
+from doorward.adapters.identity import development
+from doorward.adapters.identity.development import Client, DevelopmentIssuer, Person
 from doorward.adapters.identity.oidc import IssuerSettings
+from tests.rig import shared
 
 AUDIENCE = "doorward"
 NODE = Path(__file__).parent.parent / "e2e" / "issuer"
@@ -151,6 +154,41 @@ def local_issuer() -> Iterator[LocalIssuer]:
     local.down()
 
 
+@pytest.fixture
+def development_issuer() -> Iterator[DevelopmentIssuer]:
+    """The built-in development issuer, served as it is for the demo, in a thread of its own."""
+    listening = development.bind()
+    served = DevelopmentIssuer(
+        f"http://127.0.0.1:{listening.getsockname()[1]}",
+        i_know_this_is_a_development_issuer=True,
+        people=[Person("alice", ("dba", "staff")), Person("bob")],
+        clients=[Client("robot", "robot-secret", ("agents",))],
+    )
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(development.serve(served, listening))
+
+    def run() -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            loop.run_until_complete(task)
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    limit = time.monotonic() + 10
+    while True:
+        try:
+            socket.create_connection(listening.getsockname()[:2], timeout=1).close()
+            break
+        except OSError:
+            assert time.monotonic() < limit
+            time.sleep(0.01)
+    yield served
+    loop.call_soon_threadsafe(task.cancel)
+    thread.join(10)
+    assert not thread.is_alive()
+
+
 @dataclass(frozen=True, slots=True)
 class RealIssuer:
     """A running oidc-provider. Its client `agent` (secret below) has client credentials; `cli` is public and has the
@@ -189,26 +227,22 @@ def install() -> Path:
 
 
 @pytest.fixture(scope="session")
-def issuer() -> Iterator[RealIssuer]:
-    """panva's oidc-provider on a free port of 127.0.0.1."""
+def issuer() -> RealIssuer:
+    """panva's oidc-provider on a free port of 127.0.0.1, one for the whole run."""
+    return RealIssuer(str(shared.once("issuer", _start)["url"]))
+
+
+def _start(own: Path) -> dict[str, object]:
     directory = install()
-    process = subprocess.Popen(
-        ["node", "op.mjs", AUDIENCE, RealIssuer.AGENT_SECRET],
-        cwd=directory,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env={"PATH": os.environ["PATH"], "NODE_ENV": "test"},
+    port = shared.free_port()
+    log = own / "log"
+    shared.spawn(
+        "issuer", ["node", directory / "op.mjs", str(port), AUDIENCE, RealIssuer.AGENT_SECRET], log=log, user=""
     )
-    assert process.stdout is not None
-    try:
-        line = process.stdout.readline()
-        match = re.match(r"listening (http://\S+)", line)
-        assert match, f"oidc-provider said {line!r}"
-        with urllib.request.urlopen(match[1] + "/.well-known/openid-configuration", timeout=10) as response:  # noqa: S310
-            assert json.load(response)["issuer"] == match[1]
-        yield RealIssuer(match[1])
-    finally:
-        process.terminate()
-        process.wait(10)
-        process.stdout.close()
+    url = f"http://127.0.0.1:{port}"
+    limit = time.monotonic() + 30
+    while f"listening {url}" not in log.read_text(errors="replace"):
+        if time.monotonic() > limit or not shared.running("issuer"):
+            raise RuntimeError(f"oidc-provider did not start: {log.read_text(errors='replace')[-2000:]}")
+        time.sleep(0.05)
+    return {"url": url}

@@ -10,6 +10,7 @@ Deliberately not here: passwords, persistence, refresh tokens, consent, and any 
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import hmac
@@ -332,7 +333,16 @@ async def serve(issuer: DevelopmentIssuer, listening: socket.socket) -> None:
     if not is_loopback(listening.getsockname()[0]):
         raise ConfigError("the development issuer listens on loopback only")
     config = uvicorn.Config(issuer, log_level="error", access_log=False, lifespan="off", timeout_keep_alive=1)
-    await _Server(config).serve(sockets=[listening])
+    server = _Server(config)
+    serving = asyncio.ensure_future(server.serve(sockets=[listening]))
+    try:
+        await asyncio.shield(serving)
+    except asyncio.CancelledError:
+        server.should_exit = True  # uvicorn closes what it opened only when it ends in its own way
+        await serving
+        raise
+    finally:
+        listening.close()
 
 
 def _json(value: dict[str, Any]) -> tuple[int, str, str]:

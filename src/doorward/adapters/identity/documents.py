@@ -39,9 +39,12 @@ class Documents:
             raise UpstreamError(f"{url} answered {status}, not 200")
         return document
 
-    async def post(self, url: str, form: Mapping[str, str]) -> tuple[int, dict[str, Any]]:
-        """Post a form; returns the status and the JSON object, whatever the status. Raises UpstreamError."""
-        return await self._request("POST", url, form)
+    async def post(
+        self, url: str, form: Mapping[str, str], *, basic: tuple[str, str] | None = None
+    ) -> tuple[int, dict[str, Any]]:
+        """Post a form, with HTTP Basic credentials if there are any; returns the status and the JSON object, whatever
+        the status. Raises UpstreamError."""
+        return await self._request("POST", url, form, basic)
 
     def _context(self) -> ssl.SSLContext:
         if self._tls is None:
@@ -54,7 +57,9 @@ class Documents:
                 ) from None
         return self._tls
 
-    async def _request(self, method: str, url: str, form: Mapping[str, str] | None) -> tuple[int, dict[str, Any]]:
+    async def _request(
+        self, method: str, url: str, form: Mapping[str, str] | None, basic: tuple[str, str] | None = None
+    ) -> tuple[int, dict[str, Any]]:
         try:
             check_url(url, development=self._development, what="the issuer's address")
         except ConfigError as error:  # the URL may come from the issuer's own document
@@ -66,7 +71,11 @@ class Documents:
                 # A proxy of the environment must not see traffic that is meant for loopback.
                 httpx2.AsyncClient(verify=self._context(), trust_env=not self._development, timeout=TIMEOUT) as client,
                 client.stream(
-                    method, url, data=form, headers={"accept": "application/json", "accept-encoding": "identity"}
+                    method,
+                    url,
+                    data=form,
+                    auth=basic,
+                    headers={"accept": "application/json", "accept-encoding": "identity"},
                 ) as response,
             ):
                 async for chunk in response.aiter_raw():

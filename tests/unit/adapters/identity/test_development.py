@@ -1,0 +1,135 @@
+"""The built-in development issuer, over HTTP: what it issues, and what it refuses to be."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+import httpx2
+import pytest
+
+from doorward.adapters.identity.development import DevelopmentIssuer, serve
+from doorward.adapters.identity.device import DEVICE_GRANT
+from doorward.adapters.identity.oidc import OidcAuthenticator
+from doorward.errors import AuthenticationError, ConfigError
+from doorward.model import Kind
+from tests.rig.issuer import development_issuer
+
+__all__ = ["development_issuer"]
+
+
+def post(issuer: DevelopmentIssuer, path: str, form: Mapping[str, str], **more: Any) -> httpx2.Response:
+    return httpx2.post(issuer.url + path, data=form, trust_env=False, **more)
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+async def test_issued_tokens_are_accepted(development_issuer: DevelopmentIssuer, kind: Kind) -> None:
+    """A token says subject, groups and kind, and a gateway with the issuer's settings believes it."""
+    door = OidcAuthenticator([development_issuer.settings()])
+    identity = await door.authenticate(development_issuer.issue("alice", ["dba"], kind))
+    assert (identity.subject, identity.kind, identity.groups) == ("alice", kind, frozenset({"dba"}))
+
+
+async def test_an_agent_that_acts_for_a_person(development_issuer: DevelopmentIssuer) -> None:
+    """`act` makes the actor the identity, and the subject the one it acts for."""
+    door = OidcAuthenticator([development_issuer.settings()])
+    token = development_issuer.issue("alice", ["dba"], act={"sub": "robot", "groups": ["agents"]})
+    robot = await door.authenticate(token)
+    assert (robot.subject, robot.kind, robot.groups) == ("robot", Kind.AGENT, frozenset({"agents"}))
+    assert robot.on_behalf_of is not None
+    assert (robot.on_behalf_of.subject, robot.on_behalf_of.kind) == ("alice", Kind.HUMAN)
+    assert robot.on_behalf_of.groups == {"dba"}
+
+
+async def test_an_expired_token_can_be_issued(development_issuer: DevelopmentIssuer) -> None:
+    """A negative lifetime gives a token that is refused for that reason."""
+    door = OidcAuthenticator([development_issuer.settings()])
+    with pytest.raises(AuthenticationError, match="expired"):
+        await door.authenticate(development_issuer.issue("alice", lifetime=-60))
+
+
+async def test_client_credentials(development_issuer: DevelopmentIssuer) -> None:
+    """A client's secret, in the form or in the header, gets it a token of its own kind and groups."""
+    door = OidcAuthenticator([development_issuer.settings()])
+    form = {"grant_type": "client_credentials"}
+    for answer in (
+        post(development_issuer, "/token", form | {"client_id": "robot", "client_secret": "robot-secret"}),
+        post(development_issuer, "/token", form, auth=("robot", "robot-secret")),
+    ):
+        identity = await door.authenticate(answer.json()["access_token"])
+        assert (identity.subject, identity.kind, identity.groups) == ("robot", Kind.AGENT, frozenset({"agents"}))
+
+
+@pytest.mark.parametrize(
+    ("path", "form", "status", "error"),
+    [
+        ("/token", {}, 400, "unsupported_grant_type"),
+        ("/token", {"grant_type": "password"}, 400, "unsupported_grant_type"),
+        ("/token", {"grant_type": "client_credentials"}, 401, "invalid_client"),
+        (
+            "/token",
+            {"grant_type": "client_credentials", "client_id": "robot", "client_secret": "robot-secreT"},
+            401,
+            "invalid_client",
+        ),
+        ("/token", {"grant_type": DEVICE_GRANT, "device_code": "x"}, 400, "expired_token"),
+        ("/device_authorization", {}, 400, "invalid_request"),
+        ("/nothing", {}, 404, "not_found"),
+        ("/token", {"a": "b" * 20000}, 413, "invalid_request"),
+    ],
+)
+def test_bad_requests(
+    development_issuer: DevelopmentIssuer, path: str, form: dict[str, str], status: int, error: str
+) -> None:
+    """Each gets OAuth's own error."""
+    answer = post(development_issuer, path, form)
+    assert (answer.status_code, answer.json()["error"]) == (status, error)
+
+
+def test_it_answers_only_under_its_own_name(development_issuer: DevelopmentIssuer) -> None:
+    """A page of another site that made its name mean 127.0.0.1 gets nothing, nor does its form."""
+    rebound = httpx2.get(development_issuer.url + "/jwks", headers={"host": "evil.example"}, trust_env=False)
+    assert rebound.status_code == 403
+    form = {"user_code": "X", "subject": "alice", "answer": "yes"}
+    assert post(development_issuer, "/device", form, headers={"origin": "https://evil.example"}).status_code == 403
+
+
+def test_the_key_stays_inside(development_issuer: DevelopmentIssuer) -> None:
+    """The published key has no private part, and neither has any printed form of the issuer."""
+    assert '"d"' not in httpx2.get(development_issuer.url + "/jwks", trust_env=False).text
+    assert "robot-secret" not in repr(vars(development_issuer))
+
+
+def test_it_must_be_asked_for_by_name() -> None:
+    """Without the flag there is no development issuer; anything but True does not count."""
+    with pytest.raises(ConfigError, match="anybody at this machine"):
+        DevelopmentIssuer("http://127.0.0.1:1")
+    with pytest.raises(ConfigError, match="anybody at this machine"):
+        DevelopmentIssuer("http://127.0.0.1:1", i_know_this_is_a_development_issuer="no")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "url", ["http://192.0.2.1:1", "https://127.0.0.1:1", "http://issuer.example", "http://127.0.0.1:1/path"]
+)
+def test_it_is_on_loopback_only(url: str) -> None:
+    """No other address can even be named."""
+    with pytest.raises(ConfigError):
+        DevelopmentIssuer(url, i_know_this_is_a_development_issuer=True)
+
+
+async def test_it_does_not_listen_elsewhere() -> None:
+    """A socket that others can reach is refused before anything is served."""
+    issuer = DevelopmentIssuer("http://127.0.0.1:1", i_know_this_is_a_development_issuer=True)
+    with socket.socket() as listening:
+        listening.bind(("0.0.0.0", 0))
+        with pytest.raises(ConfigError, match="loopback"):
+            await serve(issuer, listening)
+
+
+async def test_another_start_has_another_key(development_issuer: DevelopmentIssuer) -> None:
+    """A token of an earlier start, or of another development issuer of the same address, is worthless."""
+    other = DevelopmentIssuer(development_issuer.url, i_know_this_is_a_development_issuer=True)
+    door = OidcAuthenticator([development_issuer.settings()])
+    with pytest.raises(AuthenticationError, match="no such key"):
+        await door.authenticate(other.issue("alice"))
