@@ -7,6 +7,7 @@ Checkpoint   the signed size and root of the tree (C2SP tlog-checkpoint and sign
 Commitment   a salted hash in a leaf, which binds the private record without showing anything of it.
 Seal         the frames of the write-ahead log: encrypted, chained, and torn-tail safe.
 Segment      a sealed piece of a session's recording; each names the hash of the one before.
+Trail        what the leaves must say together: the chain of each gateway, the grammar of each session.
 Verify       the check of all of the above, with public keys only.
 
 Everything here is a pure function or a small state machine over bytes: no files, no clock, no randomness. Keys, salts

@@ -201,8 +201,13 @@ def grow(
     written: dict[str, bytes] = {}
 
     first, width = divmod(old_size, WIDTH)
-    entries = (read_bundle(first, old_size, read) if width else []) + list(new_entries)
+    entries = list(new_entries)
     if new_entries:
+        if width:  # the partial bundle is written again as part of a wider one: so it must be what the tree has
+            edge = read_bundle(first, old_size, read)
+            if b"".join(map(leaf_hash, edge)) != read_tile(0, first, old_size, read):
+                raise IntegrityError("the entries are not those of the tile", spot=bundle_path(first, width))
+            entries = edge + entries
         for number in range(0, len(entries), WIDTH):
             part = entries[number : number + WIDTH]
             written[bundle_path(first + number // WIDTH, len(part))] = encode_bundle(part)

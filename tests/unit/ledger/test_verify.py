@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -133,7 +134,7 @@ def test_reordered_leaves(record: Files, check: Check, log_of: Callable[[list[by
     """Nor swap two leaves of one gateway."""
     entries = entries_of(record)
     mine = [index for index, entry in enumerate(entries) if leaf.parse(entry).gateway == "gw-1"]
-    for first, second in zip(mine, mine[1:], strict=False):
+    for first, second in pairwise(mine):
         swapped = list(entries)
         swapped[first], swapped[second] = swapped[second], swapped[first]
         report = check({**record, **log_of(swapped)})

@@ -1,0 +1,127 @@
+"""The published vectors are what the script makes, and hold when computed from the specification alone: hashlib, hmac
+and a cipher, none of our own functions."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import zlib
+from base64 import b64decode
+from typing import Any
+
+import pytest
+import zstandard
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from vectors import make
+
+LEDGER: dict[str, Any] = json.loads((make.HERE / "ledger.json").read_text(encoding="ascii"))
+RECORDING: dict[str, Any] = json.loads((make.HERE / "recording.json").read_text(encoding="ascii"))
+
+
+def sha256(*parts: bytes) -> bytes:
+    return hashlib.sha256(b"".join(parts)).digest()
+
+
+def expand(key: bytes, info: bytes, length: int) -> bytes:
+    """HKDF-Expand of RFC 5869, section 2.3."""
+    block, octets, count = b"", b"", 0
+    while len(octets) < length:
+        count += 1
+        block = hmac.digest(key, block + info + bytes([count]), "sha256")
+        octets += block
+    return octets[:length]
+
+
+@pytest.mark.parametrize(
+    ("name", "remade"), [("ledger", make.ledger_vectors()), ("recording", make.recording_vectors())]
+)
+def test_current(name: str, remade: dict[str, Any]) -> None:
+    """The files are those that `python vectors/make.py` writes."""
+    assert json.loads((make.HERE / f"{name}.json").read_text(encoding="ascii")) == json.loads(json.dumps(remade))
+
+
+def test_leaves_and_roots() -> None:
+    """Leaf hashes, the gateway's chain, and the roots of every prefix."""
+    hashes, previous = [], bytes(32)
+    for each in LEDGER["leaves"]:
+        fields = json.loads(each["entry"])
+        assert b64decode(fields["prev"]) == previous
+        previous = sha256(b"\0", each["entry"].encode())
+        assert previous.hex() == each["hash"]
+        hashes.append(previous)
+
+    def root(leaves: list[bytes]) -> bytes:
+        if len(leaves) < 2:
+            return leaves[0] if leaves else sha256()
+        split = 1 << ((len(leaves) - 1).bit_length() - 1)
+        return sha256(b"\1", root(leaves[:split]), root(leaves[split:]))
+
+    assert [root(hashes[:count]).hex() for count in range(len(hashes) + 1)] == LEDGER["roots"]
+    assert LEDGER["tiles"][f"tile/0/000.p/{len(hashes)}"] == b"".join(hashes).hex()
+    bundle = b"".join(len(each["entry"]).to_bytes(2, "big") + each["entry"].encode() for each in LEDGER["leaves"])
+    assert LEDGER["tiles"][f"tile/entries/000.p/{len(hashes)}"] == bundle.hex()
+
+
+def test_checkpoint() -> None:
+    """The note is the text, an empty line, and an Ed25519 signature under a key id."""
+    text, _, line = LEDGER["checkpoint"]["note"].partition("\n\n")
+    text += "\n"
+    origin, size, root, _ = text.split("\n")
+    assert (int(size), b64decode(root).hex()) == (len(LEDGER["leaves"]), LEDGER["roots"][-1])
+    key = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(LEDGER["checkpoint"]["private_key"]))
+    public = b"\1" + key.public_key().public_bytes_raw()
+    blob = b64decode(line.removeprefix(f"\u2014 {origin} "))
+    assert blob == sha256(origin.encode(), b"\n", public)[:4] + key.sign(text.encode())
+    name, number, encoded = LEDGER["checkpoint"]["vkey"].split("+", 2)
+    assert (name, bytes.fromhex(number), b64decode(encoded)) == (origin, blob[:4], public)
+
+
+def test_commitment() -> None:
+    """HMAC-SHA256 over domain, type, zero and record."""
+    case = LEDGER["commitment"]
+    message = b"doorward/commit/v1\0" + case["type"].encode() + b"\0" + bytes.fromhex(case["record"])
+    assert hmac.digest(bytes.fromhex(case["salt"]), message, "sha256").hex() == case["commitment"]
+
+
+def test_wal() -> None:
+    """Frames open under the file's key, the number as nonce, the predecessor's tag as associated data."""
+    header = bytes.fromhex(LEDGER["wal"]["header"])
+    last = header[9:]
+    extracted = hmac.digest(last, bytes.fromhex(LEDGER["wal"]["key"]), "sha256")  # HKDF-Extract with the id as salt
+    cipher = AESGCM(expand(extracted, b"doorward/wal/v1\0", 32))
+    for case in LEDGER["wal"]["frames"]:
+        frame, number = bytes.fromhex(case["frame"]), case["seq"].to_bytes(8, "big")
+        assert (frame[:4], frame[4:8]) == ((len(frame) - 16).to_bytes(4, "big"), zlib.crc32(frame[8:]).to_bytes(4, "big"))
+        assert frame[8:16] == number
+        assert cipher.decrypt(bytes(4) + number, frame[16:], number + last).hex() == case["plaintext"]
+        last = frame[-16:]
+
+
+def test_recording() -> None:
+    """Segments chain by hash from the header, open under keys from the session's key, and unpack to records."""
+    dek, sid = bytes.fromhex(RECORDING["dek"]), bytes.fromhex(RECORDING["session"].replace("-", ""))
+    previous = sha256(b"doorward/rechead/v1\0", RECORDING["header"].encode())
+    assert previous.hex() == RECORDING["header_hash"]
+    mac_key = expand(dek, b"doorward/siv/v1\0" + sid, 32)
+    records = []
+    for index, case in enumerate(RECORDING["segments"]):
+        stored, number = bytes.fromhex(case["stored"]), index.to_bytes(4, "big")
+        head, sealed = stored[:76], stored[76:]
+        iv = head[56:72]
+        assert head == b"DWS1" + sid + number + previous + iv + len(sealed).to_bytes(4, "big")
+        derived = expand(dek, b"doorward/seg/v1\0" + sid + number + iv, 44)
+        packed = AESGCM(derived[:32]).decrypt(derived[32:], sealed, head)
+        assert iv == hmac.digest(mac_key, number + previous + packed, "sha256")[:16]
+        payload = zstandard.decompress(packed)
+        assert payload.hex() == case["payload"]
+        previous = sha256(b"doorward/seghash/v1\0", stored)
+        assert previous.hex() == case["hash"]
+        while payload:
+            end = 13 + int.from_bytes(payload[9:13], "big")
+            at = int.from_bytes(payload[1:9], "big")
+            records.append({"kind": payload[0], "at": at, "body": payload[13:end].hex()})
+            payload = payload[end:]
+    assert records == RECORDING["records"]

@@ -1,0 +1,167 @@
+"""Makes the test vectors of the ledger and recording specifications, from fixed keys.
+
+    python vectors/make.py            write vectors/ledger.json and vectors/recording.json again
+
+A test compares the files with what this makes. `write_record` writes a whole small record to verify.
+The keys here are public and protect nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from doorward.ledger import checkpoint, commitment, encoding, leaf, seal, segment, tiles, tree
+
+HERE: Final = Path(__file__).parent
+ORIGIN: Final = "audit.example.com/doorward/vectors"
+KEY: Final = bytes(range(32))
+SIGNER: Final = checkpoint.NoteSigner(ORIGIN, Ed25519PrivateKey.from_private_bytes(KEY))
+VKEY: Final = SIGNER.vkey
+OTHER_VKEY: Final = checkpoint.NoteSigner(ORIGIN, Ed25519PrivateKey.from_private_bytes(bytes(32))).vkey
+SESSION: Final = "0194f0e0-0000-7000-8000-00000000000a"
+AT: Final = 1_800_000_000_000
+DEK: Final = sha256(b"doorward vectors: a session's key").digest()
+SALT: Final = sha256(b"doorward vectors: a salt").digest()
+BOOT: Final = "00000000000000a1"
+
+Files = dict[str, bytes]
+
+
+def _none(path: str) -> bytes:
+    raise FileNotFoundError(path)
+
+
+def recording() -> tuple[bytes, list[tuple[bytes, bytes, bytes]]]:
+    """A recording's header, and its segments as (payload, stored bytes, hash)."""
+    head = segment.header(SESSION, AT, "std")
+    sealer = segment.SegmentSealer(SESSION, DEK, segment.header_hash(head))
+    event = encoding.canonical({"action": "SELECT", "text": "select 1"})
+    payloads = [
+        segment.encode_record(segment.TEMPLATE, AT, (0).to_bytes(4, "big") + event)
+        + segment.encode_record(segment.RUN, AT + 1, (0).to_bytes(4, "big") + b"\0"),
+        segment.encode_record(segment.RESPONSE, AT + 2, b"D\0\0\0\x0b\0\1\0\0\0\x011"),
+    ]
+    return head, [(payload, *sealer.seal(payload)) for payload in payloads]
+
+
+def leaves() -> list[bytes]:
+    """The leaves of a log with one session, complete."""
+    head, segments = recording()
+    steps: list[tuple[str, str | None, int | None, bytes | None]] = [
+        ("gateway.started", None, None, None),
+        ("session.opened", SESSION, None, segment.header_hash(head)),
+        ("operation.refused", SESSION, None, None),
+        *(("session.sealed", SESSION, number, hash_) for number, (_, _, hash_) in enumerate(segments)),
+        ("session.closed", SESSION, len(segments), segments[-1][2]),
+        ("log.beat", None, None, None),
+    ]
+    entries: list[bytes] = []
+    for seq, (kind, session, number, hash_) in enumerate(steps):
+        record = encoding.canonical({"seq": seq})
+        entries.append(
+            leaf.build(
+                kind, gateway="gw-1", boot=BOOT, seq=seq, prev=tree.leaf_hash(entries[-1]) if entries else leaf.FIRST,
+                at=AT + seq, commitment=commitment.commit(SALT, kind, record), segment_hash=hash_, session=session,
+                number=number,
+            )
+        )  # fmt: skip
+    return entries
+
+
+def record() -> Files:
+    """Every file of a sound record."""
+    entries = leaves()
+    size, root, written = tiles.grow(0, entries, _none)
+    head, segments = recording()
+    return {
+        "log/vkey": VKEY.encode() + b"\n",
+        "log/checkpoint": checkpoint.sign_checkpoint(ORIGIN, size, root, [SIGNER]),
+        **{f"log/{path}": octets for path, octets in written.items()},
+        f"recordings/2025/02/{SESSION}.dwr": head + b"".join([raw for _, raw, _ in segments]),
+    }
+
+
+def write_record(directory: Path) -> None:
+    """Writes `record` below `directory`."""
+    for path, octets in record().items():
+        (directory / path).parent.mkdir(parents=True, exist_ok=True)
+        (directory / path).write_bytes(octets)
+
+
+def ledger_vectors() -> dict[str, Any]:
+    entries = leaves()
+    hashes = [tree.leaf_hash(entry) for entry in entries]
+    node, size = tree.nodes(hashes), len(entries)
+    _, root, written = tiles.grow(0, entries, _none)
+    sealer = seal.WalSealer(KEY, bytes(range(16)))
+    values: list[Any] = [{"b": [1, -2, None, True], "a": "é\n\u2028\x7f"}, {"\ufb33": 1, "\U0001f600": 2}, [], ""]
+    return {
+        "spec": "doorward ledger, version 1",
+        "canonical": [{"json": value, "bytes": encoding.canonical(value).hex()} for value in values],
+        "commitment": {
+            "salt": SALT.hex(), "type": "log.beat", "record": encoding.canonical({"seq": 6}).hex(),
+            "commitment": commitment.commit(SALT, "log.beat", encoding.canonical({"seq": 6})).hex(),
+        },
+        "leaves": [
+            {"entry": entry.decode(), "hash": hash_.hex()} for entry, hash_ in zip(entries, hashes, strict=True)
+        ],
+        "roots": [tree.root_of(count, node).hex() for count in range(size + 1)],
+        "inclusion": [
+            {"index": index, "size": size, "proof": [part.hex() for part in tree.inclusion_proof(index, size, node)]}
+            for index in range(size)
+        ],
+        "consistency": [
+            {"old": old, "new": size, "proof": [part.hex() for part in tree.consistency_proof(old, size, node)]}
+            for old in range(size + 1)
+        ],
+        "tiles": {path: octets.hex() for path, octets in written.items()},
+        "paths": {
+            f"{level}/{index}/{width}": tiles.tile_path(level, index, width)
+            for level, index, width in ((0, 0, 256), (0, 1234067, 256), (1, 1000, 5), (2, 0, 1))
+        },
+        "checkpoint": {
+            "private_key": KEY.hex(), "vkey": VKEY,
+            "note": checkpoint.sign_checkpoint(ORIGIN, size, root, [SIGNER]).decode(),
+        },
+        "wal": {
+            "key": KEY.hex(), "header": sealer.header.hex(),
+            "frames": [
+                {"seq": seq, "plaintext": text.hex(), "frame": sealer.seal(seq, text).hex()}
+                for seq, text in ((0, b"first"), (1, b""), (7, b"third"))
+            ],
+        },
+    }  # fmt: skip
+
+
+def recording_vectors() -> dict[str, Any]:
+    head, segments = recording()
+    return {
+        "spec": "doorward recording, version 1",
+        "session": SESSION,
+        "dek": DEK.hex(),
+        "header": head.decode(),
+        "header_hash": segment.header_hash(head).hex(),
+        "segments": [
+            {"payload": payload.hex(), "stored": raw.hex(), "hash": hash_.hex()} for payload, raw, hash_ in segments
+        ],
+        "records": [
+            {"kind": kind, "at": at, "body": body.hex()}
+            for payload, _, _ in segments
+            for kind, at, body in segment.iter_records(payload)
+        ],
+    }
+
+
+def main() -> None:
+    for name, vectors in (("ledger", ledger_vectors()), ("recording", recording_vectors())):
+        text = json.dumps(vectors, indent=1, ensure_ascii=True) + "\n"
+        (HERE / f"{name}.json").write_text(text, encoding="ascii")
+
+
+if __name__ == "__main__":
+    main()
