@@ -1,0 +1,155 @@
+"""A text's classification: what it would do, to what, and which labelled columns its results may depend on.
+
+Contract: `classify` is a pure, total function of a text and Facts. It never raises: what it cannot parse or does not
+know is UNKNOWN, with a reason in plain words; what no policy may allow is `forbidden`. One text may hold many
+statements: they are judged in order, each knowing what the ones before it changed.
+
+Its time is bounded: the parser's by the text's length, the walk's by a budget of nodes. It does no input or output, and keeps
+nothing but what lineage derives from a catalogue, on that catalogue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from doorward.model import ACCESSES, Effect, Resource
+from doorward.sql.classification import NOTHING, Classification, Copy, Facts, Namespace, Output, Statement
+from doorward.sql.definitions import Definitions
+from doorward.sql.parse import Unparsable, parse
+from doorward.sql.statements import Draft
+from doorward.sql.walker import ExhaustedError
+
+__all__ = ["Classification", "Copy", "Facts", "Namespace", "Output", "Statement", "classify"]
+
+_RANK = {effect: rank for rank, effect in enumerate(ACCESSES)}
+_PLAIN = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE"})
+_TOO_MUCH = "the statement is too large or nested too deeply to be judged"
+
+
+def classify(text: str, facts: Facts) -> Classification:
+    """What `text` would do in a session of which `facts` are true."""
+    try:
+        parsed = parse(text, max_bytes=facts.max_bytes, max_statements=facts.max_statements)
+    except Unparsable as why:
+        return Classification(effect=Effect.UNKNOWN, resources=(_whole(Effect.UNKNOWN),), reason=why.reason,
+                              labels=frozenset(facts.labels.values()), position=why.position)
+    text_so_far = _Text(facts)
+    for raw in parsed:
+        text_so_far.add(raw.tag, raw.body, raw.offset, raw.length)
+    return text_so_far.told()
+
+
+class _Text:
+    """The statements of one text, and what the earlier ones mean for the later."""
+
+    def __init__(self, facts: Facts) -> None:
+        self.facts = facts
+        self.walks: list[Definitions] = []
+        self.statements: list[Statement] = []
+        self.prepared: dict[str, Classification] = {}
+        self.cursors: dict[str, Classification] = {}
+        self.changed: set[tuple[str, str]] = set(facts.changed)
+        self.temporary: set[str] = set(facts.temporary)
+        self.unsure_path = False
+        self.depth = 0
+
+    def add(self, tag: str, body: dict[str, Any], offset: int, length: int) -> None:
+        """Judges one more statement."""
+        walk = Definitions(self.facts, unsure_path=self.unsure_path, changed=frozenset(self.changed),
+                           temporary=frozenset(self.temporary))
+        walk.draft = draft = Draft()
+        walk.prepared, walk.cursors, walk.judge = self.prepared, self.cursors, self.inner
+        self.depth += 1
+        try:
+            if self.depth > 20:
+                walk.unknown(_TOO_MUCH)
+            else:
+                walk.statement(tag, body)
+        except (ExhaustedError, RecursionError):
+            walk.unknown(_TOO_MUCH)
+        except (KeyError, TypeError, AttributeError, ValueError, IndexError):
+            # A tree of a shape that this walk does not expect is a defect here; until it is mended, nothing passes by it.
+            walk.unknown("the statement has a form that cannot be judged")
+        self.depth -= 1
+        statement = _statement(walk, draft, offset, length)
+        self.walks.append(walk)
+        self.statements.append(statement)
+        self.follow(statement)
+
+    def inner(self, tag: str, body: dict[str, Any]) -> Classification:
+        """A statement within a statement, judged on its own in the same place."""
+        text = _Text(self.facts)
+        text.prepared, text.cursors, text.depth = self.prepared, self.cursors, self.depth
+        text.changed, text.temporary, text.unsure_path = self.changed, self.temporary, self.unsure_path
+        text.add(tag, body, 0, 0)
+        return text.told()
+
+    def follow(self, statement: Statement) -> None:
+        """What this statement changes for those after it in the same text."""
+        if self.depth:
+            return
+        for schema, name in statement.defines:
+            if schema == "pg_temp":
+                self.temporary.add(name)
+            else:
+                self.changed.add((schema, name))
+        if any(name in ("search_path", "all", "role", "session_authorization") for name, _, _ in statement.settings):
+            self.unsure_path = True
+        if statement.changes_session and not statement.settings and not statement.transaction:
+            self.unsure_path = True  # CALL, DO
+        if statement.transaction in ("commit", "rollback", "rollback_to") and self.facts.unsettled:
+            self.unsure_path = True
+        if statement.prepares is not None and statement.inner is not None:
+            self.prepared[statement.prepares] = statement.inner
+        if statement.declares is not None and statement.inner is not None:
+            self.cursors[statement.declares] = statement.inner
+
+    def told(self) -> Classification:
+        """All of it, as one."""
+        if len(self.walks) == 1:
+            walk, statement = self.walks[0], self.statements[0]
+            return Classification((statement,), statement.effect, statement.resources, statement.labels,
+                                  statement.inferred, walk.reason, walk.forbidden, tuple(walk.misses))
+        resources = dict.fromkeys(resource for statement in self.statements for resource in statement.resources)
+        if not self.statements:
+            resources = {_whole(Effect.READ): None}
+        return Classification(
+            tuple(self.statements), _worst(resources), tuple(resources),
+            NOTHING.union(*(statement.labels for statement in self.statements)),
+            NOTHING.union(*(statement.inferred for statement in self.statements)),
+            next((walk.reason for walk in self.walks if walk.reason), ""),
+            next((walk.forbidden for walk in self.walks if walk.forbidden), ""),
+            tuple(dict.fromkeys(name for walk in self.walks for name in walk.misses)),
+        )
+
+
+def _statement(walk: Definitions, draft: Draft, offset: int, length: int) -> Statement:
+    resources = walk.resources
+    if walk.reason:
+        resources[_whole(Effect.UNKNOWN)] = None
+    elif not resources:
+        resources[_whole(Effect.READ)] = None
+    effect = _worst(resources)
+    first = walk.settings[0] if walk.settings else (None, None, False)
+    labels = walk.labels | walk.inferred | walk.stored
+    if draft.outputs:
+        labels = labels.union(*(output.sources for output in draft.outputs))
+    if walk.reason:
+        labels = labels | walk.top
+    return Statement(
+        draft.tag, effect, tuple(resources), draft.outputs, labels, walk.inferred, walk.stored, offset, length,
+        draft.transaction, draft.chain, first[0], first[1], first[2], tuple(walk.settings),
+        draft.changes_session or bool(walk.settings), draft.prepares, draft.executes, draft.deallocates, draft.declares,
+        draft.fetches, draft.closes, draft.inner, draft.copy, draft.explain, draft.analyze, draft.returns_rows,
+        draft.tag in _PLAIN and effect in (Effect.READ, Effect.WRITE), frozenset(walk.defines), walk.reason,
+    )
+
+
+def _worst(resources: Iterable[Resource]) -> Effect:
+    """The most consequential of what is touched."""
+    return max((resource.access for resource in resources), key=_RANK.__getitem__, default=Effect.READ)
+
+
+def _whole(effect: Effect) -> Resource:
+    return Resource("Target", "", effect)

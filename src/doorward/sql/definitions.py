@@ -1,0 +1,375 @@
+"""Definitions: CREATE, ALTER, DROP, GRANT and the like.
+
+Contract: each names what it defines with access DEFINE, or CONTROL where it changes who may do what, loads code, or reaches
+beyond the database's own objects; what else it mentions is read; a body of a function is not judged, because defining it
+does not run it. Expressions within (defaults, index expressions, USING) are, because many of them run at once.
+
+What has no name of its own here (types, indexes and whatever the catalogue facts leave out) is asked of its schema, or where
+that cannot be told, of the target.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from doorward.model import Effect
+from doorward.sql.queries import strings
+from doorward.sql.scope import Scope
+from doorward.sql.statements import Body, Statements
+from doorward.sql.walker import ANYTHING
+
+_DEFINE, _CONTROL, _WRITE, _READ = Effect.DEFINE, Effect.CONTROL, Effect.WRITE, Effect.READ
+
+# Statement -> (tag, field that holds the relation it creates).
+_CREATES = {
+    "CreateStmt": ("CREATE TABLE", "relation"), "CreateSeqStmt": ("CREATE SEQUENCE", "sequence"),
+    "ViewStmt": ("CREATE VIEW", "view"), "CompositeTypeStmt": ("CREATE TYPE", "typevar"),
+}
+# Statement -> (tag, field that holds the relation it changes, access).
+_ALTERS = {
+    "IndexStmt": ("CREATE INDEX", "relation", _DEFINE), "CreateTrigStmt": ("CREATE TRIGGER", "relation", _DEFINE),
+    "RuleStmt": ("CREATE RULE", "relation", _DEFINE), "AlterTableStmt": ("ALTER TABLE", "relation", _DEFINE),
+    "AlterSeqStmt": ("ALTER SEQUENCE", "sequence", _DEFINE), "CreatePolicyStmt": ("CREATE POLICY", "table", _CONTROL),
+    "AlterPolicyStmt": ("ALTER POLICY", "table", _CONTROL),
+    "RefreshMatViewStmt": ("REFRESH MATERIALIZED VIEW", "relation", _WRITE),
+    "ClusterStmt": ("CLUSTER", "relation", _DEFINE), "ReindexStmt": ("REINDEX", "relation", _DEFINE),
+    "AlterObjectSchemaStmt": ("ALTER", "relation", _DEFINE), "AlterOwnerStmt": ("ALTER", "relation", _CONTROL),
+    "AlterObjectDependsStmt": ("ALTER", "relation", _DEFINE), "RenameStmt": ("ALTER", "relation", _DEFINE),
+}
+# Statement -> (tag, field that holds the name of what it defines in a schema).
+_IN_SCHEMA = {
+    "CreateEnumStmt": ("CREATE TYPE", "typeName"), "AlterEnumStmt": ("ALTER TYPE", "typeName"),
+    "CreateRangeStmt": ("CREATE TYPE", "typeName"), "CreateDomainStmt": ("CREATE DOMAIN", "domainname"),
+    "AlterDomainStmt": ("ALTER DOMAIN", "typeName"), "AlterTypeStmt": ("ALTER TYPE", "typeName"),
+    "CreateStatsStmt": ("CREATE STATISTICS", "defnames"), "AlterStatsStmt": ("ALTER STATISTICS", "defnames"),
+    "AlterCollationStmt": ("ALTER COLLATION", "collname"), "AlterTSDictionaryStmt": ("ALTER TEXT SEARCH", "dictname"),
+    "AlterTSConfigurationStmt": ("ALTER TEXT SEARCH", "cfgname"),
+}
+# Reach beyond the objects of one schema: users, servers, files, code in C, the whole database.
+_OF_TARGET = {
+    "AlterDatabaseSetStmt": "ALTER DATABASE", "AlterDatabaseStmt": "ALTER DATABASE",
+    "AlterDatabaseRefreshCollStmt": "ALTER DATABASE", "AlterDefaultPrivilegesStmt": "ALTER DEFAULT PRIVILEGES",
+    "AlterEventTrigStmt": "ALTER EVENT TRIGGER", "AlterExtensionContentsStmt": "ALTER EXTENSION",
+    "AlterExtensionStmt": "ALTER EXTENSION", "AlterFdwStmt": "ALTER FOREIGN DATA WRAPPER",
+    "AlterForeignServerStmt": "ALTER SERVER", "AlterOpFamilyStmt": "ALTER OPERATOR FAMILY",
+    "AlterOperatorStmt": "ALTER OPERATOR", "AlterPublicationStmt": "ALTER PUBLICATION", "AlterRoleSetStmt": "ALTER ROLE",
+    "AlterRoleStmt": "ALTER ROLE", "AlterSubscriptionStmt": "ALTER SUBSCRIPTION", "AlterSystemStmt": "ALTER SYSTEM",
+    "AlterTableMoveAllStmt": "ALTER TABLE", "AlterTableSpaceOptionsStmt": "ALTER TABLESPACE",
+    "AlterUserMappingStmt": "ALTER USER MAPPING", "CheckPointStmt": "CHECKPOINT", "CreateAmStmt": "CREATE ACCESS METHOD",
+    "CreateCastStmt": "CREATE CAST", "CreateConversionStmt": "CREATE CONVERSION", "CreateEventTrigStmt": "CREATE EVENT TRIGGER",
+    "CreateExtensionStmt": "CREATE EXTENSION", "CreateFdwStmt": "CREATE FOREIGN DATA WRAPPER",
+    "CreateForeignServerStmt": "CREATE SERVER", "CreateOpClassStmt": "CREATE OPERATOR CLASS",
+    "CreateOpFamilyStmt": "CREATE OPERATOR FAMILY", "CreatePLangStmt": "CREATE LANGUAGE",
+    "CreatePublicationStmt": "CREATE PUBLICATION", "CreateRoleStmt": "CREATE ROLE",
+    "CreateSubscriptionStmt": "CREATE SUBSCRIPTION", "CreateTableSpaceStmt": "CREATE TABLESPACE",
+    "CreateTransformStmt": "CREATE TRANSFORM", "CreateUserMappingStmt": "CREATE USER MAPPING",
+    "CreatedbStmt": "CREATE DATABASE", "DropOwnedStmt": "DROP OWNED", "DropRoleStmt": "DROP ROLE",
+    "DropSubscriptionStmt": "DROP SUBSCRIPTION", "DropTableSpaceStmt": "DROP TABLESPACE",
+    "DropUserMappingStmt": "DROP USER MAPPING", "DropdbStmt": "DROP DATABASE", "GrantRoleStmt": "GRANT ROLE",
+    "ImportForeignSchemaStmt": "IMPORT FOREIGN SCHEMA", "LoadStmt": "LOAD", "ReassignOwnedStmt": "REASSIGN OWNED",
+    "SecLabelStmt": "SECURITY LABEL",
+}
+_RELATIONS = frozenset({"OBJECT_TABLE", "OBJECT_VIEW", "OBJECT_MATVIEW", "OBJECT_SEQUENCE", "OBJECT_FOREIGN_TABLE"})
+_ON_RELATION = frozenset({"OBJECT_TRIGGER", "OBJECT_RULE", "OBJECT_COLUMN", "OBJECT_TABCONSTRAINT"})
+_FUNCTIONS = frozenset({"OBJECT_FUNCTION", "OBJECT_PROCEDURE", "OBJECT_ROUTINE", "OBJECT_AGGREGATE"})
+_SCHEMA_LEVEL = frozenset({
+    "OBJECT_TYPE", "OBJECT_DOMAIN", "OBJECT_COLLATION", "OBJECT_STATISTIC_EXT", "OBJECT_TSCONFIGURATION",
+    "OBJECT_TSDICTIONARY", "OBJECT_TSPARSER", "OBJECT_TSTEMPLATE", "OBJECT_OPERATOR",
+})
+_GUARDING = ("AT_ChangeOwner", "AT_EnableRowSecurity", "AT_DisableRowSecurity", "AT_ForceRowSecurity",
+             "AT_NoForceRowSecurity")
+_TRIGGERS = ("AT_EnableTrig", "AT_DisableTrig", "AT_EnableAlwaysTrig", "AT_EnableReplicaTrig", "AT_EnableRule", "AT_DisableRule",
+             "AT_EnableAlwaysRule", "AT_EnableReplicaRule")
+_SAFE_LANGUAGES = frozenset({"sql", "plpgsql"})
+
+
+class Definitions(Statements):
+    """Adds definitions to the walk."""
+
+    def definition(self, tag: str, body: Body) -> None:
+        if tag in _CREATES:
+            self.draft.tag, field = _CREATES[tag]
+            self.create(body.get(field, {}))
+            if tag == "ViewStmt":
+                self.stored = self.stored | self.query(body.get("query", {}), None, {}).labels
+            else:
+                self.mentions({key: value for key, value in body.items() if key != field})
+        elif tag in _ALTERS:
+            self.alters(tag, body)
+        elif tag in _IN_SCHEMA:
+            self.draft.tag, field = _IN_SCHEMA[tag]
+            self.in_schema(strings(body.get(field, ())), _DEFINE)
+            self.mentions({key: value for key, value in body.items() if key != field})
+        elif tag in _OF_TARGET:
+            self.draft.tag = _OF_TARGET[tag]
+            self.touch("Target", "", _CONTROL)
+            if tag in ("AlterRoleSetStmt", "AlterDatabaseSetStmt", "AlterSystemStmt"):
+                self.assign(body.get("setstmt", {}))
+            if tag != "CheckPointStmt":
+                self.defines.add(ANYTHING)
+        else:
+            handler = _HANDLERS.get(tag)
+            if handler is None:
+                self.draft.tag = tag.removesuffix("Stmt").upper()
+                self.unknown(f"a statement of kind {tag} cannot be judged")
+            else:
+                handler(self, body)
+
+    # -- names
+
+    def creation_schema(self) -> str:
+        """Where a new object without a schema goes."""
+        if self.unsure_path:
+            self.unknown("search_path may have changed earlier in the same text, so where this goes cannot be told: "
+                         "send this statement on its own, or name the schema")
+        for schema in self.facts.search_path:
+            if schema != "pg_catalog" and not schema.startswith("pg_temp"):
+                return schema
+        self.unknown("search_path names no schema to create in")
+        return ""
+
+    def create(self, var: Body) -> None:
+        name, schema = var.get("relname", ""), var.get("schemaname", "")
+        if var.get("relpersistence") == "t" or schema == "pg_temp":
+            self.touch("Table", f"pg_temp.{name}", _WRITE)  # nobody else sees it, and it goes when the session goes
+            self.defines.add(("pg_temp", name))
+            return
+        schema = schema or self.creation_schema()
+        self.touch("Table", f"{schema}.{name}", _DEFINE)
+        self.defines.add((schema, name))
+
+    def existing(self, var: Body, access: Effect, *, optional: bool = False, kind: str = "OBJECT_TABLE") -> None:
+        """A relation that is changed or dropped. One that the catalogue facts leave out (an index) is asked of the target."""
+        schema, name = var.get("schemaname", ""), var.get("relname", "")
+        if schema == "pg_temp" or (not schema and name in self.temporary):
+            self.touch("Table", f"pg_temp.{name}", _WRITE)
+            self.defines.add(("pg_temp", name))
+            if schema:
+                return
+        found = self.resolve(schema, name)
+        for where, relation in found:
+            self.found(where, name, relation, access)
+            self.defines.add((where, name))
+        if found or name in self.temporary:
+            return
+        if kind in _RELATIONS and not optional:
+            self.miss(f"{schema}.{name}" if schema else name, "relation")
+        self.touch("Schema" if schema else "Target", schema, access)
+
+    def in_schema(self, path: list[str], access: Effect) -> None:
+        self.touch("Schema", path[-2] if len(path) > 1 else self.creation_schema(), access)
+
+    def routine(self, path: list[str], access: Effect) -> None:
+        if len(path) > 1:
+            schemas = {path[-2]}
+        else:
+            owners = self.catalogue.functions.get(path[-1], frozenset()) if path else frozenset()
+            schemas = {schema for schema in self.facts.search_path if schema in owners} or {self.creation_schema()}
+        for schema in schemas:
+            self.touch("Function", f"{schema}.{path[-1]}", access)
+            self.defines.add((schema, f"{path[-1]}()"))
+
+    def mentions(self, node: Any) -> None:
+        """Everything else a definition names: relations are read, functions and operators judged, sub-queries walked."""
+        scope = Scope()
+        waiting = [node]
+        while waiting:
+            node = waiting.pop()
+            self.spend()
+            if type(node) is list:
+                waiting.extend(node)
+            elif type(node) is dict:
+                for key, value in node.items():
+                    if key == "SelectStmt":
+                        self.stored = self.stored | self.query({key: value}, None, {}).labels
+                    elif key == "FuncCall":
+                        self.call(value, scope, waiting)
+                    elif key == "A_Expr":
+                        self.operator(value.get("name", ()))
+                        waiting.append(value)
+                    elif key in ("RangeVar", "pktable", "constrrel") and "relname" in value:
+                        self.relation(value, None, _READ)
+                    elif key == "TableLikeClause":
+                        self.relation(value.get("relation", {}), None, _READ)
+                    elif key == "A_Indirection":
+                        for name in strings(value.get("indirection", ())):
+                            self.function([name], notation=True)
+                        waiting.append(value)
+                    else:
+                        waiting.append(value)
+
+    # -- kinds with something to them
+
+    def alters(self, tag: str, body: Body) -> None:
+        self.draft.tag, field, access = _ALTERS[tag]
+        kind = body.get("objtype") or body.get("relationType" if tag == "RenameStmt" and body.get("renameType") in (
+            "OBJECT_COLUMN", "OBJECT_ATTRIBUTE") else "renameType") or body.get("objectType") or "OBJECT_TABLE"
+        if tag in ("AlterTableStmt", "RenameStmt", "AlterObjectSchemaStmt", "AlterOwnerStmt") and kind.startswith("OBJECT_"):
+            self.draft.tag = "ALTER " + kind.removeprefix("OBJECT_").replace("MATVIEW", "MATERIALIZED VIEW").replace("_", " ")
+        for command in body.get("cmds", ()):
+            subtype = command.get("AlterTableCmd", {}).get("subtype", "")
+            if subtype in _GUARDING or subtype.startswith(_TRIGGERS):
+                access = _CONTROL
+        if field in body:
+            self.existing(body[field], access, optional=body.get("missing_ok", False), kind=kind)
+            schema = body[field].get("schemaname", "")
+            if "newname" in body and kind in _RELATIONS:
+                for where in {schema} if schema else set(self.facts.search_path) - {"pg_catalog"}:
+                    self.defines.add((where, body["newname"]))
+            if "newschema" in body:
+                self.touch("Schema", body["newschema"], _DEFINE)
+                self.defines.add((body["newschema"], body[field].get("relname", "")))
+        else:
+            self.objects(kind, [body.get("object", {})], access)
+            if kind == "OBJECT_SCHEMA" or tag == "ReindexStmt":
+                self.touch("Schema" if body.get("subname") else "Target", body.get("subname", ""), access)
+                self.defines.add(ANYTHING)
+            if tag == "RefreshMatViewStmt":
+                self.unknown("REFRESH without a name cannot be judged")
+        if tag == "CreateTrigStmt":
+            self.routine_named(body.get("funcname", ()))
+        if tag == "RuleStmt":
+            for action in body.get("actions", ()):
+                for inner, inner_body in action.items():
+                    if inner != "NotifyStmt":
+                        self.mentions(inner_body)  # runs later, as whoever uses the table
+        self.mentions({key: value for key, value in body.items() if key not in (field, "object", "actions", "funcname")})
+
+    def routine_named(self, name: Any) -> None:
+        """A function that will be called later, by others."""
+        path = strings(name)
+        if path and path[:-1] != ["pg_catalog"]:
+            self.touch("Function", ".".join(path[-2:]), Effect.EXECUTE)
+
+    def objects(self, kind: str, objects: Any, access: Effect, *, optional: bool = False) -> None:
+        """The objects of DROP, COMMENT, GRANT, ALTER .. OWNER by their kind."""
+        for node in objects:
+            path = _path(node)
+            if kind in _RELATIONS:
+                self.existing(_var(path), access, optional=optional, kind=kind)
+            elif kind in _ON_RELATION or kind == "OBJECT_POLICY":
+                self.existing(_var(path[:-1]), _CONTROL if kind == "OBJECT_POLICY" else access, optional=optional)
+            elif kind in _FUNCTIONS:
+                self.routine(path, access)
+            elif kind == "OBJECT_SCHEMA":
+                self.touch("Schema", path[-1] if path else "", access)
+            elif kind in _SCHEMA_LEVEL:
+                self.in_schema(path, access)
+            elif kind == "OBJECT_INDEX":
+                self.touch("Schema" if len(path) > 1 else "Target", path[-2] if len(path) > 1 else "", access)
+            else:
+                self.touch("Target", "", _CONTROL)
+                self.defines.add(ANYTHING)
+
+    def drop(self, body: Body) -> None:
+        kind = body.get("removeType", "")
+        self.draft.tag = "DROP " + kind.removeprefix("OBJECT_").replace("MATVIEW", "MATERIALIZED VIEW").replace("_", " ")
+        self.objects(kind, body.get("objects", ()), _DEFINE, optional=body.get("missing_ok", False))
+        if body.get("behavior") == "DROP_CASCADE" or kind == "OBJECT_SCHEMA":
+            self.defines.add(ANYTHING)
+
+    def comment(self, body: Body) -> None:
+        self.draft.tag = "COMMENT"
+        self.objects(body.get("objtype", ""), [body.get("object", {})], _DEFINE)
+
+    def grant(self, body: Body) -> None:
+        self.draft.tag = "GRANT" if body.get("is_grant") else "REVOKE"
+        kind = body.get("objtype", "")
+        if body.get("targtype") != "ACL_TARGET_OBJECT":
+            for node in body.get("objects", ()):
+                self.touch("Schema", (_path(node) or [""])[-1], _CONTROL)
+        else:
+            self.objects(kind, body.get("objects", ()), _CONTROL)
+
+    def create_schema(self, body: Body) -> None:
+        self.draft.tag = "CREATE SCHEMA"
+        name = body.get("schemaname") or body.get("authrole", {}).get("rolename", "")
+        self.touch("Schema" if name else "Target", name, _DEFINE)
+        if body.get("schemaElts"):
+            self.unknown("CREATE SCHEMA with its contents in one statement cannot be judged: create them one by one")
+
+    def create_function(self, body: Body) -> None:
+        self.draft.tag = "CREATE PROCEDURE" if body.get("is_procedure") else "CREATE FUNCTION"
+        access = _DEFINE
+        for option in body.get("options", ()):
+            element = option.get("DefElem", {})
+            name, argument = element.get("defname"), element.get("arg", {})
+            if name == "language" and argument.get("String", {}).get("sval", "").lower() not in _SAFE_LANGUAGES:
+                access = _CONTROL  # C, or a language that Doorward does not know to be confined
+            elif name == "set":
+                self.function_setting(argument)
+        path = strings(body.get("funcname", ()))
+        schema = path[-2] if len(path) > 1 else self.creation_schema()
+        self.touch("Function", f"{schema}.{path[-1]}", access)
+        self.defines.add((schema, f"{path[-1]}()"))
+
+    def alter_function(self, body: Body) -> None:
+        self.draft.tag = "ALTER FUNCTION"
+        self.routine(_path({"ObjectWithArgs": body.get("func", {})}), _DEFINE)
+        for action in body.get("actions", ()):
+            if action.get("DefElem", {}).get("defname") == "set":
+                self.function_setting(action["DefElem"].get("arg", {}))
+
+    def function_setting(self, argument: Body) -> None:
+        """SET within a function: it will hold while the function runs, so the law is the same."""
+        self.assign(argument.get("VariableSetStmt", {}))
+        self.settings.clear()  # nothing changes in this session
+
+    def define(self, body: Body) -> None:
+        kind = body.get("kind", "")
+        self.draft.tag = "CREATE " + kind.removeprefix("OBJECT_").replace("_", " ")
+        path = strings(body.get("defnames", ()))
+        schema = path[-2] if len(path) > 1 else self.creation_schema()
+        if kind == "OBJECT_AGGREGATE":
+            self.touch("Function", f"{schema}.{path[-1]}", _DEFINE)
+            self.defines.add((schema, f"{path[-1]}()"))
+        elif kind in ("OBJECT_OPERATOR", "OBJECT_TYPE"):
+            self.touch("Schema", schema, _CONTROL)  # can change what other statements mean
+            self.defines.add(ANYTHING)
+        else:
+            self.touch("Schema", schema, _DEFINE)
+
+    def create_foreign_table(self, body: Body) -> None:
+        self.draft.tag = "CREATE FOREIGN TABLE"
+        self.create(body.get("base", {}).get("relation", {}))
+        self.touch("Target", "", _CONTROL)
+
+    def create_table_as(self, body: Body) -> None:
+        view = body.get("objtype") == "OBJECT_MATVIEW"
+        self.draft.tag = "CREATE MATERIALIZED VIEW" if view else "CREATE TABLE AS"
+        for tag, inner in body.get("query", {}).items():
+            told = self.judge(tag, inner)
+            self.adopt(told)
+            for statement in told.statements:
+                outputs = statement.outputs
+                self.stored = self.stored | (statement.labels if outputs is None
+                                             else frozenset().union(*(output.sources for output in outputs)))
+        self.create(body.get("into", {}).get("rel", {}))
+
+
+_HANDLERS = {
+    "DropStmt": Definitions.drop, "CommentStmt": Definitions.comment, "GrantStmt": Definitions.grant,
+    "CreateSchemaStmt": Definitions.create_schema, "CreateFunctionStmt": Definitions.create_function,
+    "AlterFunctionStmt": Definitions.alter_function, "DefineStmt": Definitions.define,
+    "CreateForeignTableStmt": Definitions.create_foreign_table, "CreateTableAsStmt": Definitions.create_table_as,
+}
+
+
+def _path(node: Body) -> list[str]:
+    """The name of an object, in parts."""
+    for tag, body in node.items():
+        if tag == "List":
+            return strings(body.get("items", ())) or [part for item in body.get("items", ()) for part in _path(item)]
+        if tag == "String":
+            return [body.get("sval", "")]
+        if tag == "ObjectWithArgs":
+            return strings(body.get("objname", ()))
+        if tag == "TypeName":
+            return strings(body.get("names", ()))
+        if tag == "RangeVar":
+            return [part for part in (body.get("schemaname", ""), body.get("relname", "")) if part]
+    return []
+
+
+def _var(path: list[str]) -> Body:
+    return {"relname": path[-1] if path else "", "schemaname": path[-2] if len(path) > 1 else ""}
