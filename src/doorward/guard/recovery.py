@@ -97,7 +97,7 @@ class Plan:
         for operation in operations:
             recorder.append_event(
                 "operation.settled",
-                {"operation": operation.id, "outcome": "unknown", "reason": "the gateway died before it was settled"},
+                {"operation": operation.id, "outcome": "unknown", "reason": "the gateway ended before it was settled"},
                 session_id=operation.session_id,
             )
         parked = await recorder.store.approvals.list(ApprovalState.WAITING, limit=1_000_000)

@@ -1,0 +1,77 @@
+"""Reading the record back: for people who list, show and replay, and for packs.
+
+Needs the keys (`Keyring`) and checks what it opens: a recording's chain and seals, an event's place. Whether the record
+is the one that was signed is `ledger.verify`'s to say, without keys. Reads only; safe beside a running gateway, whose
+last second may not be there yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
+
+from doorward.errors import IntegrityError
+from doorward.guard.keyring import NO_SESSION, Keyring
+from doorward.guard.ports import RecordingFiles, RecordStore
+from doorward.guard.recovery import decode_event
+from doorward.ledger.segment import iter_records, iter_segments, open_segment
+from doorward.model import Event
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedEvent:
+    """An event with what opens its leaf's commitment: `salt` and the exact `record` bytes. `index` is its leaf."""
+
+    index: int
+    event: Event
+    salt: bytes
+    record: bytes
+
+
+class RecordReader:
+    """IntegrityError from any method: something is not what was sealed."""
+
+    def __init__(self, store: RecordStore, recordings: RecordingFiles, keyring: Keyring) -> None:
+        self._store, self._recordings, self._keyring = store, recordings, keyring
+
+    async def key(self, session_id: str) -> bytes | None:
+        """A session's data key; None if there is none (any more)."""
+        wrapped = await self._store.wrapped_key(session_id)
+        return None if wrapped is None else self._keyring.unwrap(session_id, wrapped)
+
+    async def recording(self, session_id: str) -> Iterator[tuple[int, int, bytes]]:
+        """The records of a recording as (kind, Unix ms, body), a segment in memory at a time. KeyError: no such
+        session, or its key has been destroyed."""
+        dek = await self.key(session_id)
+        if dek is None:
+            raise KeyError(session_id)
+        return self._records(session_id, dek)
+
+    def _records(self, session_id: str, dek: bytes) -> Iterator[tuple[int, int, bytes]]:
+        chunks = self._recordings.read(session_id)
+        first = next(chunks, b"")
+        if not first:
+            return  # opened, and nothing sealed yet
+
+        def all_of_it() -> Iterator[bytes]:
+            yield first
+            yield from chunks
+
+        for segment in iter_segments(all_of_it()):
+            yield from iter_records(open_segment(segment.raw, session_id, dek))
+
+    async def events(
+        self, *, session_id: str = "", types: Sequence[str] = (), after: int = -1
+    ) -> AsyncIterator[OpenedEvent]:
+        """Events in leaf order. Those whose key has been destroyed are left out."""
+        while page := await self._store.events(session_id=session_id, types=types, after=after):
+            for stored in page:
+                after = stored.index
+                dek = None if stored.key_id == NO_SESSION else await self.key(stored.key_id)
+                if stored.key_id != NO_SESSION and dek is None:
+                    continue
+                salt, record = self._keyring.open_record(dek, stored.boot, stored.seq, stored.sealed)
+                event = decode_event(record)
+                if event.type != stored.type:
+                    raise IntegrityError("an event is filed under another type", spot=f"events: leaf {stored.index}")
+                yield OpenedEvent(stored.index, event, salt, record)

@@ -1,0 +1,105 @@
+"""The file ports in memory: what `tests/suites/files.py` says of the real ones holds for these too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from uuid import UUID
+
+from doorward.errors import ConfigError
+
+
+class MemoryKeyFiles:
+    def __init__(self) -> None:
+        self.keys: dict[str, bytes] = {}
+
+    def get_or_create(self, name: str, fresh: bytes) -> bytes:
+        return self.keys.setdefault(name, fresh)
+
+
+class MemoryWalFile:
+    def __init__(self, content: bytearray) -> None:
+        self._content = content
+
+    def append(self, frame: bytes) -> None:
+        self._content += frame
+
+    def close(self) -> None:
+        pass
+
+
+class MemoryWalFiles:
+    def __init__(self) -> None:
+        self.files: dict[str, bytearray] = {}
+        self.torn: dict[str, bytes] = {}
+        self.locked = False
+
+    def lock(self) -> None:
+        if self.locked:
+            raise ConfigError("another gateway is using this log")
+        self.locked = True
+
+    def unlock(self) -> None:
+        self.locked = False
+
+    def create(self, name: str) -> MemoryWalFile:
+        if "/" in name:
+            raise ValueError(name)
+        if name in self.files:
+            raise FileExistsError(name)
+        self.files[name] = bytearray()
+        return MemoryWalFile(self.files[name])
+
+    def names(self) -> list[str]:
+        return sorted(self.files)
+
+    def read(self, name: str) -> bytes:
+        return bytes(self.files[name])
+
+    def delete(self, name: str) -> None:
+        self.files.pop(name, None)
+
+    def quarantine(self, name: str, torn: bytes) -> None:
+        self.torn[name] = torn
+
+
+class MemoryRecordingFiles:
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+
+    def write(self, session_id: str, offset: int, octets: bytes) -> None:
+        if UUID(session_id).version != 7:
+            raise ValueError(session_id)
+        before = self.files.get(session_id, b"")
+        if len(before) < offset:
+            raise OSError("shorter than what was written to it")
+        self.files[session_id] = before[:offset] + octets
+
+    def read(self, session_id: str) -> Iterator[bytes]:
+        content = self.files.get(session_id, b"")
+        for start in range(0, len(content), 1000):
+            yield content[start : start + 1000]
+
+
+class MemoryLogFiles:
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+
+    def read(self, path: str) -> bytes | None:
+        return self.files.get(_checked(path))
+
+    def write(self, path: str, octets: bytes) -> None:
+        self.files[_checked(path)] = octets
+
+    def staged(self) -> list[str]:
+        return sorted(path for path in self.files if path.startswith("staging/"))
+
+    def delete(self, path: str) -> None:
+        self.files.pop(_checked(path), None)
+        for below in [each for each in self.files if each.startswith(path + "/")]:
+            del self.files[below]
+
+
+def _checked(path: str) -> str:
+    if any(part in ("", ".", "..") for part in path.split("/")):
+        raise ValueError(path)
+    return path

@@ -1,0 +1,129 @@
+"""The store's ports in memory: what `tests/suites/store.py` says of SQL holds for this too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from doorward.errors import IntegrityError
+from doorward.guard.ports import Boot, Fold, Head, OpenOperation, SessionRow, StoredEvent
+from doorward.model import Approval, ApprovalState, Vote
+
+VOTABLE = (ApprovalState.WAITING, ApprovalState.PARKED)
+
+
+class MemoryApprovals:
+    def __init__(self) -> None:
+        self.rows: dict[str, Approval] = {}
+        self.bodies: dict[str, bytes] = {}
+
+    async def create(self, approval: Approval, body: bytes = b"") -> None:
+        if approval.id in self.rows:
+            raise ValueError(approval.id)
+        self.rows[approval.id], self.bodies[approval.id] = approval, body
+
+    async def get(self, approval_id: str) -> Approval | None:
+        return self.rows.get(approval_id)
+
+    async def body(self, approval_id: str) -> bytes:
+        return self.bodies.get(approval_id, b"")
+
+    async def list(self, state: ApprovalState | None = None, *, limit: int = 100) -> list[Approval]:
+        found = [row for row in self.rows.values() if state in (None, row.state)]
+        return sorted(found, key=lambda row: row.id, reverse=True)[:limit]
+
+    async def vote(self, approval_id: str, vote: Vote) -> bool:
+        row = self.rows.get(approval_id)
+        if row is None or row.state not in VOTABLE or any(cast.voter == vote.voter for cast in row.votes):
+            return False
+        self.rows[approval_id] = replace(row, votes=tuple(sorted((*row.votes, vote), key=lambda v: (v.at, v.voter))))
+        return True
+
+    async def set_state(self, approval_id: str, expected: ApprovalState, state: ApprovalState) -> bool:
+        row = self.rows.get(approval_id)
+        if row is None or row.state is not expected:
+            return False
+        self.rows[approval_id] = replace(row, state=state)
+        return True
+
+    async def spend(self, approval_id: str, digest: bytes, now: int) -> bool:
+        row = self.rows.get(approval_id)
+        if (
+            row is None or row.state is not ApprovalState.APPROVED or row.digest != digest or row.uses
+            or row.expires_at <= now
+        ):
+            return False
+        self.rows[approval_id] = replace(row, state=ApprovalState.SPENT, uses=1)
+        return True
+
+    async def find_reusable(self, requester: str, digest: bytes, now: int) -> Approval | None:
+        found = [
+            row for row in self.rows.values()
+            if row.requested_by == requester and row.digest == digest and row.expires_at > now
+            and row.state in (*VOTABLE, ApprovalState.APPROVED)
+        ]
+        return max(found, key=lambda row: row.id, default=None)
+
+
+class MemoryStore:
+    def __init__(self) -> None:
+        self._head: Head | None = None
+        self._boots: dict[str, Boot] = {}
+        self._events: list[StoredEvent] = []
+        self._keys: dict[str, bytes] = {}
+        self._sessions: dict[str, SessionRow] = {}
+        self._operations: dict[str, OpenOperation] = {}
+        self._approvals = MemoryApprovals()
+
+    @property
+    def approvals(self) -> MemoryApprovals:
+        return self._approvals
+
+    async def head(self) -> Head | None:
+        return self._head
+
+    async def boots(self) -> list[Boot]:
+        return sorted(self._boots.values(), key=lambda boot: boot.ordinal)
+
+    async def fold(self, fold: Fold) -> None:
+        if fold.expected != self._head:
+            raise IntegrityError("the head is another", spot="store: head")
+        self._head = fold.head
+        self._events += fold.events
+        self._boots.update({boot.id: boot for boot in fold.boots})
+        self._keys.update(fold.keys or {})
+        self._sessions.update({row.id: row for row in fold.sessions})
+        self._operations.update({operation.id: operation for operation in fold.permitted})
+        for operation in fold.settled:
+            self._operations.pop(operation, None)
+        for approval in fold.parked:
+            await self._approvals.set_state(approval, ApprovalState.WAITING, ApprovalState.PARKED)
+
+    async def events(
+        self, *, session_id: str = "", types: Sequence[str] = (), after: int = -1, limit: int = 1000
+    ) -> list[StoredEvent]:
+        found = [
+            event for event in self._events
+            if event.index > after and session_id in ("", event.session_id) and (not types or event.type in types)
+        ]
+        return found[:limit]
+
+    async def wrapped_key(self, key_id: str) -> bytes | None:
+        return self._keys.get(key_id)
+
+    async def open_operations(self) -> list[OpenOperation]:
+        return sorted(self._operations.values(), key=lambda operation: operation.id)
+
+    async def session(self, session_id: str) -> SessionRow | None:
+        return self._sessions.get(session_id)
+
+    async def sessions(
+        self, *, identity: str = "", target: str = "", state: str = "", since: int = 0, until: int = 0,
+        before: str = "", limit: int = 50,
+    ) -> list[SessionRow]:
+        found = [
+            row for row in self._sessions.values()
+            if identity in ("", row.identity) and target in ("", row.target) and state in ("", row.state)
+            and row.opened >= since and (not until or row.opened < until) and (not before or row.id < before)
+        ]
+        return sorted(found, key=lambda row: row.id, reverse=True)[:limit]
