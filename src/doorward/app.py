@@ -1,0 +1,257 @@
+"""The composition root: a Config in, a running gateway out. The only file that knows every class."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from doorward import config as configuration
+from doorward.adapters.blobs.files import LocalKeyFiles, LocalLogFiles, LocalRecordingFiles, LocalWalFiles
+from doorward.adapters.clock import SystemClock
+from doorward.adapters.identity.oidc import OidcAuthenticator
+from doorward.adapters.secrets.sources import SecretSources
+from doorward.adapters.store.sql import SqlStore
+from doorward.adapters.telemetry.logs import configure
+from doorward.adapters.telemetry.metrics import GatewayMetrics
+from doorward.config import Config
+from doorward.errors import ConfigError, DoorwardError
+from doorward.guard.approvals import Approvals
+from doorward.guard.guard import Guard
+from doorward.guard.policies import PolicyInForce
+from doorward.guard.recorder import Recorder
+from doorward.masking.detect import Detectors
+from doorward.masking.transforms import Transforms
+from doorward.model import Mode, SecretRef, Target
+from doorward.policy.policies import PolicySet, load
+from doorward.protocols.postgres.masks import PostgresMasks
+from doorward.server.listener import Limits, Listener, Reach
+from doorward.server.own import CatalogueHolder, OwnStatements
+from doorward.server.tls import server_context
+
+
+class Gateway:
+    """Everything that runs, for whoever serves it (web, doctor, tests)."""
+
+    def __init__(self, config: Config, *, log: Any = None) -> None:
+        self.config = config
+        self.log = log or configure(config.log.level, config.log.format)
+        self.clock = SystemClock()
+        self.metrics = GatewayMetrics()
+        data = config.gateway.data
+        self.store = SqlStore(data / "store.sqlite")
+        self.recorder = Recorder(
+            clock=self.clock,
+            store=self.store,
+            wal=LocalWalFiles(data / "wal"),
+            recordings=LocalRecordingFiles(data / "recordings"),
+            log=LocalLogFiles(data / "log"),
+            keys=LocalKeyFiles(data / "keys"),
+            gateway=config.gateway.name,
+            origin=f"doorward/{config.gateway.name}",
+        )
+        self.secrets = SecretsAside(SecretSources(data))
+        self.authenticator = OidcAuthenticator(config.issuers)
+        self.policies = PolicyInForce(load_policies(config))
+        self.approvals = Approvals(
+            self.store.approvals,
+            self.recorder,
+            self.clock,
+            self.policies,
+            most_open=config.limits.approvals_per_identity,
+        )
+        self.guard = Guard(
+            self.policies, self.recorder, self.approvals, self.clock,
+            hold_in_transaction=config.limits.hold_in_transaction, longest_hold=config.limits.hold,
+        )  # fmt: skip
+        self.detectors = Detectors(config.masking.detectors or None)
+        self.reach: dict[str, Reach] = {}
+        self.listener: Listener | None = None
+        self.postgres_port = 0
+        self.http_port = 0
+        self.draining = False
+        self._stop = asyncio.Event()
+
+    def ready(self) -> str:
+        """ "" when new sessions are welcome; else why not."""
+        if self.draining or self.listener is None:
+            return "the gateway is starting or shutting down"
+        return self.recorder.healthy() or ""
+
+    def stop(self) -> None:
+        """Drain and end."""
+        self._stop.set()
+
+    async def reload(self, *, actor: str = "") -> str:
+        """Read the policy files again and put them in force, whole or not at all. Returns what is wrong with them, or ""."""
+        try:
+            policies = await asyncio.to_thread(load_policies, self.config)
+        except ConfigError as error:
+            self.log.error("policy.kept", reason=error.message)
+            await self.recorder.event(
+                "policy.kept", {"reason": error.message[:2000], "policy": self.policies.current.hash}, actor=actor
+            )
+            return error.message
+        if policies.hash != self.policies.current.hash:
+            await self.guard.replace_policies(policies, actor=actor)
+            self.log.info("policy.changed", policy=policies.hash)
+        return ""
+
+    async def run(self, started: Callable[[Gateway], None] | None = None, *, signals: bool = True) -> None:
+        """Serve until `stop` or SIGTERM. Raises ConfigError, UpstreamError or IntegrityError when it cannot start."""
+        async with AsyncExitStack() as stack:
+            await self.store.open()
+            stack.push_async_callback(self.store.close)
+            recovery = await self.recorder.start()
+            stack.push_async_callback(self.recorder.stop)
+            self.log.info("gateway.started", gateway=self.config.gateway.name, recovered=str(recovery))
+            for target in self.config.targets.values():
+                self.reach[target.name] = self._reach(target)
+            async with asyncio.TaskGroup() as group:
+                stack.callback(lambda: None)
+                listener = await self._listen(group)
+                sweeping = group.create_task(listener.sweep())
+                web = await self._serve_web(group)
+                watching = group.create_task(self._watch_policies())
+                if signals:
+                    loop = asyncio.get_running_loop()
+                    for number in (signal.SIGTERM, signal.SIGINT):
+                        loop.add_signal_handler(number, self.stop)
+                    loop.add_signal_handler(signal.SIGHUP, lambda: listener.start(self._reloaded()))
+                if started is not None:
+                    started(self)
+                await self._stop.wait()
+                self.draining = True
+                self.log.info("gateway.draining", sessions=len(listener.relays))
+                await listener.drain(self.config.gateway.drain)
+                for task in (sweeping, watching):
+                    task.cancel()
+                if web is not None:
+                    web()
+        self.log.info("gateway.stopped")
+
+    async def _reloaded(self) -> None:
+        with suppress(DoorwardError):
+            await self.reload()
+
+    def _reach(self, target: Target) -> Reach:
+        own = OwnStatements(self.guard, target, self.secrets)
+        key = b""
+        if self.config.masking.token_key is not None:
+            key = bytes(SecretSources(self.config.gateway.data).get(self.config.masking.token_key))
+        transforms = Transforms(self.config.masking.transforms, key)
+        detectors = self.detectors if target.detect else Detectors(())
+
+        def masks(catalogue: CatalogueHolder) -> PostgresMasks:
+            return PostgresMasks(
+                catalogue, target.labels, transforms, detectors, max_row=self.config.limits.row_bytes,
+                observe=target.mode is Mode.OBSERVE,
+            )  # fmt: skip
+
+        return Reach(target, own, CatalogueHolder(own), masks)
+
+    async def _listen(self, group: asyncio.TaskGroup) -> Listener:
+        said = self.config.listen.postgres
+        limits = self.config.limits
+        context: ssl.SSLContext | None = None
+        if said.tls_cert is not None and said.tls_key is not None:
+            context = server_context(said.tls_cert, said.tls_key)
+        recorded = Detectors()  # the record is masked whatever the configuration says of results
+        listener = Listener(
+            self.guard, self.authenticator, self.secrets, self.reach, group=group, log=self.log, metrics=self.metrics,
+            limits=Limits(
+                pre_auth_seconds=limits.pre_auth, statement_bytes=limits.statement_bytes,
+                message_bytes=limits.message_bytes, row_bytes=limits.row_bytes, connections=limits.connections,
+                connections_per_identity=limits.connections_per_identity, session_seconds=limits.session,
+                idle_seconds=limits.idle, statement_seconds=limits.statement,
+            ),
+            context=context, plaintext=said.plaintext, mask_data=lambda data: mask_data(recorded, data),
+        )  # fmt: skip
+        self.postgres_port = await listener.open(said.address, said.port)
+        self.listener = listener
+        self.metrics.watch(
+            "doorward_record_backlog_bytes",
+            "Bytes not yet durable or not yet in the log.",
+            lambda: float(self.recorder.backlog),
+        )
+        self.metrics.watch(
+            "doorward_record_failed",
+            "1 while nothing can be recorded, so nothing runs.",
+            lambda: float(self.recorder.failed),
+        )
+        self.log.info("listener.opened", protocol="postgres", address=said.address, port=self.postgres_port)
+        return listener
+
+    async def _serve_web(self, group: asyncio.TaskGroup) -> Callable[[], None] | None:
+        return None
+
+    async def _watch_policies(self) -> None:
+        """Reload when a policy file changes, without a signal."""
+        seen = _stamp(self.config)
+        while True:
+            await asyncio.sleep(1.0)
+            now = await asyncio.to_thread(_stamp, self.config)
+            if now != seen:
+                seen = now
+                with suppress(DoorwardError):
+                    await self.reload()
+
+
+class SecretsAside:
+    """SecretSources, off the event loop: a vault may stretch a passphrase."""
+
+    def __init__(self, sources: SecretSources) -> None:
+        self._sources = sources
+
+    async def reveal(self, reference: SecretRef | None) -> bytes:
+        if reference is None:
+            return b""
+        return bytes(await asyncio.to_thread(self._sources.get, reference))
+
+
+def load_policies(config: Config) -> PolicySet:
+    """The policy files of a configuration. Raises ConfigError with file and line."""
+    return load(configuration.read_policies(config))
+
+
+def mask_data(detectors: Detectors, data: bytes) -> bytes:
+    """COPY data for the record. A value that is cut between two messages is the caller's to avoid."""
+    masked = detectors.mask_bytes(data)
+    return data if masked is None else masked[0]
+
+
+def _stamp(config: Config) -> tuple[tuple[str, int, int], ...]:
+    found: list[tuple[str, int, int]] = []
+    base = config.path.parent
+    for pattern in config.policy_files:
+        path = Path(pattern)
+        for match in sorted(
+            Path(path.anchor).glob(str(path.relative_to(path.anchor))) if path.anchor else base.glob(pattern)
+        ):
+            with suppress(OSError):
+                status = os.stat(match)
+                found.append((str(match), status.st_mtime_ns, status.st_size))
+    return tuple(found)
+
+
+@asynccontextmanager
+async def running(config: Config, *, log: Any = None) -> AsyncIterator[Gateway]:
+    """A gateway in this process, for tests and the demo."""
+    gateway = Gateway(config, log=log)
+    up = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(gateway.run(lambda _: up.set(), signals=False))
+        waiter = group.create_task(up.wait())
+        await asyncio.wait({task, waiter}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            waiter.cancel()
+            await task
+        try:
+            yield gateway
+        finally:
+            gateway.stop()

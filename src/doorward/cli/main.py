@@ -1,0 +1,40 @@
+"""The `doorward` command: one group a file, errors as people need them, exit codes that scripts can use.
+
+Exit codes: 0 done; 1 a check failed or the answer is no; 2 usage, or (verify) incomplete; 3 configuration; 4 identity;
+5 protocol; 6 something Doorward depends on.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import cyclopts
+
+from doorward import __version__
+from doorward.cli import serve
+from doorward.errors import DoorwardError
+
+app = cyclopts.App(
+    name="doorward",
+    help="The door that every agent goes through: identity, policy, approval, masking and a record that anyone can verify.",
+    version=__version__,
+)
+app.command(serve.serve)
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    try:
+        result = app(arguments, exit_on_error=False, print_error=True, result_action="return_value")
+    except cyclopts.CycloptsError:
+        return 2
+    except DoorwardError as error:
+        print(f"doorward: {error.message}", file=sys.stderr)
+        if error.hint:
+            print(f"  {error.hint}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        return 0
+    return result if isinstance(result, int) else 0

@@ -1,0 +1,230 @@
+"""Requests for a person's yes or no: asked, voted on, waited for, spent once.
+
+A request is bound to a digest of exactly what would run and for whom. Waiting: the client is there. Parked: it is not, and
+nothing runs; the same identity may submit the same digest again until it expires, and then spend the approval once, by
+compare-and-swap in the store just before dispatch. Denial, expiry and withdrawal are final.
+
+The store is the truth; what waits in memory is only woken by it. After a crash every waiting request is parked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from doorward.guard.policies import PolicyInForce
+from doorward.guard.ports import ApprovalStore, Clock
+from doorward.guard.recorder import Recorder
+from doorward.ledger.encoding import canonical
+from doorward.model import Approval, ApprovalState, Decision, Identity, Operation, Outcome, Session, Target, Vote
+from doorward.policy.decide import may_vote
+
+OPEN = (ApprovalState.WAITING, ApprovalState.PARKED)
+
+
+class TooManyRequestsError(Exception):
+    """One identity has as many requests open as it may."""
+
+
+class VoteRefusedError(Exception):
+    """This vote cannot be cast; the message says why and is safe to show to who tried."""
+
+
+class Approvals:
+    """The one place where the state of a request changes."""
+
+    def __init__(
+        self, store: ApprovalStore, recorder: Recorder, clock: Clock, policies: PolicyInForce, *, most_open: int = 20
+    ) -> None:
+        self._store = store
+        self._recorder = recorder
+        self._clock = clock
+        self._policies = policies
+        self._most_open = most_open
+        self._changed: dict[str, set[asyncio.Event]] = {}
+
+    async def ask(
+        self, session: Session, operation: Operation, decision: Decision, body: Mapping[str, Any], *, lasts: int
+    ) -> Approval:
+        """The open request for this digest, or a new one. `lasts` is seconds. Raises TooManyRequestsError."""
+        now = self._clock.now()
+        who = session.identity
+        found = await self._store.find_reusable(who.id, operation.digest, now)
+        if found is not None:
+            if found.state is ApprovalState.PARKED and await self._store.set_state(
+                found.id, ApprovalState.PARKED, ApprovalState.WAITING
+            ):
+                await self._recorder.event(
+                    "approval.resumed",
+                    {"approval": found.id, "session": session.id},
+                    session_id=session.id,
+                    actor=who.id,
+                )
+            fresh = await self._store.get(found.id)
+            assert fresh is not None
+            return fresh
+        mine = [
+            a
+            for state in OPEN
+            for a in await self._store.list(state, limit=1000)
+            if a.requested_by == who.id and a.expires_at > now
+        ]
+        if len(mine) >= self._most_open:
+            raise TooManyRequestsError(f"{len(mine)} requests of yours wait for an answer already")
+        approval = Approval(
+            id=self._clock.new_id(),
+            digest=operation.digest,
+            requested_by=who.id,
+            on_behalf_of=tuple(link.id for link in who.chain()[1:]),
+            target=session.target.name,
+            approvers=decision.approvers,
+            quorum=decision.quorum,
+            state=ApprovalState.WAITING,
+            requested_at=now,
+            expires_at=now + lasts * 1000,
+        )
+        shown = {
+            **body,
+            "approval": approval.id,
+            "quorum": approval.quorum,
+            "approvers": sorted(approval.approvers),
+            "requested_at": now,
+            "expires_at": approval.expires_at,
+        }
+        # The record comes first: a request that nobody can find later must not be answerable.
+        await self._recorder.event("approval.requested", shown, session_id=session.id, actor=who.id)
+        await self._store.create(approval, canonical(shown))
+        return approval
+
+    async def get(self, approval_id: str) -> Approval | None:
+        """The request as it stands; one whose time is over is expired on the way."""
+        approval = await self._store.get(approval_id)
+        if (
+            approval is not None
+            and approval.state in (*OPEN, ApprovalState.APPROVED)
+            and (approval.expires_at <= self._clock.now())
+        ):
+            await self.end(approval.id, ApprovalState.EXPIRED, reason="nobody answered in time")
+            approval = await self._store.get(approval_id)
+        return approval
+
+    async def body(self, approval_id: str) -> bytes:
+        """The gateway's rendering of the request, canonical JSON, masked."""
+        return await self._store.body(approval_id)
+
+    async def list(self, state: ApprovalState | None = None, *, limit: int = 100) -> list[Approval]:
+        """Newest first."""
+        return await self._store.list(state, limit=limit)
+
+    async def vote(
+        self, voter: Identity, target: Target, approval_id: str, *, approve: bool, comment: str = ""
+    ) -> Approval:
+        """Cast one person's vote. Raises VoteRefusedError; LookupError if there is no such request."""
+        approval = await self.get(approval_id)
+        if approval is None:
+            raise LookupError(f"there is no request {approval_id}")
+        if approval.state not in OPEN:
+            raise VoteRefusedError(f"request {approval_id} is {approval.state} already")
+        decision = may_vote(self._policies.current, voter, approval, target)
+        if decision.outcome is not Outcome.ALLOW:
+            await self._recorder.event(
+                "approval.vote_refused", {"approval": approval_id, "reason": decision.reason}, actor=voter.id
+            )
+            raise VoteRefusedError(decision.reason)
+        if any(vote.voter == voter.id for vote in approval.votes):
+            raise VoteRefusedError("you have voted on this request already")
+        await self._recorder.event(
+            "approval.voted",
+            {
+                "approval": approval_id,
+                "approve": approve,
+                "comment": comment[:1000],
+                "rules": list(decision.rules),
+                "policy": decision.policy_hash,
+                "groups": sorted(voter.groups)[:50],
+            },
+            actor=voter.id,
+        )
+        if not await self._store.vote(approval_id, Vote(voter.id, approve, self._clock.now(), comment[:1000])):
+            raise VoteRefusedError("you have voted on this request already, or it was decided meanwhile")
+        return await self._count(approval_id)
+
+    async def _count(self, approval_id: str) -> Approval:
+        """Turn votes into a state: any no is final; enough different people saying yes approve."""
+        for _ in range(4):  # the client may park or resume the request while we look
+            approval = await self._store.get(approval_id)
+            assert approval is not None
+            if approval.state not in OPEN:
+                break
+            if any(not vote.approve for vote in approval.votes):
+                wanted = ApprovalState.DENIED
+            elif len({vote.voter for vote in approval.votes if vote.approve}) >= approval.quorum:
+                wanted = ApprovalState.APPROVED
+            else:
+                break
+            if await self._store.set_state(approval_id, approval.state, wanted):
+                break
+        fresh = await self._store.get(approval_id)
+        assert fresh is not None
+        self._wake(approval_id)
+        return fresh
+
+    async def wait(self, approval_id: str, timeout: float) -> Approval | None:
+        """Until the state is no longer waiting or parked, or `timeout` seconds are over; then the request as it stands."""
+        flag = asyncio.Event()
+        self._changed.setdefault(approval_id, set()).add(flag)
+        deadline = self._clock.monotonic() + timeout
+        try:
+            while True:
+                approval = await self.get(approval_id)
+                left = deadline - self._clock.monotonic()
+                if approval is None or approval.state not in OPEN or left <= 0:
+                    return approval
+                flag.clear()
+                try:
+                    # Another process may have changed the store: look now and then even when nobody wakes us.
+                    await asyncio.wait_for(
+                        flag.wait(), min(left, 2.0, max(0.05, (approval.expires_at - self._clock.now()) / 1000))
+                    )
+                except TimeoutError:
+                    continue
+        finally:
+            flags = self._changed.get(approval_id)
+            if flags is not None:
+                flags.discard(flag)
+                if not flags:
+                    del self._changed[approval_id]
+
+    async def park(self, approval_id: str) -> None:
+        """The client went or gave up waiting; nothing runs until it comes back with the same."""
+        if await self._store.set_state(approval_id, ApprovalState.WAITING, ApprovalState.PARKED):
+            await self._recorder.event("approval.parked", {"approval": approval_id})
+
+    async def end(self, approval_id: str, state: ApprovalState, *, reason: str, actor: str = "") -> bool:
+        """Withdraw or expire what is not decided yet. False if it was decided meanwhile."""
+        for before in (ApprovalState.WAITING, ApprovalState.PARKED, ApprovalState.APPROVED):
+            if await self._store.set_state(approval_id, before, state):
+                await self._recorder.event(
+                    f"approval.{state.value}", {"approval": approval_id, "reason": reason}, actor=actor
+                )
+                self._wake(approval_id)
+                return True
+        return False
+
+    async def spend(self, approval: Approval, operation: Operation) -> bool:
+        """Use an approval, once, for exactly what it was given for."""
+        if not await self._store.spend(approval.id, operation.digest, self._clock.now()):
+            return False
+        await self._recorder.event(
+            "approval.spent",
+            {"approval": approval.id, "operation": operation.id},
+            session_id=operation.session_id,
+            actor=approval.requested_by,
+        )
+        self._wake(approval.id)
+        return True
+
+    def _wake(self, approval_id: str) -> None:
+        for flag in self._changed.get(approval_id, ()):
+            flag.set()

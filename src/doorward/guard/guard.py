@@ -1,0 +1,570 @@
+"""The guard: opens sessions, turns Operations into Permits or Refusals, settles them, closes sessions.
+
+Nothing reaches a target without a Permit, and Permits are made here only. A Permit carries the position of its record in
+the write-ahead log; whoever forwards bytes under it waits until the log is durable up to that position (plain allowed
+reads of a target set to `batched` excepted). A refusal is recorded as well, but nobody has to wait for that.
+
+The guard does not know any protocol. It is given a Template (what all executions of a text have in common) and what this
+execution adds, and says what may happen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from struct import Struct
+from typing import Any, Final, Protocol
+
+from doorward.errors import UpstreamError
+from doorward.guard.approvals import Approvals, TooManyRequestsError
+from doorward.guard.policies import PolicyInForce
+from doorward.guard.ports import Clock
+from doorward.guard.recorder import Recorder, SessionRecorder
+from doorward.guard.template import Template
+from doorward.ledger.commitment import commit
+from doorward.masking.statement import mask_params
+from doorward.model import (
+    Approval,
+    ApprovalState,
+    Decision,
+    Effect,
+    Identity,
+    Kind,
+    Mode,
+    Operation,
+    Outcome,
+    Permit,
+    Phase,
+    Refusal,
+    Session,
+    Target,
+)
+from doorward.policy.decide import decide, may
+
+_COUNT: Final = Struct("!H").pack
+_SIZE: Final = Struct("!i").pack
+_NONE: Final = _SIZE(-1)
+_EMPTY_PARAMS: Final = _COUNT(0)
+HOLD_IN_TRANSACTION: Final = 300  # seconds; a held statement keeps the locks of its transaction
+
+
+class Asked(Protocol):
+    """One execution, as a protocol proposes it (`protocols.conversation.Turn`)."""
+
+    template: Template
+    phase: Phase
+    params: Sequence[bytes | None]
+    formats: Sequence[int]
+    oids: Sequence[int]
+    continues: bool
+    in_transaction: bool
+    refusal: Refusal | None
+
+
+class Settled(Protocol):
+    """What became of it (`protocols.conversation.Result`)."""
+
+    template: Template
+    permit: Permit
+    outcome: str
+    rows: int
+    tags: Sequence[str]
+    sqlstate: str
+    in_transaction: bool
+    masked: Mapping[str, int]
+    shape: Sequence[tuple[str, int]]
+    statements: Sequence[Mapping[str, Any]]
+
+
+class Guard:
+    """Opens sessions. One a gateway."""
+
+    def __init__(
+        self,
+        policies: PolicyInForce,
+        recorder: Recorder,
+        approvals: Approvals,
+        clock: Clock,
+        *,
+        hold_in_transaction: int = HOLD_IN_TRANSACTION,
+        longest_hold: int = 3600,
+    ) -> None:
+        self.policies = policies
+        self.recorder = recorder
+        self.approvals = approvals
+        self.clock = clock
+        self.hold_in_transaction = hold_in_transaction
+        self.longest_hold = longest_hold
+        self.sessions: dict[str, GuardedSession] = {}
+
+    async def open(
+        self, identity: Identity, target: Target, *, client: str, purpose: str = "", application: str = ""
+    ) -> GuardedSession | Refusal:
+        """Let an identity in, or not. The session's opening is durable when this returns."""
+        decision = may(self.policies.current, identity, "connect", target, purpose=purpose)
+        if decision.outcome is not Outcome.ALLOW and target.mode is Mode.ENFORCE:
+            await self.recorder.event(
+                "session.refused",
+                {
+                    "identity": describe_identity(identity),
+                    "target": target.name,
+                    "client": client,
+                    "decision": describe_decision(decision),
+                },
+                actor=identity.id,
+            )
+            return Refusal(
+                None, decision, "denied", decision.reason or "policy does not let you connect to this target"
+            )
+        session = Session(
+            id=self.clock.new_id(),
+            identity=identity,
+            target=target,
+            client=client,
+            purpose=purpose,
+            opened_at=self.clock.now(),
+            application=application,
+        )
+        record = await self.recorder.session(session)
+        guarded = GuardedSession(self, session, record, decision)
+        self.sessions[session.id] = guarded
+        return guarded
+
+    async def open_own(self, target: Target) -> GuardedSession:
+        """A session of the gateway itself, for its own statements. No policy decides it; its record is like any other."""
+        identity = Identity("doorward", Kind.SERVICE, "doorward", assurance=2)
+        session = Session(
+            id=self.clock.new_id(),
+            identity=identity,
+            target=target,
+            purpose="the gateway's own statements",
+            opened_at=self.clock.now(),
+            application="doorward",
+        )
+        record = await self.recorder.session(session)
+        guarded = GuardedSession(self, session, record, Decision(Outcome.ALLOW, ("doorward",)))
+        self.sessions[session.id] = guarded
+        return guarded
+
+    async def replace_policies(self, policies: Any, *, actor: str = "") -> None:
+        """Put a policy set in force. Sessions whose right to connect it takes away are ended."""
+        old, new = self.policies.replace(policies)
+        await self.recorder.event(
+            "policy.changed", {"old": old, "new": new, "policies": sorted(policies.ids)}, actor=actor
+        )
+        for guarded in list(self.sessions.values()):
+            session = guarded.session
+            if session.identity.issuer == "doorward":
+                continue
+            decision = may(policies, session.identity, "connect", session.target, purpose=session.purpose)
+            if decision.outcome is not Outcome.ALLOW and session.target.mode is Mode.ENFORCE:
+                guarded.end(f"the policy changed: {decision.reason or 'connecting is no longer allowed'}")
+
+
+class GuardedSession:
+    """One open session's verdicts and record."""
+
+    def __init__(self, guard: Guard, session: Session, record: SessionRecorder, opened_by: Decision) -> None:
+        self.guard = guard
+        self.session = session
+        self.record = record
+        self.opened_by = opened_by
+        self.ended = ""  # why it must end; set once
+        self.on_end: Callable[[str], None] | None = None
+        self._observe = session.target.mode is Mode.OBSERVE
+        self._batched = session.target.durability == "batched"
+        self.statements = 0
+        self.refused = 0
+        self.held = 0
+        self.rows = 0
+
+    def end(self, reason: str) -> None:
+        """This session has no right to go on."""
+        if not self.ended:
+            self.ended = reason
+            if self.on_end is not None:
+                self.on_end(reason)
+
+    # -- verdicts ----------------------------------------------------------------------------------------------------
+
+    def admit_now(self, turn: Asked) -> Permit | Refusal | None:
+        """The verdict, if no person has to be asked; None: call `hold`. Raises UpstreamError when it cannot be recorded."""
+        template = turn.template
+        if template.epoch != self.guard.policies.epoch or not (template.decision and template.decision.cacheable):
+            self._judge(template)
+        decision = template.decision
+        assert decision is not None
+        if turn.refusal is not None:
+            return self._refuse(turn, turn.refusal, decision)
+        if turn.phase is Phase.PREPARE:
+            if decision.outcome is Outcome.DENY and not self._observe:
+                return self._refuse(turn, None, decision)
+            return template.permit or self._permit(turn, decision, position=-1)
+        if turn.continues:
+            self.record.run(self._number(template), _params(turn, continues=True))
+            return self._permit(turn, decision, position=-1)
+        if decision.outcome is Outcome.ALLOW and template.effect is Effect.READ:
+            self.statements += 1
+            position = self.record.run(self._number(template), _params(turn))
+            if self._batched:
+                if template.permit is None:
+                    template.permit = self._permit(turn, decision, position=-1)
+                return template.permit
+            return self._permit(turn, decision, position=position)
+        if decision.outcome is Outcome.DENY and not self._observe:
+            return self._refuse(turn, None, decision)
+        if decision.outcome is Outcome.HOLD and not self._observe:
+            return None
+        operation = self._operation(turn)
+        self.statements += 1
+        position = self.record.event(
+            "operation.observed" if decision.outcome is not Outcome.ALLOW else "operation.permitted",
+            self._body(operation, decision, turn),
+        )
+        return self._permit(turn, decision, position=position, operation=operation)
+
+    async def hold(
+        self,
+        turn: Asked,
+        *,
+        gone: asyncio.Event,
+        notify: Callable[[Approval], None],
+        preview: Callable[[], Awaitable[Mapping[str, Any]]],
+    ) -> Permit | Refusal:
+        """Wait for people. `gone` is set when the client leaves or cancels; then nothing runs, whatever they say."""
+        template = turn.template
+        decision = template.decision
+        assert decision is not None
+        guard = self.guard
+        operation = self._operation(turn)
+        self.held += 1
+        lasts = min(decision.expires, guard.longest_hold)
+        facts = dict(await preview())
+        body = {
+            **self._body(operation, decision, turn),
+            "identity": describe_identity(self.session.identity),
+            "target": self.session.target.name,
+            "purpose": self.session.purpose,
+            "preview": facts,
+            "in_transaction": turn.in_transaction,
+        }
+        try:
+            approval = await guard.approvals.ask(self.session, operation, decision, body, lasts=lasts)
+        except TooManyRequestsError as error:
+            return self._refuse(
+                turn, Refusal(operation, decision, "limit", str(error), "wait for an answer, or withdraw one"), decision
+            )
+        self.record.event("operation.held", {"operation": operation.id, "approval": approval.id})
+        notify(approval)
+        patience = min(lasts, guard.hold_in_transaction) if turn.in_transaction else lasts
+        state = await self._answer(approval.id, gone, patience)
+        if gone.is_set() or state in (ApprovalState.WAITING, ApprovalState.PARKED):
+            await guard.approvals.park(approval.id)
+            why = "the client went away or cancelled" if gone.is_set() else f"nobody answered within {patience} s"
+            return self._refuse(
+                turn,
+                Refusal(
+                    operation,
+                    decision,
+                    "held",
+                    f"request {approval.id} is parked: {why}",
+                    "submit the same statement again to go on waiting, or to use its approval once it has one",
+                ),
+                decision,
+            )
+        if state is not ApprovalState.APPROVED:
+            code = "expired" if state is ApprovalState.EXPIRED else "denied"
+            return self._refuse(
+                turn,
+                Refusal(
+                    operation,
+                    decision,
+                    code,
+                    f"request {approval.id} was {state}",
+                    "ask the approvers why, then ask anew",
+                ),
+                decision,
+            )
+        return await self._dispatch(turn, operation, approval, gone)
+
+    async def _answer(self, approval_id: str, gone: asyncio.Event, patience: float) -> ApprovalState:
+        """Race the people's answer against the client's departure."""
+        async with asyncio.TaskGroup() as group:
+            answer = group.create_task(self.guard.approvals.wait(approval_id, patience))
+            left = group.create_task(gone.wait())
+            await asyncio.wait({answer, left}, return_when=asyncio.FIRST_COMPLETED)
+            answer.cancel()
+            left.cancel()
+        if answer.cancelled():
+            return ApprovalState.WAITING
+        approval = answer.result()
+        return ApprovalState.WITHDRAWN if approval is None else approval.state
+
+    async def _dispatch(
+        self, turn: Asked, operation: Operation, approval: Approval, gone: asyncio.Event
+    ) -> Permit | Refusal:
+        """Judge again what was approved, spend the approval, record, and only then permit."""
+        guard = self.guard
+        template = turn.template
+        self._judge(template)
+        decision = template.decision
+        assert decision is not None
+        if decision.outcome is Outcome.DENY or self.ended:
+            return self._refuse(turn, None, decision)
+        if self._digest(turn) != approval.digest:
+            return self._refuse(
+                turn,
+                Refusal(
+                    operation,
+                    decision,
+                    "voided",
+                    f"request {approval.id} no longer fits: what it was given for has changed",
+                    "submit the statement again",
+                ),
+                decision,
+            )
+        if gone.is_set():
+            return self._refuse(turn, Refusal(operation, decision, "held", "the client went away"), decision)
+        if not await guard.approvals.spend(approval, operation):
+            return self._refuse(
+                turn,
+                Refusal(
+                    operation,
+                    decision,
+                    "voided",
+                    f"request {approval.id} was used, withdrawn or expired meanwhile",
+                    "submit the statement again",
+                ),
+                decision,
+            )
+        # From here the approval is spent. If we die before the next record is durable, nothing has been forwarded, and
+        # the statement needs a new approval: it may be asked for twice, and never runs twice.
+        fresh = await guard.approvals.get(approval.id) or approval
+        self.statements += 1
+        body = {
+            **self._body(operation, decision, turn),
+            "approval": approval.id,
+            "approved_by": [vote.voter for vote in fresh.votes if vote.approve],
+        }
+        position = self.record.event("operation.permitted", body)
+        durable = guard.recorder.wait(position)
+        if durable is not None:
+            await durable
+        if gone.is_set():  # it went while we wrote: the record says permitted, the outcome says why nothing ran
+            self.record.event("operation.settled", {"operation": operation.id, "outcome": "not_run"})
+            return self._refuse(turn, Refusal(operation, decision, "held", "the client went away"), decision)
+        return self._permit(turn, decision, position=position, operation=operation, approval=fresh)
+
+    # -- outcome -----------------------------------------------------------------------------------------------------
+
+    def settle(self, result: Settled) -> None:
+        """Record what became of a permitted operation."""
+        self.rows += result.rows
+        operation = result.permit.operation
+        body: dict[str, Any] = {"outcome": result.outcome, "rows": result.rows}
+        if result.tags:
+            body["tags"] = list(result.tags[:1000])
+        if result.sqlstate:
+            body["sqlstate"] = result.sqlstate
+        if result.in_transaction:
+            body["in_transaction"] = True
+        if result.masked:
+            body["masked"] = dict(result.masked)
+        if result.statements:
+            body["statements"] = [dict(s) for s in result.statements[:1000]]
+        if operation.effect is Effect.READ:
+            self.record.settled(json.dumps(body, separators=(",", ":")).encode())
+        else:
+            body["operation"] = operation.id
+            self.record.event("operation.settled", body)
+
+    async def close(self, reason: str) -> None:
+        """Seal the recording. Safe to call twice."""
+        if self.guard.sessions.pop(self.session.id, None) is None:
+            return
+        await self.record.close(
+            {
+                "reason": reason,
+                "statements": self.statements,
+                "refused": self.refused,
+                "held": self.held,
+                "rows": self.rows,
+            }
+        )
+
+    # -- parts -------------------------------------------------------------------------------------------------------
+
+    def _judge(self, template: Template) -> None:
+        operation = template.operation(id="", session_id=self.session.id, phase=Phase.EXECUTE)
+        template.decision = decide(
+            self.guard.policies.current,
+            self.session.identity,
+            self.session.target,
+            operation,
+            purpose=self.session.purpose,
+            extra=self._circumstances(),
+        )
+        template.epoch = self.guard.policies.epoch
+        template.permit = None
+        template.number = -1
+
+    def _circumstances(self) -> dict[str, Any]:
+        host = self.session.client.rsplit(":", 1)[0].strip("[]")
+        return {"now": self.guard.clock.now(), "client": host or "127.0.0.1", "application": self.session.application}
+
+    def _number(self, template: Template) -> int:
+        """The recording's number for this text and this decision; its first use writes both down."""
+        if template.number < 0:
+            assert template.decision is not None
+            template.number = self.record.template(
+                json.dumps(
+                    {
+                        "action": template.action,
+                        "effect": template.effect,
+                        "text": template.shown,
+                        "resources": [[r.kind, r.name, r.access] for r in template.resources],
+                        "labels": sorted(template.labels),
+                        "role": template.role,
+                        "search_path": template.search_path,
+                        "decision": describe_decision(template.decision),
+                    },
+                    separators=(",", ":"),
+                ).encode()
+            )
+        return template.number
+
+    def _operation(self, turn: Asked) -> Operation:
+        return turn.template.operation(
+            id=self.guard.clock.new_id(),
+            session_id=self.session.id,
+            phase=turn.phase,
+            params=mask_params(turn.params, turn.formats, turn.oids),
+            digest=self._digest(turn),
+            in_transaction=turn.in_transaction,
+        )
+
+    def _digest(self, turn: Asked) -> bytes:
+        """Everything a verdict is bound to; the session is not part of it, so that a new one may continue a request."""
+        template = turn.template
+        session = self.session
+        parts: list[bytes] = [b"doorward/operation/v1"]
+        for link in session.identity.chain():
+            parts += [link.id.encode(), link.kind.encode()]
+        parts += [
+            session.target.name.encode(),
+            session.purpose.encode(),
+            template.role.encode(),
+            template.search_path.encode(),
+            self.guard.policies.current.hash.encode(),
+            template.exact,
+        ]
+        for value in turn.params:
+            parts.append(b"\0" if value is None else b"\1" + value)
+        parts += [b",".join(b"%d" % n for n in turn.formats), b",".join(b"%d" % n for n in turn.oids)]
+        digest = hashlib.sha256()
+        for part in parts:
+            digest.update(len(part).to_bytes(8, "big"))
+            digest.update(part)
+        return digest.digest()
+
+    def _body(self, operation: Operation, decision: Decision, turn: Asked) -> dict[str, Any]:
+        salt = os.urandom(32)
+        return {
+            "operation": operation.id,
+            "action": operation.action,
+            "effect": str(operation.effect),
+            "text": operation.text,
+            "params": list(operation.params),
+            "resources": [[r.kind, r.name, str(r.access)] for r in operation.resources],
+            "labels": sorted(operation.labels),
+            "role": operation.role,
+            "search_path": operation.search_path,
+            "decision": describe_decision(decision),
+            "in_transaction": operation.in_transaction,
+            # Whoever has the exact bytes can show, with the salt, that these and no others were judged.
+            "exact": {
+                "salt": salt.hex(),
+                "commitment": commit(salt, "operation", operation.digest).hex(),
+                "bytes": len(turn.template.exact),
+            },
+        }
+
+    def _permit(
+        self,
+        turn: Asked,
+        decision: Decision,
+        *,
+        position: int,
+        operation: Operation | None = None,
+        approval: Approval | None = None,
+    ) -> Permit:
+        return Permit(
+            operation or turn.template.operation(id="", session_id=self.session.id, phase=turn.phase),
+            decision,
+            approval,
+            position,
+        )
+
+    def _refuse(self, turn: Asked, refusal: Refusal | None, decision: Decision) -> Refusal:
+        template = turn.template
+        self.refused += 1
+        operation = self._operation(turn)
+        if refusal is None:
+            reason = template.reason if template.refused_as == "unclassifiable" and template.reason else decision.reason
+            refusal = Refusal(operation, decision, template.refused_as, reason or "policy does not allow this")
+        elif refusal.operation is None:
+            refusal = Refusal(operation, refusal.decision, refusal.code, refusal.reason, refusal.hint)
+        body = {
+            **self._body(operation, decision, turn),
+            "code": refusal.code,
+            "reason": refusal.reason,
+            "phase": str(turn.phase),
+        }
+        try:
+            self.record.event("operation.refused", body)
+        except UpstreamError:
+            pass  # nothing is going to run, so the missing record hides no action; the failure has its own event
+        return refusal
+
+
+def describe_identity(identity: Identity) -> dict[str, Any]:
+    """An identity as events show it, with the chain of whom it acts for."""
+    shown: dict[str, Any] = {
+        "subject": identity.subject,
+        "kind": str(identity.kind),
+        "issuer": identity.issuer,
+        "groups": sorted(identity.groups)[:100],
+        "assurance": identity.assurance,
+        "token": identity.token_id,
+    }
+    if identity.on_behalf_of is not None:
+        shown["on_behalf_of"] = describe_identity(identity.on_behalf_of)
+    return shown
+
+
+def describe_decision(decision: Decision) -> dict[str, Any]:
+    """A decision as events show it."""
+    return {
+        "outcome": str(decision.outcome),
+        "rules": list(decision.rules),
+        "reason": decision.reason,
+        "unmask": sorted(decision.unmask),
+        "policy": decision.policy_hash,
+    }
+
+
+def _params(turn: Asked, *, continues: bool = False) -> bytes:
+    """Masked parameters as a RUN record holds them: u16 count, then i32 length (-1 for NULL) and text each."""
+    if not turn.params:
+        return _EMPTY_PARAMS
+    parts = [_COUNT(len(turn.params))]
+    for value in mask_params(turn.params, turn.formats, turn.oids):
+        if value is None:
+            parts.append(_NONE)
+        else:
+            encoded = value.encode("utf-8", "replace")
+            parts += (_SIZE(len(encoded)), encoded)
+    return b"".join(parts)

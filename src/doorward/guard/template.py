@@ -1,0 +1,103 @@
+"""What all executions of one statement text have in common, judged once.
+
+A template is the key under which a decision is kept: it was made from exact text and from everything its meaning depends
+on (the protocol makes a new template when any of that changes), and its decision is good for one policy epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from doorward.model import Decision, Effect, Operation, Permit, Phase, Resource
+
+
+class Template:
+    """The part of an Operation that does not change from one execution to the next, with its verdict.
+
+    `shown` is the masked text; `exact` the bytes that the verdict and any approval are bound to. `literals` are values
+    that stand in `exact` where `shown` has `$n` marks of its own; they are recorded with each run.
+    """
+
+    __slots__ = (
+        "action",
+        "decision",
+        "effect",
+        "epoch",
+        "exact",
+        "facts",
+        "forbidden",
+        "labels",
+        "number",
+        "permit",
+        "reason",
+        "refused_as",
+        "resources",
+        "role",
+        "search_path",
+        "shown",
+    )
+
+    def __init__(
+        self,
+        *,
+        action: str,
+        effect: Effect,
+        shown: str,
+        exact: bytes,
+        resources: tuple[Resource, ...],
+        labels: frozenset[str] = frozenset(),
+        reason: str = "",
+        forbidden: str = "",
+        refused_as: str = "denied",
+        role: str = "",
+        search_path: str = "",
+        facts: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.action = action
+        self.effect = effect
+        self.shown = shown
+        self.exact = exact
+        self.resources = resources
+        self.labels = labels
+        self.reason = reason  # why the effect is unknown
+        self.forbidden = forbidden  # law: no policy can allow it
+        self.refused_as = refused_as
+        self.role = role
+        self.search_path = search_path
+        self.facts = facts or {}
+        self.decision: Decision | None = None
+        self.epoch = -1
+        self.number = -1
+        self.permit: Permit | None = None
+
+    def operation(
+        self,
+        *,
+        id: str,
+        session_id: str,
+        phase: Phase,
+        params: tuple[str | None, ...] = (),
+        digest: bytes = b"",
+        in_transaction: bool = False,
+        estimate: int | None = None,
+    ) -> Operation:
+        """One execution, for policy, people and the record. `params` are masked already."""
+        return Operation(
+            id=id,
+            session_id=session_id,
+            action=self.action,
+            effect=self.effect,
+            text=self.shown,
+            params=params,
+            resources=self.resources,
+            labels=self.labels,
+            digest=digest,
+            phase=phase,
+            role=self.role,
+            search_path=self.search_path,
+            reason=self.reason,
+            in_transaction=in_transaction,
+            estimate=estimate,
+            facts=self.facts,
+        )

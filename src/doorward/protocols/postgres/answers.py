@@ -1,0 +1,656 @@
+"""The target's side of a conversation: which answer belongs to which message, and what of it the client may see.
+
+Everything forwarded leaves a `Pending` behind, in order; each answer takes its own off the front. An answer that nothing
+waits for, or that its message cannot have, ends the session: a target that is out of step, or lies, cannot be masked.
+Rows are redacted by the run at the front, never by "the last RowDescription". When nothing in a chunk needs a change, the
+chunk is passed on as it came.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+from struct import Struct
+from typing import Final, Protocol
+
+from doorward.errors import ProtocolError
+from doorward.model import Permit
+from doorward.protocols.conversation import Result
+from doorward.protocols.postgres import wire
+from doorward.protocols.postgres.judge import PgTemplate
+from doorward.protocols.postgres.namespace import Entry, Namespace, Portal
+from doorward.protocols.postgres.wire import Backend, Column
+
+_LENGTH: Final = Struct("!i").unpack_from
+_MAX_OTHER: Final = 1 << 20  # what is not a row or copy data has no business being longer
+UNRESOLVED: Final = 256  # finished runs kept until ReadyForQuery says what became of their transaction
+
+
+class Redactor(Protocol):
+    """Rewrites complete DataRow messages."""
+
+    rows: int
+    cells: Counter[str]
+
+    def redact(self, data: bytes, start: int, end: int) -> bytes: ...
+
+
+class CopyRedactor(Protocol):
+    """Rewrites COPY OUT data, which may be cut anywhere."""
+
+    rows: int
+    cells: Counter[str]
+
+    def feed(self, payload: bytes) -> bytes: ...
+    def finish(self) -> bytes: ...
+
+
+class Masks(Protocol):
+    """What the conversation asks of masking; the composition root builds it from labels, transforms and detectors."""
+
+    @property
+    def active(self) -> bool: ...
+
+    def rows(
+        self, template: PgTemplate, statement: int, shape: Sequence[Column], unmask: frozenset[str]
+    ) -> Redactor: ...
+    def copy(
+        self, template: PgTemplate, statement: int, columns: int, form: int, unmask: frozenset[str]
+    ) -> CopyRedactor: ...
+    def strips(self, template: PgTemplate, unmask: frozenset[str]) -> bool: ...
+    def fields(self, payload: bytes, *, strip: bool) -> bytes: ...
+    def text(self, value: str) -> str: ...
+
+
+class Run:
+    """One permitted execution, from its forwarding to the end of its transaction."""
+
+    __slots__ = (
+        "cells",
+        "copier",
+        "failed",
+        "permit",
+        "portal",
+        "redactor",
+        "rows",
+        "shape",
+        "sqlstate",
+        "statement",
+        "statements",
+        "strip",
+        "suspended",
+        "tags",
+        "template",
+    )
+
+    def __init__(self, template: PgTemplate, permit: Permit, portal: Portal | None = None) -> None:
+        self.template = template
+        self.permit = permit
+        self.portal = portal
+        self.statement = 0  # index of the statement whose answer is being read
+        self.statements: list[dict[str, object]] = []
+        self.shape: tuple[Column, ...] | None = None
+        self.redactor: Redactor | None = None
+        self.copier: CopyRedactor | None = None
+        self.rows = 0
+        self.cells: Counter[str] = Counter()
+        self.tags: list[str] = []
+        self.sqlstate = ""
+        self.failed = False
+        self.suspended = False
+        self.strip = False
+
+
+PARSE, BIND, DESCRIBE, CLOSE, EXECUTE, SYNC, QUERY = range(7)
+
+
+class Pending:
+    """A forwarded message that the server has not answered yet."""
+
+    __slots__ = ("before", "entry", "instead", "kind", "name", "own", "portal", "run", "statement")
+
+    def __init__(
+        self,
+        kind: int,
+        *,
+        name: bytes = b"",
+        entry: Entry | None = None,
+        portal: Portal | None = None,
+        run: Run | None = None,
+        before: Entry | Portal | None = None,
+        statement: bool = False,
+        own: bool = False,
+        instead: bytes = b"",
+    ) -> None:
+        self.kind = kind
+        self.name = name
+        self.entry = entry
+        self.portal = portal
+        self.run = run
+        self.before = before  # what stood under the name, should the server never get to this
+        self.statement = statement  # of Describe and Close: a statement, not a portal
+        self.own = own  # the gateway's message: the client sees no answer
+        self.instead = instead  # the refusal that the client sees in place of the error this provokes
+
+
+class Answers:
+    """Reads the server's stream. The conversation owns one and looks at its state between turns."""
+
+    def __init__(
+        self, namespace: Namespace, masks: Masks, *, max_row: int, observe: bool, rows_recorded: int | None
+    ) -> None:
+        self.names = namespace
+        self.masks = masks
+        self.max_row = max_row
+        self.observe = observe
+        self.rows_recorded = rows_recorded  # None: all of them
+        self.pending: deque[Pending] = deque()
+        self.status = wire.IDLE
+        self.skipping = False  # the server discards everything until Sync
+        self.copying: Run | None = None  # the server reads COPY data
+        self.copy_out: Run | None = None
+        self.done: list[Run] = []
+        self.unresolved = 0
+        self.failed = False  # since the last ReadyForQuery
+        self.finished: list[Run] = []  # completed statements whose effect on the session the conversation must look at
+        self.probe_rows: list[tuple[bytes | None, ...]] = []
+        self.unsynced = False  # something was forwarded since the last Sync
+        self.fatal = False
+        self._parts: list[bytes] = []
+        self._have = 0
+        self._need = 0
+        self._out: list[bytes] = []
+        self._kept: list[bytes] = []  # for the record, where it differs
+        self._differs = observe or rows_recorded is not None
+        self._was_idle = True  # status before the batch that is being answered
+
+    # -- output ------------------------------------------------------------------------------------------------------
+
+    def say(self, data: bytes) -> None:
+        """Queue bytes of the gateway's own for the client."""
+        self._out.append(data)
+        if self._differs:
+            self._kept.append(data)
+
+    def take(self) -> bytes:
+        if not self._out:
+            return b""
+        out = self._out[0] if len(self._out) == 1 else b"".join(self._out)
+        self._out.clear()
+        return out
+
+    def take_record(self) -> bytes | None:
+        """What the recording keeps of what `take` gave; None when that is the same."""
+        if not self._differs:
+            return None
+        kept = b"".join(self._kept)
+        self._kept.clear()
+        return kept
+
+    # -- input -------------------------------------------------------------------------------------------------------
+
+    def feed(self, data: bytes) -> list[Result]:
+        """Read what the server sent; returns what is now known of permitted runs. Raises ProtocolError."""
+        if self._parts:
+            self._parts.append(data)
+            self._have += len(data)
+            if self._have < self._need:
+                return []
+            data = b"".join(self._parts)
+            self._parts = []
+        results: list[Result] = []
+        position, start, size = 0, 0, len(data)  # [start, position) is read and goes to the client unchanged
+        while size - position >= 5:
+            kind = data[position]
+            length: int = _LENGTH(data, position + 1)[0]
+            end = position + 1 + length
+            if length < 4 or length > (self.max_row if kind in (Backend.DATA_ROW, Backend.COPY_DATA) else _MAX_OTHER):
+                raise ProtocolError(
+                    f"the target sent a {wire.BACKEND_NAMES.get(kind, 'unknown')} message of {length} bytes",
+                    hint="raise limits.row_bytes if values of this size are expected",
+                )
+            if end > size:
+                break
+            if kind == Backend.DATA_ROW:
+                stop = self._extent(data, position, size)
+                changed = self._rows(data, position, stop)
+                if changed is not None:
+                    self._pass(data, start, position)
+                    self._out.append(changed)
+                    start = stop
+                position = stop
+                continue
+            replaced = self._message(kind, data, position, end, results)
+            if replaced is not None:
+                self._pass(data, start, position)
+                if replaced:
+                    self._out.append(replaced)
+                    if self._differs:
+                        self._kept.append(replaced)
+                start = end
+            elif self._differs:
+                self._kept.append(data[position:end])
+            position = end
+        if start < position:
+            self._pass(data, start, position)
+        if position < size:
+            rest = data[position:] if position else data
+            self._parts = [rest]
+            self._have = len(rest)
+            self._need = 5 if self._have < 5 else 1 + _LENGTH(rest, 1)[0]
+        return results
+
+    def _pass(self, data: bytes, start: int, end: int) -> None:
+        if start < end:
+            self._out.append(data if start == 0 and end == len(data) else data[start:end])
+
+    @staticmethod
+    def _extent(data: bytes, position: int, size: int) -> int:
+        """The end of the run of complete DataRow messages that starts at `position`."""
+        while size - position >= 5 and data[position] == 0x44:
+            length: int = _LENGTH(data, position + 1)[0]
+            if length < 6 or position + 1 + length > size:
+                if length < 6:
+                    raise ProtocolError("the target sent a DataRow that is too short to hold its column count")
+                break
+            position += 1 + length
+        return position
+
+    # -- rows --------------------------------------------------------------------------------------------------------
+
+    def _rows(self, data: bytes, start: int, end: int) -> bytes | None:
+        """Redact complete rows; None means: they may go as they are."""
+        if not self.pending:
+            raise ProtocolError("the target sent rows that nobody asked for")
+        front = self.pending[0]
+        if front.own:
+            position = start
+            while position < end:
+                length: int = _LENGTH(data, position + 1)[0]
+                self.probe_rows.append(wire.parse_data_row(data[position + 5 : position + 1 + length]))
+                if len(self.probe_rows) > 10_000:
+                    raise ProtocolError("the target answered the gateway's own question with too many rows")
+                position += 1 + length
+            return b""
+        run = front.run
+        if run is None or front.kind not in (EXECUTE, QUERY):
+            raise ProtocolError("the target sent rows out of turn")
+        redactor = run.redactor
+        if redactor is None:
+            redactor = run.redactor = self._redactor(front, run)
+        before = redactor.rows
+        redacted = redactor.redact(data, start, end)
+        if self._differs:
+            self._keep_rows(redacted, run.rows + before, redactor.rows - before)
+            if self.observe:
+                return None
+        return None if len(redacted) == end - start and data.startswith(redacted, start) else redacted
+
+    def _keep_rows(self, redacted: bytes, already: int, count: int) -> None:
+        limit = self.rows_recorded
+        if limit is None or already + count <= limit:
+            self._kept.append(redacted)
+            return
+        position = 0
+        for _ in range(max(0, limit - already)):
+            position += 1 + _LENGTH(redacted, position + 1)[0]
+        self._kept.append(redacted[:position])
+
+    def _redactor(self, front: Pending, run: Run) -> Redactor:
+        shape = run.shape
+        if shape is None:
+            portal = run.portal
+            shape = portal.entry.shape if portal is not None else None
+            if shape is None:
+                raise ProtocolError("the target sent rows without having described them")
+            if portal is not None and portal.results:
+                formats = portal.results
+                if len(formats) == 1:
+                    formats = formats * len(shape)
+                if len(formats) != len(shape):
+                    raise ProtocolError("the result formats of a portal do not fit its columns")
+                shape = tuple(c._replace(format=f) for c, f in zip(shape, formats, strict=True))
+            run.shape = shape
+        return self.masks.rows(run.template, run.statement, shape, run.permit.decision.unmask)
+
+    # -- everything else ---------------------------------------------------------------------------------------------
+
+    def _message(self, kind: int, data: bytes, start: int, end: int, results: list[Result]) -> bytes | None:
+        """One complete message that is not a row. None: pass it on; bytes: say this instead (b"" for nothing)."""
+        pending = self.pending
+        if kind == Backend.READY_FOR_QUERY:
+            return self._ready(data[start + 5 : end], results)
+        if kind == Backend.ERROR_RESPONSE:
+            return self._error(data[start + 5 : end])
+        if kind == Backend.NOTICE_RESPONSE or kind == Backend.NOTIFICATION_RESPONSE:
+            return self._aside(kind, data[start + 5 : end])
+        if kind == Backend.PARAMETER_STATUS:
+            return self._parameter(data[start + 5 : end])
+        if not pending:
+            raise ProtocolError(f"the target sent {wire.BACKEND_NAMES.get(kind, hex(kind))} when nothing was asked")
+        front = pending[0]
+        swallow = b"" if front.own else None
+        expected = front.kind
+        if kind == Backend.PARSE_COMPLETE and expected == PARSE:
+            pending.popleft()
+            return swallow
+        if kind == Backend.BIND_COMPLETE and expected == BIND:
+            pending.popleft()
+            return swallow
+        if kind == Backend.CLOSE_COMPLETE and expected == CLOSE:
+            pending.popleft()
+            return swallow
+        if expected == DESCRIBE:
+            return self._described(kind, front, data[start + 5 : end], swallow)
+        if expected == EXECUTE or expected == QUERY:
+            return self._executed(kind, front, data[start + 5 : end])
+        raise ProtocolError(f"the target sent {wire.BACKEND_NAMES.get(kind, hex(kind))} out of turn")
+
+    def _described(self, kind: int, front: Pending, payload: bytes, swallow: bytes | None) -> bytes | None:
+        if kind == Backend.PARAMETER_DESCRIPTION and front.statement:
+            oids = wire.parse_parameter_description(payload)
+            if front.entry is not None:
+                front.entry.oids = oids
+            return swallow
+        if kind == Backend.ROW_DESCRIPTION:
+            shape = wire.parse_row_description(payload)
+            if front.entry is not None:
+                front.entry.shape = shape
+            self.pending.popleft()
+            return swallow
+        if kind == Backend.NO_DATA:
+            if front.entry is not None:
+                front.entry.shape = ()
+            self.pending.popleft()
+            return swallow
+        raise ProtocolError("the target answered a Describe with something else")
+
+    def _executed(self, kind: int, front: Pending, payload: bytes) -> bytes | None:
+        run = front.run
+        if run is None:  # the gateway's own question
+            if kind in (Backend.COMMAND_COMPLETE, Backend.EMPTY_QUERY_RESPONSE):
+                self.pending.popleft()
+                return b""
+            raise ProtocolError("the target answered the gateway's own question in a way it cannot have")
+        simple = front.kind == QUERY
+        if kind == Backend.COMMAND_COMPLETE:
+            if self.copy_out is not None:
+                raise ProtocolError("the target ended a COPY without CopyDone")
+            self.copying = None
+            tag = wire.parse_command_complete(payload)
+            self._completed(run, tag)
+            if not simple:
+                self.pending.popleft()
+                self._finish(run)
+            return None
+        if kind == Backend.ROW_DESCRIPTION and simple:
+            if run.redactor is not None:
+                self._count(run)
+            run.shape = wire.parse_row_description(payload)
+            return None
+        if kind == Backend.EMPTY_QUERY_RESPONSE:
+            run.tags.append("")
+            if not simple:
+                self.pending.popleft()
+                self._finish(run)
+            return None
+        if kind == Backend.PORTAL_SUSPENDED and not simple:
+            run.suspended = True
+            if run.portal is not None:
+                run.portal.started = True
+            self.pending.popleft()
+            self._count(run)
+            self._finish(run)
+            return None
+        return self._copied(kind, run, payload)
+
+    def _copied(self, kind: int, run: Run, payload: bytes) -> bytes | None:
+        """COPY's own messages."""
+        statement = run.template.statements[run.statement] if run.statement < len(run.template.statements) else None
+        if kind == Backend.COPY_IN_RESPONSE:
+            if statement is None or statement.copy is None or statement.copy.direction != "in":
+                raise ProtocolError("the target asks for COPY data that no permitted statement announced")
+            wire.parse_copy_response(payload)
+            self.copying = run
+            return None
+        if kind == Backend.COPY_OUT_RESPONSE:
+            if statement is None or statement.copy is None or statement.copy.direction != "out":
+                raise ProtocolError("the target sends COPY data that no permitted statement announced")
+            form, columns = wire.parse_copy_response(payload)
+            self.copy_out = run
+            run.copier = self.masks.copy(run.template, run.statement, len(columns), form, run.permit.decision.unmask)
+            return None
+        if kind == Backend.COPY_DATA and self.copy_out is run and run.copier is not None:
+            return self._copy_bytes(run, run.copier.feed(payload), payload)
+        if kind == Backend.COPY_DONE and self.copy_out is run and run.copier is not None:
+            rest = run.copier.finish()
+            run.rows += run.copier.rows
+            run.cells.update(run.copier.cells)
+            self.copy_out = run.copier = None
+            done = wire.message(Backend.COPY_DONE, b"")
+            return wire.message(Backend.COPY_DATA, rest) + done if rest and not self.observe else None
+        raise ProtocolError(f"the target sent {wire.BACKEND_NAMES.get(kind, hex(kind))} out of turn")
+
+    def _copy_bytes(self, run: Run, redacted: bytes, payload: bytes) -> bytes | None:
+        if self.observe or redacted == payload:
+            return None
+        return wire.message(Backend.COPY_DATA, redacted) if redacted else b""
+
+    def _completed(self, run: Run, tag: str) -> None:
+        self._count(run)
+        run.tags.append(tag)
+        run.shape = None
+        run.statement += 1
+        self.finished.append(run)
+
+    @staticmethod
+    def _count(run: Run) -> None:
+        redactor = run.redactor
+        if redactor is not None:
+            run.rows += redactor.rows
+            if redactor.cells:
+                run.cells.update(redactor.cells)
+            run.redactor = None
+
+    def _finish(self, run: Run) -> None:
+        self.done.append(run)
+
+    def _error(self, payload: bytes) -> bytes | None:
+        fields = wire.parse_error(payload)
+        sqlstate = fields.get("C", "")
+        self.failed = True
+        self.copying = None
+        self.copy_out = None
+        if not self.pending:
+            # Outside any question an error is the server's last word (57P01 and its kin): the client may hear it.
+            self.fatal = True
+            return wire.message(Backend.ERROR_RESPONSE, self.masks.fields(payload, strip=True))
+        front = self.pending[0]
+        if front.own and not front.instead:
+            raise ProtocolError(f"the target refused a question of the gateway's own ({sqlstate})")
+        run = front.run
+        strip = run is not None and run.strip
+        if run is not None:
+            self._count(run)
+            run.failed = True
+            run.sqlstate = sqlstate
+        if front.kind == QUERY:
+            return front.instead or self._masked_error(payload, strip)
+        answer = front.instead or self._masked_error(payload, strip or self._strips_next())
+        if run is not None:
+            self._finish(run)
+        self._discard_to_sync()
+        return answer
+
+    def _strips_next(self) -> bool:
+        """An error in Parse or Bind may quote values too (constant folding): judge by what would have run."""
+        front = self.pending[0]
+        entry = front.entry or (front.portal.entry if front.portal is not None else None)
+        return entry is not None and self.masks.strips(entry.template, frozenset())
+
+    def _masked_error(self, payload: bytes, strip: bool) -> bytes | None:
+        if self.observe:
+            return None
+        masked = self.masks.fields(payload, strip=strip)
+        return None if masked == payload else wire.message(Backend.ERROR_RESPONSE, masked)
+
+    def _discard_to_sync(self) -> None:
+        """The server ignores what follows an error up to Sync: take it back, newest first."""
+        dropped: list[Pending] = []
+        while self.pending and self.pending[0].kind != SYNC:
+            dropped.append(self.pending.popleft())
+        for gone in reversed(dropped):
+            if gone.kind == PARSE or (gone.kind == CLOSE and gone.statement):
+                self.names.set_statement(gone.name, gone.before if isinstance(gone.before, Entry) else None)
+            elif gone.kind in (BIND, CLOSE):
+                self.names.set_portal(gone.name, gone.before if isinstance(gone.before, Portal) else None)
+            elif gone.kind == DESCRIBE and gone.entry is not None and gone.entry.shape is None:
+                gone.entry.described = False
+        if not self.pending:
+            self.skipping = True
+
+    def _ready(self, payload: bytes, results: list[Result]) -> bytes | None:
+        status = wire.parse_ready(payload)
+        front = self.pending.popleft() if self.pending else None
+        if front is None or front.kind not in (SYNC, QUERY):
+            raise ProtocolError("the target says it is ready while it still owes an answer")
+        if front.kind == QUERY and front.run is not None:
+            self._count(front.run)
+            self._finish(front.run)
+        if self.copy_out is not None:
+            raise ProtocolError("the target says it is ready in the middle of a COPY")
+        self.copying = None
+        self._settle(status, results)
+        self._was_idle = status == wire.IDLE
+        self.status = status
+        if status == wire.IDLE and not self.pending:
+            self.names.end_transaction()
+        if not self.pending:
+            self.unsynced = False
+        return b"" if front.own and not front.instead else None
+
+    def _settle(self, status: int, results: list[Result]) -> None:
+        failed, self.failed = self.failed, False
+        if not self.done:
+            return
+        implicit = self._was_idle
+        for run in self.done:
+            results.append(self._result(run, status, failed=failed, implicit=implicit))
+        self.done.clear()
+
+    def lost(self) -> list[Result]:
+        """The target is gone: what it had not answered may or may not have happened."""
+        runs = [*self.done, *(p.run for p in self.pending if p.run is not None)]
+        self.done.clear()
+        self.pending.clear()
+        results = []
+        for run in runs:
+            self._count(run)
+            result = self._result(run, wire.IDLE, failed=False, implicit=False)
+            if result.outcome != "failed":
+                result.outcome = "unknown"
+            results.append(result)
+        return results
+
+    def resolve_early(self, results: list[Result]) -> None:
+        """Too many finished runs wait for one ReadyForQuery (executemany): report them as executed, keep memory flat."""
+        for run in self.done:
+            results.append(self._result(run, wire.IN_TRANSACTION, failed=False, implicit=False, early=True))
+        self.done.clear()
+
+    def _result(self, run: Run, status: int, *, failed: bool, implicit: bool, early: bool = False) -> Result:
+        template = run.template
+        statements: list[Mapping[str, object]] = []
+        if run.failed:
+            outcome = "failed"
+        elif early:
+            outcome = "executed"
+        elif run.suspended:
+            outcome = "suspended"
+        elif failed and implicit:
+            outcome = "rolled_back"
+        else:
+            outcome = "completed"
+        if len(template.statements) > 1:
+            statements = _fates(run, implicit=implicit, failed=run.failed)
+        elif not run.failed and outcome == "rolled_back" and run.tags and run.tags[0] in ("COMMIT", "ROLLBACK"):
+            outcome = "completed"
+        return Result(
+            template=template,
+            permit=run.permit,
+            outcome=outcome,
+            rows=run.rows,
+            tags=tuple(run.tags),
+            sqlstate=run.sqlstate,
+            in_transaction=status != wire.IDLE,
+            masked=run.cells,
+            shape=()
+            if run.shape is None
+            else tuple((c.name.decode("utf-8", "replace"), c.type_oid) for c in run.shape),
+            statements=statements,
+        )
+
+    # -- what may come at any time -----------------------------------------------------------------------------------
+
+    def _aside(self, kind: int, payload: bytes) -> bytes | None:
+        if self.observe:
+            return None
+        if kind == Backend.NOTICE_RESPONSE:
+            run = self.pending[0].run if self.pending else None
+            masked = self.masks.fields(payload, strip=run is not None and run.strip)
+            return None if masked == payload else wire.message(Backend.NOTICE_RESPONSE, masked)
+        pid, channel, extra = wire.parse_notification(payload)
+        text = extra.decode("utf-8", "replace")
+        masked_text = self.masks.text(text)
+        if masked_text == text:
+            return None
+        return wire.message(
+            Backend.NOTIFICATION_RESPONSE, pid.to_bytes(4, "big") + channel + b"\0" + masked_text.encode() + b"\0"
+        )
+
+    def _parameter(self, payload: bytes) -> bytes | None:
+        name, value = wire.parse_parameter_status(payload)
+        if name == "standard_conforming_strings" and value != "on":
+            raise ProtocolError(
+                "the target turned standard_conforming_strings off: statements could no longer be judged"
+            )
+        if name == "client_encoding" and value.upper().replace("-", "") not in ("UTF8", "UNICODE"):
+            raise ProtocolError(f"the target changed client_encoding to {value}: statements could no longer be judged")
+        if name == "session_authorization":
+            return b""  # whose account this is at the target is not the client's business
+        masked = self.masks.text(value)
+        return None if masked == value else wire.parameter_status(name, masked)
+
+
+def _fates(run: Run, *, implicit: bool, failed: bool) -> list[Mapping[str, object]]:
+    """What became of each statement of one Query: a COMMIT inside it makes what stands before it durable."""
+    fates: list[dict[str, object]] = []
+    pending: list[dict[str, object]] = []
+    explicit = not implicit
+    for tag in run.tags:
+        fate: dict[str, object] = {"tag": tag, "outcome": "completed"}
+        fates.append(fate)
+        if tag.startswith("ROLLBACK"):
+            for earlier in pending:
+                earlier["outcome"] = "rolled_back"
+            pending.clear()
+            explicit = False
+        elif tag == "COMMIT":
+            for earlier in pending:
+                earlier["outcome"] = "committed"
+            pending.clear()
+            explicit = False
+        elif tag == "BEGIN":
+            explicit = True
+        else:
+            pending.append(fate)
+    if failed:
+        for earlier in pending:
+            earlier["outcome"] = "rolled_back"
+        fates.append({"tag": "", "outcome": "failed", "sqlstate": run.sqlstate})
+        for _ in range(len(run.template.statements) - len(fates)):
+            fates.append({"tag": "", "outcome": "not_run"})
+    elif not explicit:
+        for earlier in pending:
+            earlier["outcome"] = "committed"
+    return list(fates)

@@ -1,0 +1,696 @@
+"""One PostgreSQL client and one PostgreSQL server, after both have logged in: what may be forwarded, and when.
+
+Messages are taken in order. Those that cannot do anything by themselves (Describe, Close, Flush, Sync) are forwarded as
+they come; Query and Execute are turns that wait for a verdict; Parse is a turn that may be refused but is never held; Bind
+waits for its Execute when that one needs a person's approval, because planning can run functions.
+
+Some answers change what later text means (SET, DDL, PREPARE, COPY FROM STDIN). After such a *barrier* nothing is judged
+until the server has answered and, where settings may have moved, has said what role and search_path now are: the server is
+asked, its state is never simulated.
+
+A refusal happens only when nothing is outstanding (`quiescent`), so the transaction status is known. If a transaction is
+open, explicit or implicit, the server is made to abort it with a message that cannot succeed, and the client sees the
+refusal in place of that error: nothing forwarded before a refusal commits because of the refusal.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Final
+
+from doorward.errors import ProtocolError
+from doorward.guard.template import Template
+from doorward.model import Effect, Permit, Phase, Refusal
+from doorward.protocols.conversation import Need, Result, Turn
+from doorward.protocols.postgres import wire
+from doorward.protocols.postgres.answers import (
+    BIND,
+    CLOSE,
+    DESCRIBE,
+    EXECUTE,
+    PARSE,
+    QUERY,
+    SYNC,
+    UNRESOLVED,
+    Answers,
+    Masks,
+    Pending,
+    Run,
+)
+from doorward.protocols.postgres.judge import Judge, PgTemplate
+from doorward.protocols.postgres.namespace import Entry, Namespace, Portal
+from doorward.protocols.postgres.wire import Frontend
+from doorward.sql.classification import Classification
+
+MAX_PENDING: Final = 4096  # unanswered messages; a server answers long before this without being asked to flush
+MAX_DEFERRED: Final = 64
+RESERVED: Final = b"_doorward"
+
+# Asked on the session's own connection, because only that one knows its settings and its temporary relations.
+PROBE: Final = (
+    "SELECT current_user::pg_catalog.text, session_user::pg_catalog.text, "
+    "pg_catalog.array_to_json(pg_catalog.current_schemas(true))::pg_catalog.text, "
+    "(SELECT pg_catalog.array_to_json(pg_catalog.array_agg(relname))::pg_catalog.text FROM pg_catalog.pg_class "
+    "WHERE relnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema())"
+)
+
+SQLSTATES: Final[Mapping[str, str]] = {
+    "denied": "42501",  # insufficient_privilege
+    "unclassifiable": "42501",
+    "held": "57014",
+    "expired": "57014",  # query_canceled
+    "voided": "57014",
+    "unrecorded": "58030",  # io_error
+    "limit": "54000",  # program_limit_exceeded
+    "protocol": "08P01",
+    "setting": "55P02",  # cant_change_runtime_param
+}
+
+
+class PostgresConversation:
+    """See `protocols.conversation.Conversation`. `nonce` makes the gateway's own names unguessable to the client."""
+
+    multiplexed: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        judge: Judge,
+        masks: Masks,
+        *,
+        nonce: str,
+        max_message: int,
+        max_row: int,
+        observe: bool = False,
+        rows_recorded: int | None = None,
+        identity_role: str = "",
+    ) -> None:
+        self.names = Namespace()
+        self.judge = judge
+        self.masks = masks
+        self.answers = Answers(self.names, masks, max_row=max_row, observe=observe, rows_recorded=rows_recorded)
+        self.leaving = False
+        self._frames = wire.Frames(max_message, frozenset({Frontend.COPY_DATA}), types=wire.FRONTEND_TYPES)
+        self._inbox: deque[tuple[int, bytes]] = deque()
+        self._server: list[bytes] = []
+        self._requests: list[bytes] = []
+        self._turn: Turn | None = None
+        self._skipping = False  # a refusal was answered: the client's messages up to Sync are void
+        self._discarding: bytes | None = None  # COPY data of a refused COPY; then this is the answer
+        self._barrier = False
+        self._probe_due = True  # the first look: whose account this is, and where its names lead
+        self._probing = False
+        self._catalogue_due = ""
+        self._moved = False  # settings were changed in the open transaction
+        self._deferred: list[tuple[bytes, Pending]] = []
+        self._flushed = True
+        self._fail_name = RESERVED + b".refused." + nonce.encode()
+        self._probe_name = RESERVED + b".look." + nonce.encode()
+        self._tried: bytes | None = None  # a text whose missing relations were already looked for
+        self.injected: list[str] = []  # messages of the gateway's own, for the record
+
+    # -- bytes in and out --------------------------------------------------------------------------------------------
+
+    def receive_from_client(self, data: bytes) -> None:
+        """Take bytes from the client. Raises ProtocolError; anything complete waits for `next_turn`."""
+        for message in self._frames.feed(data):
+            if message[0] == Frontend.TERMINATE:
+                self.leaving = True
+                return
+            self._inbox.append(message)
+
+    def receive_from_server(self, data: bytes) -> Sequence[Result]:
+        """Take bytes from the server. Raises ProtocolError; what the client may see of them waits in `to_client`."""
+        answers = self.answers
+        results = answers.feed(data)
+        if answers.finished:
+            for run in answers.finished:
+                self._statement_finished(run)
+            answers.finished.clear()
+        if results and (self._moved or self.judge.changed) and answers.status == wire.IDLE:
+            self._transaction_ended()
+        if self._probing and not any(p.own for p in answers.pending):
+            self._probing = False
+            self._learn(answers.probe_rows)
+            answers.probe_rows = []
+        if len(answers.done) > UNRESOLVED:
+            answers.resolve_early(results)
+        return results
+
+    def to_server(self) -> bytes:
+        if not self._server:
+            return b""
+        out = self._server[0] if len(self._server) == 1 else b"".join(self._server)
+        self._server.clear()
+        return out
+
+    def to_client(self) -> bytes:
+        return self.answers.take()
+
+    def to_record(self) -> bytes | None:
+        return self.answers.take_record()
+
+    def request_data(self) -> list[bytes]:
+        """COPY data that was forwarded since the last call, for the recording (the caller masks it)."""
+        sent, self._requests = self._requests, []
+        return sent
+
+    @property
+    def quiescent(self) -> bool:
+        return not self.answers.pending
+
+    @property
+    def waiting(self) -> int:
+        """Bytes and messages of the client that wait for a verdict or an answer."""
+        return sum(len(payload) for _, payload in self._inbox) + self._frames.buffered
+
+    @property
+    def in_transaction(self) -> bool:
+        return self.answers.status != wire.IDLE or self.answers.unsynced
+
+    def lost(self) -> Sequence[Result]:
+        """Nobody will answer any more; what was forwarded has an unknown outcome."""
+        return self.answers.lost()
+
+    def settle_down(self) -> None:
+        """Make the server answer what it has: without a Sync it may keep answers back."""
+        if self.answers.pending and not self._flushed:
+            self._server.append(wire.FLUSH)
+            self._flushed = True
+
+    # -- turns -------------------------------------------------------------------------------------------------------
+
+    def next_turn(self) -> Turn | Need | None:
+        """The next thing that needs a verdict, or None when the client or the server has to speak first."""
+        answers = self.answers
+        if self._turn is not None:
+            return None
+        while True:
+            if answers.copying is not None:
+                if not self._copy_in():
+                    return None
+                continue
+            if self._discarding is not None:
+                if not self._discard():
+                    return None
+                continue
+            if self._barrier or self._probe_due or self._catalogue_due:
+                if answers.pending:
+                    self.settle_down()
+                    return None
+                self._barrier = False
+                if self._probe_due and answers.status != wire.FAILED_TRANSACTION and not answers.skipping:
+                    self._probe()
+                    continue
+                if self._catalogue_due:
+                    why, self._catalogue_due = self._catalogue_due, ""
+                    return Need("catalogue", why)
+            if len(answers.pending) >= MAX_PENDING or not self._inbox:
+                return None
+            kind, payload = self._inbox.popleft()
+            turn = self._take(kind, payload)
+            if turn is not None:
+                if isinstance(turn, Turn):
+                    self._turn = turn
+                return turn
+
+    def _take(self, kind: int, payload: bytes) -> Turn | Need | None:
+        if kind == Frontend.SYNC:
+            wire.parse_empty(payload, "Sync")
+            self._sync()
+            return None
+        if self._skipping or self.answers.skipping:
+            return None  # as a server does, a Query included
+        if kind == Frontend.EXECUTE:
+            return self._execute(payload)
+        if kind == Frontend.BIND:
+            return self._bind(payload)
+        if kind == Frontend.QUERY:
+            return self._query(payload)
+        if kind == Frontend.PARSE:
+            return self._parse(payload)
+        if kind == Frontend.DESCRIBE:
+            return self._describe(payload)
+        if kind == Frontend.CLOSE:
+            return self._close(payload)
+        if kind == Frontend.FLUSH:
+            wire.parse_empty(payload, "Flush")
+            return self._flush()
+        if kind == Frontend.FUNCTION_CALL:
+            return self._no(
+                "protocol",
+                "FunctionCall messages are not accepted: they carry no statement to judge",
+                "call the function with SELECT",
+                part=("query", b"", None),
+            )
+        if kind in (Frontend.COPY_DATA, Frontend.COPY_DONE, Frontend.COPY_FAIL):
+            return None  # a server ignores these outside COPY, for a client that has not seen the error yet
+        raise ProtocolError(f"a {wire.FRONTEND_NAMES.get(kind, hex(kind))} message has no place here")
+
+    def _no(
+        self,
+        code: str,
+        reason: str,
+        hint: str = "",
+        *,
+        part: tuple[object, ...] = ("extended",),
+        template: PgTemplate | None = None,
+    ) -> Turn:
+        """A turn that no policy could allow."""
+        refused = template or PgTemplate(
+            Classification(effect=Effect.UNKNOWN, reason=reason),
+            b"",
+            f"[{reason}]",
+            self.judge.version,
+            self.names.version,
+            self.judge.role,
+            ",".join(self.judge.search_path),
+        )
+        return Turn(
+            refused,
+            Phase.EXECUTE,
+            in_transaction=self.in_transaction,
+            part=part,
+            refusal=Refusal(None, None, code, reason, hint),
+        )
+
+    def _query(self, payload: bytes) -> Turn | Need | None:
+        text = wire.parse_query(payload)
+        template = self._judged(text)
+        if template is None:
+            self._inbox.appendleft((Frontend.QUERY, payload))
+            return Need("catalogue", "a relation is not known yet")
+        return self._proposed(template, Phase.EXECUTE, part=("query", text, None))
+
+    def _parse(self, payload: bytes) -> Turn | Need | None:
+        name, text, oids = wire.parse_parse(payload)
+        if name.startswith(RESERVED):
+            return self._no("protocol", "statement names beginning with _doorward are the gateway's own")
+        template = self._judged(text)
+        if template is None:
+            self._inbox.appendleft((Frontend.PARSE, payload))
+            return Need("catalogue", "a relation is not known yet")
+        if len(template.statements) > 1:
+            return self._no("protocol", "cannot insert multiple commands into a prepared statement")
+        entry = Entry(text, template, oids)
+        return self._proposed(template, Phase.PREPARE, part=("parse", name, entry))
+
+    def _judged(self, text: bytes) -> PgTemplate | None:
+        """The template of a text, or None while a relation in it is worth another look at the catalogue."""
+        template = self.judge.template(text, self)
+        if template.misses and self._tried != text:
+            self._tried = text
+            return None
+        self._tried = None
+        return template
+
+    def _proposed(
+        self, template: PgTemplate, phase: Phase, *, part: tuple[object, ...], portal: Portal | None = None
+    ) -> Turn:
+        refusal: Refusal | None = None
+        if template.forbidden:
+            refusal = Refusal(None, None, "setting", template.forbidden)
+        return Turn(
+            template,
+            phase,
+            params=() if portal is None else portal.params,
+            formats=() if portal is None else portal.formats,
+            oids=() if portal is None else portal.entry.oids,
+            continues=portal is not None and portal.started,
+            in_transaction=self.in_transaction,
+            refusal=refusal,
+            part=part,
+        )
+
+    # -- the extended protocol ---------------------------------------------------------------------------------------
+
+    def _bind(self, payload: bytes) -> Turn | None:
+        bind = wire.parse_bind(payload)
+        entry = self.names.statements.get(bind.statement)
+        if entry is None:
+            return self._no("missing_statement", f'prepared statement "{_name(bind.statement)}" does not exist')
+        if bind.portal.startswith(RESERVED):
+            return self._no("protocol", "portal names beginning with _doorward are the gateway's own")
+        portal = Portal(entry, bind.params, bind.param_formats, bind.result_formats)
+        pending = Pending(BIND, name=bind.portal, portal=portal)
+        try:
+            pending.before = self.names.set_portal(bind.portal, portal)
+        except OverflowError as error:
+            return self._no("limit", str(error))
+        message = wire.message(Frontend.BIND, payload)
+        decision = entry.template.decision
+        if entry.template.effect is not Effect.READ and (decision is None or decision.outcome != "allow"):
+            # Planning may run functions; a statement that may have to wait for a person is not planned before that.
+            if len(self._deferred) >= MAX_DEFERRED:
+                return self._no("limit", f"more than {MAX_DEFERRED} statements bound before one that needs approval")
+            self._deferred.append((message, pending))
+        else:
+            self._forward(message, pending)
+        return None
+
+    def _describe(self, payload: bytes) -> Turn | None:
+        kind, name = wire.parse_describe(payload)
+        if kind == "S":
+            entry = self.names.statements.get(name)
+            if entry is None:
+                return self._no("missing_statement", f'prepared statement "{_name(name)}" does not exist')
+            pending = Pending(DESCRIBE, entry=entry, statement=True)
+        else:
+            portal = self.names.portals.get(name)
+            if portal is None:
+                return self._no("missing_portal", f'portal "{_name(name)}" does not exist')
+            entry = portal.entry
+            pending = Pending(DESCRIBE, entry=entry, portal=portal)
+        entry.described = True
+        message = wire.message(Frontend.DESCRIBE, payload)
+        if self._deferred:
+            self._deferred.append((message, pending))
+        else:
+            self._forward(message, pending)
+        return None
+
+    def _close(self, payload: bytes) -> Turn | None:
+        kind, name = wire.parse_close(payload)
+        pending = Pending(CLOSE, name=name, statement=kind == "S")
+        if kind == "S":
+            pending.before = self.names.set_statement(name, None)
+        else:
+            pending.before = self.names.set_portal(name, None)
+        message = wire.message(Frontend.CLOSE, payload)
+        if self._deferred:
+            self._deferred.append((message, pending))
+        else:
+            self._forward(message, pending)
+        return None
+
+    def _execute(self, payload: bytes) -> Turn | Need | None:
+        name, limit = wire.parse_execute(payload)
+        portal = self.names.portals.get(name)
+        if portal is None:
+            return self._no("missing_portal", f'portal "{_name(name)}" does not exist')
+        entry = portal.entry
+        if not portal.started:
+            template = self._judged(entry.text)
+            if template is not None and entry.inside >= 0:
+                template = self._inside(entry)
+            if template is None:
+                self._inbox.appendleft((Frontend.EXECUTE, payload))
+                return Need("catalogue", "a relation is not known yet")
+            entry.template = template
+        return self._proposed(entry.template, Phase.EXECUTE, part=("execute", payload, portal), portal=portal)
+
+    def _flush(self) -> Turn | None:
+        if self._deferred:
+            if any(
+                r.kind == "Function" for _, p in self._deferred if p.portal for r in p.portal.entry.template.resources
+            ):
+                return self._no(
+                    "held",
+                    "a statement that may need approval and calls functions was bound without being executed",
+                    "send Bind and Execute together",
+                )
+            self._release()
+        self._server.append(wire.FLUSH)
+        self._flushed = True
+        return None
+
+    def _sync(self) -> None:
+        self._drop_deferred()
+        self._skipping = False
+        self.answers.skipping = False
+        self._server.append(wire.SYNC)
+        self._flushed = True
+        self.answers.pending.append(Pending(SYNC))
+
+    def _forward(self, message: bytes, pending: Pending) -> None:
+        self._server.append(message)
+        self.answers.pending.append(pending)
+        self.answers.unsynced = True
+        self._flushed = False
+
+    def _release(self) -> None:
+        for message, pending in self._deferred:
+            self._forward(message, pending)
+        self._deferred.clear()
+
+    def _drop_deferred(self) -> None:
+        for _, pending in reversed(self._deferred):
+            if pending.kind == BIND:
+                self.names.set_portal(pending.name, pending.before if isinstance(pending.before, Portal) else None)
+            elif pending.kind == CLOSE:
+                if pending.statement:
+                    self.names.set_statement(
+                        pending.name, pending.before if isinstance(pending.before, Entry) else None
+                    )
+                else:
+                    self.names.set_portal(pending.name, pending.before if isinstance(pending.before, Portal) else None)
+            elif pending.entry is not None and pending.entry.shape is None:
+                pending.entry.described = False
+        self._deferred.clear()
+
+    # -- verdicts ----------------------------------------------------------------------------------------------------
+
+    def accept(self, turn: Turn, permit: Permit) -> None:
+        """Forward what the turn is about. The caller sends `to_server` on only when the permit's record is durable."""
+        if turn is not self._turn:
+            raise ValueError("that turn is not the one being judged")
+        self._turn = None
+        template = turn.template
+        assert isinstance(template, PgTemplate)
+        what = turn.part[0]
+        if what == "parse":
+            _, name, entry = turn.part
+            pending = Pending(PARSE, name=name, entry=entry)
+            try:
+                pending.before = self.names.set_statement(name, entry)
+            except OverflowError as error:
+                raise ProtocolError(str(error)) from error
+            message = wire.parse(name, entry.text, entry.oids)
+            if self._deferred:
+                self._deferred.append((message, pending))
+            else:
+                self._forward(message, pending)
+            return
+        portal: Portal | None = turn.part[2]
+        run = Run(template, permit, portal)
+        run.strip = self.masks.strips(template, permit.decision.unmask)
+        if what == "query":
+            self._drop_deferred()
+            self._server.append(wire.query(turn.part[1]))
+            self.answers.pending.append(Pending(QUERY, run=run))
+            self._flushed = True
+        else:
+            assert portal is not None
+            self._release()
+            entry = portal.entry
+            if entry.shape is None and not entry.described and any(s.returns_rows for s in template.statements):
+                # No RowDescription is on its way: without one its rows could not be masked.
+                name = next(n for n, p in self.names.portals.items() if p is portal)
+                entry.described = True
+                self._forward(wire.describe("P", name), Pending(DESCRIBE, entry=entry, portal=portal, own=True))
+            self._forward(wire.message(Frontend.EXECUTE, turn.part[1]), Pending(EXECUTE, run=run))
+        if template.barrier or (self._moved and any(s.transaction for s in template.statements)):
+            self._barrier = True
+
+    def refuse(self, turn: Turn, refusal: Refusal) -> None:
+        """Answer with an error of PostgreSQL's own kind. Nothing may be outstanding."""
+        if turn is not self._turn:
+            raise ValueError("that turn is not the one being judged")
+        if self.answers.pending:
+            raise ValueError("a refusal needs a quiescent connection")
+        self._turn = None
+        template = turn.template
+        error = wire.error_response(
+            "ERROR",
+            self._sqlstate(refusal, template),
+            refusal.reason,
+            hint=refusal.hint,
+            detail=""
+            if refusal.decision is None or not refusal.decision.rules
+            else "decided by: " + ", ".join(refusal.decision.rules),
+        )
+        simple = turn.part[0] == "query"
+        self._drop_deferred()
+        if simple and isinstance(template, PgTemplate) and (template.copies_in or _smells_of_copy(turn.part[1])):
+            # psql would run the data that follows as SQL and as its own commands (CVE-2026-6464): swallow it first.
+            self.answers.say(wire.copy_in_response(0, 0))
+            self._discarding = error
+            return
+        self._answer(error, simple=simple)
+
+    def _answer(self, error: bytes, *, simple: bool) -> None:
+        answers = self.answers
+        open_transaction = answers.status == wire.IN_TRANSACTION or answers.unsynced
+        if simple:
+            if open_transaction:
+                self.injected.append("abort")
+                self._server.append(wire.query(b"doorward refused this statement"))  # a syntax error, by intent
+                answers.pending.append(Pending(QUERY, own=True, instead=error))
+                self._flushed = True
+            else:
+                answers.say(error + wire.ready_for_query(answers.status))
+            return
+        self._skipping = True
+        if open_transaction:
+            self.injected.append("abort")
+            self._server.append(wire.execute(self._fail_name, 0) + wire.FLUSH)  # no such portal, by intent
+            answers.pending.append(Pending(EXECUTE, own=True, instead=error))
+            self._flushed = True
+        else:
+            answers.say(error)
+
+    @staticmethod
+    def _sqlstate(refusal: Refusal, template: Template) -> str:
+        if refusal.code == "missing_statement":
+            return "26000"
+        if refusal.code == "missing_portal":
+            return "34000"
+        if refusal.code in ("unclassifiable", "denied") and isinstance(template, PgTemplate) and template.sqlstate:
+            return template.sqlstate
+        return SQLSTATES.get(refusal.code, "42501")
+
+    # -- COPY --------------------------------------------------------------------------------------------------------
+
+    def _copy_in(self) -> bool:
+        """Move COPY data on while the server reads it; True when another message may follow."""
+        if not self._inbox:
+            return False
+        kind, payload = self._inbox.popleft()
+        if kind == Frontend.COPY_DATA:
+            self._server.append(wire.message(kind, payload))
+            self._requests.append(payload)
+        elif kind in (Frontend.COPY_DONE, Frontend.COPY_FAIL):
+            self._server.append(wire.message(kind, payload))
+            self.answers.copying = None
+        elif kind not in (Frontend.SYNC, Frontend.FLUSH):  # which a server ignores while it copies
+            raise ProtocolError(f"a {wire.FRONTEND_NAMES.get(kind, hex(kind))} message has no place in COPY data")
+        return True
+
+    def _discard(self) -> bool:
+        if not self._inbox:
+            return False
+        kind, payload = self._inbox.popleft()
+        if kind in (Frontend.COPY_DONE, Frontend.COPY_FAIL):
+            error, self._discarding = self._discarding, None
+            assert error is not None
+            self._answer(error, simple=True)
+        elif kind not in (Frontend.COPY_DATA, Frontend.SYNC, Frontend.FLUSH):
+            raise ProtocolError(f"a {wire.FRONTEND_NAMES.get(kind, hex(kind))} message has no place in COPY data")
+        return True
+
+    # -- what answers change -----------------------------------------------------------------------------------------
+
+    def _statement_finished(self, run: Run) -> None:
+        """A permitted statement completed: the i-th CommandComplete is the i-th statement's."""
+        template = run.template
+        if template.effect in (Effect.EXECUTE, Effect.UNKNOWN, Effect.CONTROL, Effect.DEFINE):
+            self._probe_due = True  # functions may do anything to a session; definitions may be temporary
+        index = run.statement - 1
+        if index >= len(template.statements):
+            return
+        statement = template.statements[index]
+        if statement.changes_session:
+            self._probe_due = True
+            self._moved = True
+            self.judge.settle(unsettled=True)
+        if statement.transaction and self._moved:
+            self._probe_due = True
+        if statement.defines:
+            self.judge.changed_now(self.judge.changed | frozenset(statement.defines))
+        if statement.prepares is not None:
+            self.names.set_statement(statement.prepares.encode(), self._made_in_sql(template, index))
+        if statement.deallocates is not None:
+            if statement.deallocates:
+                self.names.set_statement(statement.deallocates.encode(), None)
+            else:
+                self.names.forget_statements()
+        if statement.declares is not None:
+            # Whether it is WITH HOLD is not asked: keeping the name of a cursor that is gone does no harm.
+            self.names.set_portal(statement.declares.encode(), Portal(self._made_in_sql(template, index), hold=True))
+        if statement.closes is not None:
+            if statement.closes:
+                self.names.set_portal(statement.closes.encode(), None)
+            else:
+                self.names.portals = {n: p for n, p in self.names.portals.items() if p.entry.inside < 0}
+                self.names.version += 1
+
+    def _transaction_ended(self) -> None:
+        if self._moved:
+            self._probe_due = True
+            self._moved = False
+            self.judge.settle(unsettled=False)
+        if self.judge.changed:
+            self.judge.changed_now(frozenset())
+            self._catalogue_due = "a transaction with definitions ended"
+
+    def _probe(self) -> None:
+        self._probe_due = False
+        self._probing = True
+        self.injected.append("look")
+        name = self._probe_name
+        pending = self.answers.pending
+        inside = self.answers.unsynced  # a Sync would end the client's implicit transaction
+        self._server.append(
+            wire.parse(name, PROBE.encode(), ())
+            + wire.bind(name, name, (), (), (0,))
+            + wire.execute(name, 0)
+            + wire.close("P", name)
+            + wire.close("S", name)
+            + (wire.FLUSH if inside else wire.SYNC)
+        )
+        for kind in (PARSE, BIND, EXECUTE, CLOSE, CLOSE):
+            pending.append(Pending(kind, name=name, own=True))
+        if not inside:
+            pending.append(Pending(SYNC, own=True))
+        self._flushed = True
+        self._barrier = True
+
+    def _learn(self, rows: Sequence[Sequence[bytes | None]]) -> None:
+        """Take over what the server said of this session. A role nobody granted ends it."""
+        self.judge.learn(rows)
+
+    # -- names, for classification -----------------------------------------------------------------------------------
+
+    @property
+    def version(self) -> int:
+        return self.names.version
+
+    def prepared(self, name: str) -> Classification | None:
+        """What EXECUTE `name` would run, judged under the present search_path as the server will."""
+        entry = self.names.statements.get(name.encode())
+        if entry is None:
+            return None
+        if entry.inside >= 0:
+            return self._inside(entry).classification
+        return self.judge.template(entry.text, self).classification
+
+    def cursor(self, name: str) -> Classification | None:
+        """What FETCH FROM `name` would show: judged when it was declared."""
+        portal = self.names.portals.get(name.encode())
+        return None if portal is None else portal.entry.template.classification
+
+    def _made_in_sql(self, template: PgTemplate, index: int) -> Entry:
+        inner = template.statements[index].inner or Classification(
+            effect=Effect.UNKNOWN, reason="its statement is not known"
+        )
+        return Entry(template.exact, self.judge.inner(template, inner), inside=index)
+
+    def _inside(self, entry: Entry) -> PgTemplate:
+        """The template of a statement that SQL itself prepared, judged anew if the facts have moved."""
+        if entry.template.version != self.judge.version:
+            outer = self.judge.template(entry.text, self)
+            inner = outer.statements[entry.inside].inner if entry.inside < len(outer.statements) else None
+            entry.template = self.judge.inner(
+                outer, inner or Classification(effect=Effect.UNKNOWN, reason="its statement is not known any more")
+            )
+        return entry.template
+
+
+def _name(raw: bytes) -> str:
+    return raw.decode("utf-8", "replace")
+
+
+def _smells_of_copy(text: bytes) -> bool:
+    """Whether a text that was not understood could be a COPY FROM STDIN to the client that sent it."""
+    lowered = text.lower()
+    return b"copy" in lowered and b"stdin" in lowered

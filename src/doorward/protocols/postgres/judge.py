@@ -1,0 +1,235 @@
+"""From statement text to Template: classification under this session's facts, kept for as long as the facts hold.
+
+A template is cached under the exact bytes and a *version* that stands for everything else its meaning depends on: the
+catalogue, search_path, role, temporary relations, and what this transaction changed. Texts that name a prepared statement
+or cursor are judged anew whenever those names change.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Final, Protocol
+
+from doorward.errors import ProtocolError
+from doorward.guard.template import Template
+from doorward.masking.statement import mask_statement
+from doorward.model import Effect, Resource
+from doorward.sql.catalogue import Catalogue
+from doorward.sql.classification import Classification, Facts, Statement
+from doorward.sql.classify import classify
+
+MAX_TEMPLATES: Final = 512  # texts a session keeps judged; the rest are judged again when they return
+QUICK_KINDS: Final = frozenset(
+    {"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "VALUES", "TABLE", "SHOW", "FETCH", "MOVE", "CLOSE"}
+)
+
+MAX_DEPTH: Final = 8  # prepared statements that execute prepared statements
+
+
+class CatalogueSource(Protocol):
+    """Where the current catalogue of the target is found; another session's DDL may replace it at any time."""
+
+    @property
+    def catalogue(self) -> Catalogue: ...
+
+
+class Names(Protocol):
+    """What EXECUTE and FETCH look up; `version` moves when any of them could mean something else."""
+
+    @property
+    def version(self) -> int: ...
+    def prepared(self, name: str) -> Classification | None: ...
+    def cursor(self, name: str) -> Classification | None: ...
+
+
+class PgTemplate(Template):
+    """A judged PostgreSQL statement text."""
+
+    __slots__ = (
+        "barrier",
+        "classification",
+        "copies_in",
+        "misses",
+        "named",
+        "names_version",
+        "redactors",
+        "sqlstate",
+        "statements",
+        "version",
+    )
+
+    def __init__(
+        self,
+        classification: Classification,
+        exact: bytes,
+        shown: str,
+        version: int,
+        names_version: int,
+        role: str,
+        search_path: str,
+    ) -> None:
+        statements = classification.statements
+        forbidden = classification.forbidden
+        reason = classification.reason
+        super().__init__(
+            action="; ".join(statement.tag for statement in statements[:20]) or "EMPTY",
+            effect=classification.effect,
+            shown=shown,
+            exact=exact,
+            resources=classification.resources or (Resource("Target", "", classification.effect),),
+            labels=classification.labels,
+            reason=reason,
+            forbidden=forbidden,
+            refused_as="unclassifiable" if classification.effect is Effect.UNKNOWN else "denied",
+            role=role,
+            search_path=search_path,
+        )
+        self.classification = classification
+        self.statements: tuple[Statement, ...] = statements
+        self.version = version
+        self.misses: tuple[str, ...] = tuple(classification.misses)
+        self.sqlstate = "42601" if classification.position >= 0 else "42P01" if classification.misses else ""
+        self.named = any(s.executes is not None or s.fetches is not None for s in statements)
+        self.names_version = names_version
+        self.copies_in = any(s.copy is not None and s.copy.direction == "in" for s in statements)
+        # After a barrier nothing is judged until the server has answered: the facts may change with that answer.
+        self.barrier = (
+            self.copies_in
+            or classification.effect not in (Effect.READ, Effect.WRITE)
+            or any(
+                s.changes_session
+                or s.prepares is not None
+                or s.declares is not None
+                or s.deallocates is not None
+                or s.closes is not None
+                or s.defines
+                or s.executes is not None
+                for s in statements
+            )
+        )
+        self.redactors: dict[object, object] = {}
+
+
+class Judge:
+    """Templates for one session. `role` and `search_path` are what the server last said they are."""
+
+    def __init__(self, source: CatalogueSource, labels: Mapping[str, str], *, max_statement: int) -> None:
+        self._source = source
+        self._labels = labels
+        self._max = max_statement
+        self._catalogue = source.catalogue
+        self._templates: dict[bytes, PgTemplate] = {}
+        self.version = 0
+        self._depth = 0
+        self.unsettled = False  # the end of the open transaction may change search_path
+        self.role = ""
+        self.search_path: tuple[str, ...] = ("pg_catalog", "public")
+        self.temporary: frozenset[str] = frozenset()
+        self.changed: frozenset[tuple[str, str]] = frozenset()
+
+    def look(self, *, role: str, search_path: tuple[str, ...], temporary: frozenset[str]) -> None:
+        """Take over what the server said of this session; judged texts stay good only if nothing moved."""
+        if (role, search_path, temporary) != (self.role, self.search_path, self.temporary):
+            self.role, self.search_path, self.temporary = role, search_path, temporary
+            self.version += 1
+
+    def learn(self, rows: Sequence[Sequence[bytes | None]]) -> None:
+        """Take over the server's answer to the conversation's look at the session.
+
+        Raises ProtocolError when the answer is not one, or when the session's role is no longer the one that the gateway
+        logged in with: a function that was permitted may have changed it, and everything judged so far judged another.
+        """
+        if len(rows) != 1 or len(rows[0]) != 4:
+            raise ProtocolError("the target did not say which role and search_path are in force")
+        role, login, path, temporary = ((value or b"").decode("utf-8", "replace") for value in rows[0])
+        try:
+            schemas = tuple(str(name) for name in json.loads(path))
+            names = [str(name) for name in json.loads(temporary)] if temporary else []
+        except (ValueError, TypeError) as error:
+            raise ProtocolError("the target did not say which role and search_path are in force") from error
+        if role != login or (self.role and role != self.role):
+            raise ProtocolError("the role of this session changed at the target; it cannot go on under another one")
+        self.look(role=role, search_path=schemas, temporary=frozenset(names))
+
+    def settle(self, *, unsettled: bool) -> None:
+        """Whether settings were changed in the open transaction."""
+        if unsettled != self.unsettled:
+            self.unsettled = unsettled
+            self.version += 1
+
+    def inner(self, outer: PgTemplate, classification: Classification) -> PgTemplate:
+        """The template behind a name that SQL itself made (PREPARE, DECLARE): judged as part of `outer`."""
+        return PgTemplate(
+            classification,
+            outer.exact,
+            outer.shown,
+            self.version,
+            outer.names_version,
+            self.role,
+            ",".join(self.search_path),
+        )
+
+    def changed_now(self, names: frozenset[tuple[str, str]]) -> None:
+        """These relations were made or altered in the open transaction; the catalogue cannot know them yet."""
+        if names != self.changed:
+            self.changed = names
+            self.version += 1
+
+    def template(self, text: bytes, names: Names) -> PgTemplate:
+        """The judged template of `text`, from the cache if everything it depends on still holds."""
+        catalogue = self._source.catalogue
+        if catalogue is not self._catalogue:
+            self._catalogue = catalogue
+            self.version += 1
+        found = self._templates.get(text)
+        if (
+            found is not None
+            and found.version == self.version
+            and (not found.named or found.names_version == names.version)
+        ):
+            return found
+        made = self._judge(text, names)
+        if len(self._templates) >= MAX_TEMPLATES:
+            self._templates.clear()
+        self._templates[text] = made
+        return made
+
+    def _judge(self, text: bytes, names: Names) -> PgTemplate:
+        facts = Facts(
+            catalogue=self._catalogue,
+            search_path=self.search_path,
+            labels=self._labels,
+            namespace=names,
+            temporary=self.temporary,
+            changed=self.changed,
+            unsettled=self.unsettled,
+            max_bytes=self._max,
+        )
+        try:
+            decoded = text.decode("utf-8")
+        except UnicodeDecodeError:
+            decoded = text.decode("utf-8", "replace")
+            classification = Classification(effect=Effect.UNKNOWN, reason="the statement is not valid UTF-8")
+        else:
+            # A prepared statement may EXECUTE a prepared statement, itself included.
+            self._depth += 1
+            try:
+                if self._depth > MAX_DEPTH:
+                    classification = Classification(
+                        effect=Effect.UNKNOWN, reason="prepared statements call each other too deeply"
+                    )
+                else:
+                    classification = classify(decoded, facts)
+            finally:
+                self._depth -= 1
+        shown, _ = mask_statement(decoded)
+        return PgTemplate(
+            classification,
+            text,
+            shown,
+            self.version,
+            names.version,
+            self.role,
+            ",".join(self.search_path),
+        )

@@ -1,0 +1,151 @@
+"""What of an answer the client may see: binds the masking plan to PostgreSQL's messages.
+
+One instance a target. It knows the target's labels by column name and, through the catalogue, by what RowDescription says
+(table OID and attribute number); the latter can add a mask and never takes one away. Redactors are compiled once for each
+template, result shape and set of unmasked labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from doorward.errors import ProtocolError
+from doorward.masking.detect import Detectors
+from doorward.masking.plan import Plan, ResultColumn, plan
+from doorward.masking.transforms import Transforms
+from doorward.protocols.postgres import wire
+from doorward.protocols.postgres.judge import CatalogueSource, PgTemplate
+from doorward.protocols.postgres.redact import RowRedactor
+from doorward.protocols.postgres.redact_copy import CopyRedactor
+from doorward.protocols.postgres.redact_fields import redact_fields
+from doorward.protocols.postgres.wire import Column
+from doorward.sql.catalogue import Catalogue
+
+MAX_SHAPES: Final = 64  # result shapes kept compiled with one template
+
+
+class PostgresMasks:
+    """See `answers.Masks`."""
+
+    def __init__(
+        self,
+        source: CatalogueSource,
+        labels: Mapping[str, str],
+        transforms: Transforms,
+        detectors: Detectors,
+        *,
+        max_row: int,
+        observe: bool = False,
+    ) -> None:
+        self._source = source
+        self._labels = labels
+        self._transforms = transforms
+        self._detectors = detectors
+        self._max_row = max_row
+        self._catalogue: Catalogue | None = None
+        self._stored: dict[tuple[int, int], str] = {}
+        self.observe = observe
+
+    @property
+    def active(self) -> bool:
+        """Whether detectors look at every result."""
+        return bool(self._detectors.detectors)
+
+    def rows(
+        self, template: PgTemplate, statement: int, shape: Sequence[Column], unmask: frozenset[str]
+    ) -> RowRedactor:
+        """A redactor for one result."""
+        key = (statement, unmask, tuple(shape))
+        compiled = template.redactors.get(key)
+        if not isinstance(compiled, Plan):
+            columns = tuple(
+                ResultColumn(c.name.decode("utf-8", "replace"), c.table_oid, c.attnum, c.type_oid, c.format)
+                for c in shape
+            )
+            compiled = self._plan(template, statement, columns, unmask)
+            if len(template.redactors) >= MAX_SHAPES:
+                template.redactors.clear()
+            template.redactors[key] = compiled
+        return RowRedactor(compiled, self._max_row)
+
+    def copy(
+        self, template: PgTemplate, statement: int, columns: int, form: int, unmask: frozenset[str]
+    ) -> CopyRedactor:
+        """A redactor for one COPY OUT. Raises ProtocolError when that COPY cannot be masked."""
+        said = template.statements[statement]
+        assert said.copy is not None
+        outputs = said.outputs
+        names = [o.name for o in outputs] if outputs is not None and len(outputs) == columns else [""] * columns
+        shape = tuple(ResultColumn(name, 0, 0, 0, form) for name in names)
+        copy = said.copy
+        try:
+            return CopyRedactor(
+                self._plan(template, statement, shape, unmask),
+                copy.format,
+                delimiter=copy.delimiter or "",
+                null=copy.null,
+                header=copy.header,
+                quote=copy.quote or "",
+                escape=copy.escape or "",
+                encoding=copy.encoding or "",
+                max_line=self._max_row,
+            )
+        except ValueError as error:
+            raise ProtocolError(str(error)) from error
+
+    def copies(self, template: PgTemplate, unmask: frozenset[str]) -> str:
+        """Why a COPY OUT of this text could not be masked, before anything runs; "" if it can."""
+        for index, statement in enumerate(template.statements):
+            copy = statement.copy
+            if copy is not None and copy.direction == "out":
+                columns = len(statement.outputs) if statement.outputs is not None else 1
+                try:
+                    self.copy(template, index, columns, 1 if copy.format == "binary" else 0, unmask)
+                except ProtocolError as error:
+                    return error.message
+        return ""
+
+    def strips(self, template: PgTemplate, unmask: frozenset[str]) -> bool:
+        """Whether errors of this text are reduced to their SQLSTATE: they could quote what stays masked."""
+        return bool(template.labels - unmask) and not self.observe
+
+    def fields(self, payload: bytes, *, strip: bool) -> bytes:
+        """The payload of an ErrorResponse or NoticeResponse as the client may see it."""
+        if not strip and not self._detectors.hit(payload):
+            return payload
+        said = wire.parse_error(payload)
+        shown = redact_fields(said, self._detectors, strip)
+        return payload if shown == said else wire.error_fields(shown)[5:]
+
+    def text(self, value: str) -> str:
+        """Any other text that the target sends."""
+        return self._detectors.mask(value)[0]
+
+    def _plan(
+        self, template: PgTemplate, statement: int, columns: tuple[ResultColumn, ...], unmask: frozenset[str]
+    ) -> Plan:
+        statements = template.statements
+        if statement < len(statements):
+            said = statements[statement]
+            outputs = None if said.outputs is None else [output.sources for output in said.outputs]
+            touched = said.labels
+        else:  # more results than statements: nobody knows what this is
+            outputs, touched = None, frozenset(self._labels.values())
+        return plan(outputs, columns, self._provenance(), touched, unmask, self._transforms, self._detectors)
+
+    def _provenance(self) -> Callable[[int, int], str | None]:
+        """The label of a stored column, by table OID and attribute number."""
+        catalogue = self._source.catalogue
+        if catalogue is not self._catalogue:
+            self._stored = {}
+            for column, label in self._labels.items():
+                schema, relation, name = column.split(".", 2)
+                found = catalogue.find(schema, relation)
+                if found is not None:
+                    for known in found.columns:
+                        if known.name == name:
+                            self._stored[found.oid, known.attnum] = label
+            self._catalogue = catalogue
+        stored = self._stored
+        return lambda oid, attnum: stored.get((oid, attnum))

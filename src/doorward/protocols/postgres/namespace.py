@@ -1,0 +1,100 @@
+"""Which statement text stands behind each name, at the server, right now.
+
+Prepared statements share one namespace between the protocol (Parse) and SQL (PREPARE), and so do portals and cursors.
+The gateway's picture is *projected*: it includes what was forwarded and not yet answered, and each such change can be
+undone, because the server discards everything between an error and the next Sync. A verdict that followed the wrong
+definition would be a bypass, so nothing here is ever guessed: what is not known here is refused, not forwarded.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from doorward.protocols.postgres.judge import PgTemplate
+from doorward.protocols.postgres.wire import Column
+
+MAX_NAMES: Final = 10_000  # prepared statements or portals a session may hold at once
+
+
+class Entry:
+    """A prepared statement. `shape` is its RowDescription once the server has sent it (formats are all text there)."""
+
+    __slots__ = ("described", "inside", "oids", "shape", "template", "text")
+
+    def __init__(self, text: bytes, template: PgTemplate, oids: tuple[int, ...] = (), *, inside: int = -1) -> None:
+        self.text = text
+        self.inside = inside  # of a SQL-level PREPARE or DECLARE: which statement of `text` it is
+        self.template = template
+        self.oids = oids
+        self.shape: tuple[Column, ...] | None = None
+        self.described = False  # a Describe is on its way, so the shape will be known before the rows
+
+
+class Portal:
+    """A bound statement, or a cursor made in SQL (then it has no parameters of its own)."""
+
+    __slots__ = ("entry", "formats", "hold", "oids", "params", "results", "started")
+
+    def __init__(
+        self,
+        entry: Entry,
+        params: tuple[bytes | None, ...] = (),
+        formats: tuple[int, ...] = (),
+        results: tuple[int, ...] = (),
+        *,
+        hold: bool = False,
+    ) -> None:
+        self.entry = entry
+        self.params = params
+        self.formats = formats
+        self.results = results
+        self.hold = hold  # a cursor WITH HOLD outlives its transaction
+        self.started = False  # it was executed and suspended: more rows need no second approval
+
+
+class Namespace:
+    """The projected names of one session."""
+
+    def __init__(self) -> None:
+        self.statements: dict[bytes, Entry] = {}
+        self.portals: dict[bytes, Portal] = {}
+        self.version = 0  # changes whenever an EXECUTE or FETCH by name could mean something else
+
+    def set_statement(self, name: bytes, entry: Entry | None) -> Entry | None:
+        """Define or forget a statement; returns what stood there, for undoing. Raises OverflowError at the cap."""
+        before = self.statements.get(name)
+        if entry is None:
+            self.statements.pop(name, None)
+        else:
+            if before is None and len(self.statements) >= MAX_NAMES:
+                raise OverflowError(f"more than {MAX_NAMES} prepared statements in one session")
+            self.statements[name] = entry
+        if name:
+            self.version += 1
+        return before
+
+    def set_portal(self, name: bytes, portal: Portal | None) -> Portal | None:
+        """The same for a portal or cursor."""
+        before = self.portals.get(name)
+        if portal is None:
+            self.portals.pop(name, None)
+        else:
+            if before is None and len(self.portals) >= MAX_NAMES:
+                raise OverflowError(f"more than {MAX_NAMES} portals in one session")
+            self.portals[name] = portal
+        if name:
+            self.version += 1
+        return before
+
+    def forget_statements(self) -> None:
+        self.statements.clear()
+        self.version += 1
+
+    def end_transaction(self) -> None:
+        """Portals die with their transaction; cursors WITH HOLD do not."""
+        if self.portals:
+            kept = {name: portal for name, portal in self.portals.items() if portal.hold}
+            if len(kept) != len(self.portals):
+                if any(self.portals):  # a named one went
+                    self.version += 1
+                self.portals = kept

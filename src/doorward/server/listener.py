@@ -1,0 +1,501 @@
+"""Where PostgreSQL clients knock: accepts, lets log in, and starts a relay; knows every live one.
+
+The accept loop never waits for a client. Before its token is verified a client has a deadline and 64 KiB; nothing it sent is
+forwarded, and no connection to a target exists. A CancelRequest is answered by nobody and reaches only the session whose
+key it carries.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import secrets
+import ssl
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final, Protocol, cast
+
+from doorward.errors import AuthenticationError, ConfigError, DoorwardError, ProtocolError, UpstreamError
+from doorward.guard.guard import Guard
+from doorward.model import Identity, Mode, Refusal, Target
+from doorward.protocols.postgres.conversation import PostgresConversation
+from doorward.protocols.postgres.judge import Judge
+from doorward.protocols.postgres.login import Cancel, ClientLogin, Presented, Refused, StartTls, Startup, is_direct_tls
+from doorward.protocols.postgres.masks import PostgresMasks
+from doorward.server import dial
+from doorward.server.own import CatalogueHolder, OwnStatements, Secrets
+from doorward.server.relay import Relay
+from doorward.server.tls import ALPN, TlsLayer
+
+CANCELS_PER_SECOND: Final = 50
+# What the target reports of itself that a client may hear at login; the rest stays inside.
+REPORTED: Final = frozenset({
+    "server_version", "server_encoding", "client_encoding", "DateStyle", "IntervalStyle", "TimeZone", "integer_datetimes",
+    "standard_conforming_strings", "application_name", "in_hot_standby", "default_transaction_read_only",
+    "is_superuser", "scram_iterations", "search_path",
+})  # fmt: skip
+
+
+class Authenticator(Protocol):
+    """Turns a token into an Identity, or raises AuthenticationError."""
+
+    async def authenticate(self, token: str) -> Identity: ...
+
+
+class Log(Protocol):
+    """A structured log (structlog's bound logger)."""
+
+    def info(self, event: str, **facts: Any) -> Any: ...
+    def warning(self, event: str, **facts: Any) -> Any: ...
+    def error(self, event: str, **facts: Any) -> Any: ...
+
+
+class Metrics(Protocol):
+    """What the listener counts."""
+
+    def connection_opened(self, target: str) -> None: ...
+    def connection_closed(self, target: str) -> None: ...
+    def login_failed(self, why: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of the PostgreSQL listener. Seconds and bytes."""
+
+    pre_auth_seconds: float = 10.0
+    statement_bytes: int = 1 << 20
+    message_bytes: int = 64 << 20
+    row_bytes: int = 64 << 20
+    connections: int = 2000
+    connections_per_identity: int = 200
+    session_seconds: float = 8 * 3600.0
+    idle_seconds: float = 0.0
+    statement_seconds: float = 0.0
+    sample_rows: int = 20
+
+
+@dataclass(slots=True)
+class Reach:
+    """Everything there is to one target."""
+
+    target: Target
+    own: OwnStatements
+    catalogue: CatalogueHolder
+    masks: Callable[[CatalogueHolder], PostgresMasks]
+
+
+class Listener:
+    """One listening port. `context` None: no TLS, and only a loopback listener may say so."""
+
+    def __init__(
+        self,
+        guard: Guard,
+        authenticator: Authenticator,
+        secrets_: Secrets,
+        reach: Mapping[str, Reach],
+        *,
+        group: asyncio.TaskGroup,
+        log: Log,
+        metrics: Metrics,
+        limits: Limits,
+        context: ssl.SSLContext | None,
+        plaintext: bool,
+        mask_data: Callable[[bytes], bytes],
+    ) -> None:
+        self.guard = guard
+        self.authenticator = authenticator
+        self.secrets = secrets_
+        self.reach = dict(reach)
+        self.log = log
+        self.metrics = metrics
+        self.limits = limits
+        self.context = context
+        self.plaintext = plaintext
+        self.masked_data = mask_data
+        self.monotonic = guard.clock.monotonic
+        self.relays: dict[int, Relay] = {}
+        self.doors: set[Door] = set()
+        self.draining = False
+        self._group = group
+        self._server: asyncio.Server | None = None
+        self._pid = secrets.randbelow(1 << 20)
+        self._cancels = 0
+
+    async def open(self, address: str, port: int) -> int:
+        """Listen; returns the port. Raises ConfigError when that cannot be had."""
+        loop = asyncio.get_running_loop()
+        try:
+            self._server = await loop.create_server(lambda: Door(self), address, port, backlog=1024)
+        except OSError as error:
+            raise ConfigError(
+                f"cannot listen on {address}:{port}: {error.strerror}", hint="choose another port, or stop what uses it"
+            ) from error
+        return int(self._server.sockets[0].getsockname()[1])
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something beside the connections; it must handle its own errors."""
+        self._group.create_task(work)
+
+    async def sweep(self) -> None:
+        """Once a second: end what has lasted too long. Runs until cancelled."""
+        while True:
+            await asyncio.sleep(1.0)
+            self._cancels = 0
+            now = self.monotonic()
+            limits = self.limits
+            for relay in list(self.relays.values()):
+                busy = not relay.conversation.quiescent
+                if limits.session_seconds and now - relay.started_at > limits.session_seconds:
+                    relay.guarded.end("this session has reached its longest duration")
+                elif limits.idle_seconds and not busy and now - relay.active_at > limits.idle_seconds:
+                    relay.guarded.end("this session was idle for too long")
+                elif limits.statement_seconds and busy and now - relay.active_at > limits.statement_seconds:
+                    relay.cancel()
+            for holder in {id(r.catalogue): r.catalogue for r in self.reach.values()}.values():
+                if holder.stale and self.relays:
+                    with suppress(DoorwardError):
+                        await holder.refresh()
+
+    async def drain(self, seconds: float) -> None:
+        """Stop accepting; close sessions as they fall idle; after `seconds` close the rest."""
+        self.draining = True
+        if self._server is not None:
+            self._server.close()
+        deadline = self.monotonic() + seconds
+        while self.relays and self.monotonic() < deadline:
+            for relay in list(self.relays.values()):
+                relay.drain()
+            await asyncio.sleep(0.05)
+        for relay in list(self.relays.values()):
+            relay.guarded.end("the gateway is shutting down")
+        for door in list(self.doors):
+            door.close()
+        for reach in self.reach.values():
+            await reach.own.close()
+
+    # -- sessions ----------------------------------------------------------------------------------------------------
+
+    def next_pid(self) -> int:
+        while True:
+            self._pid = (self._pid + 1) & 0x7FFFFFFF
+            if self._pid and self._pid not in self.relays:
+                return self._pid
+
+    def forget(self, relay: Relay) -> None:
+        if self.relays.pop(relay.key[0], None) is not None:
+            self.metrics.connection_closed(relay.guarded.session.target.name)
+
+    def cancel(self, pid: int, secret: bytes) -> None:
+        """A CancelRequest: only the right key does anything, and only so many are looked at each second."""
+        self._cancels += 1
+        if self._cancels > CANCELS_PER_SECOND:
+            return
+        relay = self.relays.get(pid)
+        if relay is not None and hmac.compare_digest(relay.key[1], secret):
+            relay.cancel()
+
+    async def cancel_upstream(self, relay: Relay) -> None:
+        """Carry a cancellation to the target, under the target's own key."""
+        try:
+            await dial.cancel(relay.guarded.session.target, relay.upstream.pid, relay.upstream.secret)
+        except DoorwardError as error:
+            self.log.warning("cancel.failed", session=relay.guarded.session.id, reason=error.message)
+
+    async def let_in(self, door: Door, startup: Startup, token: str) -> None:
+        """Verify, decide, dial: from a token to a relay."""
+        try:
+            async with asyncio.timeout(60.0):
+                await self._let_in(door, startup, token)
+        except AuthenticationError as error:
+            self.metrics.login_failed("token")
+            with suppress(DoorwardError):
+                await self.guard.recorder.event(
+                    "login.refused", {"target": startup.database, "client": door.peer, "reason": error.message}
+                )
+            door.refuse("28000", error.message, error.hint)
+        except (UpstreamError, ConfigError, ProtocolError) as error:
+            self.metrics.login_failed("upstream")
+            self.log.warning("login.failed", target=startup.database, reason=error.message)
+            door.refuse("08001", error.message, error.hint)
+        except TimeoutError:
+            door.refuse("08001", "signing in took too long", "try again; see the gateway's log if it goes on")
+
+    async def _let_in(self, door: Door, startup: Startup, token: str) -> None:
+        identity = await self.authenticator.authenticate(token)
+        reach = self.reach.get(startup.database)
+        if reach is None:
+            # Known identities learn that a target does not exist; they do not learn which do.
+            raise AuthenticationError(
+                f'there is no target "{startup.database}"',
+                hint="the database name chooses the target: ask which you may use",
+            )
+        limits = self.limits
+        if len(self.relays) >= limits.connections:
+            raise UpstreamError(f"the gateway serves {limits.connections} connections already", hint="try again later")
+        mine = sum(1 for r in self.relays.values() if r.guarded.session.identity.id == identity.id)
+        if mine >= limits.connections_per_identity:
+            raise UpstreamError(f"you have {mine} connections open already", hint="close some, or pool them")
+        application = startup.parameters.get("application_name", "")
+        opened = await self.guard.open(identity, reach.target, client=door.peer, application=application[:64])
+        if isinstance(opened, Refusal):
+            self.metrics.login_failed("policy")
+            door.refuse("28000", opened.reason, opened.hint)
+            return
+        try:
+            if reach.catalogue.stale:
+                await reach.catalogue.refresh()
+            parameters = {k: v for k, v in startup.parameters.items() if k != "client_encoding"}
+            parameters.setdefault("application_name", f"doorward {opened.session.id}")
+            upstream = await dial.dial(
+                reach.target, await self.secrets.reveal(reach.target.credential), parameters=parameters
+            )
+        except BaseException as error:
+            await opened.close(getattr(error, "message", "") or "signing in did not complete")
+            raise
+        if door.closed or self.draining:
+            upstream.abort()
+            await opened.close("the client left")
+            return
+        target = reach.target
+        masks = reach.masks(reach.catalogue)
+        conversation = PostgresConversation(
+            Judge(reach.catalogue, target.labels, max_statement=limits.statement_bytes),
+            masks,
+            nonce=secrets.token_hex(8),
+            max_message=limits.message_bytes,
+            max_row=limits.row_bytes,
+            observe=target.mode is Mode.OBSERVE,
+            rows_recorded={"sample": limits.sample_rows, "shape": 0}.get(target.record),
+        )
+        key = (self.next_pid(), secrets.token_bytes(4 if door.login_protocol == 3 << 16 else 32))
+        relay = Relay(self, door, opened, conversation, upstream, reach.own, reach.catalogue, key)
+        self.relays[key[0]] = relay
+        self.metrics.connection_opened(target.name)
+        reported = {k: v for k, v in upstream.parameters.items() if k in REPORTED}
+        reported["session_authorization"] = startup.user
+        reported["application_name"] = application
+        notices = ""
+        if target.mode is Mode.OBSERVE:
+            notices = f'target "{target.name}" is in observe mode: nothing is refused, held or masked'
+        if opened.ended:
+            door.refuse("57P01", opened.ended)
+            await opened.close(opened.ended)
+            return
+        door.welcome(relay, reported, key, notices)
+        upstream.hand_over(relay.inside)
+        door.go_on()
+
+
+class Door(asyncio.Protocol):
+    """The client's end: TLS and login first, then a relay."""
+
+    __slots__ = (
+        "_deadline",
+        "_early",
+        "_login",
+        "_paused",
+        "_startup",
+        "_tls",
+        "closed",
+        "listener",
+        "login_protocol",
+        "peer",
+        "relay",
+        "transport",
+    )
+
+    def __init__(self, listener: Listener) -> None:
+        self.listener = listener
+        self.transport: asyncio.Transport
+        self.relay: Relay | None = None
+        self.closed = False
+        self.peer = ""
+        self.login_protocol = 3 << 16
+        self._tls: TlsLayer | None = None
+        self._login: ClientLogin | None = None
+        self._startup: Startup | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+        self._early = b""
+        self._paused = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        listener = self.listener
+        peer = transport.get_extra_info("peername") or ("", 0)
+        self.peer = f"{peer[0]}:{peer[1]}"
+        listener.doors.add(self)
+        loop = asyncio.get_running_loop()
+        self._deadline = loop.call_later(listener.limits.pre_auth_seconds, self._too_slow)
+        if listener.draining or len(listener.doors) > listener.limits.connections + 500:
+            self.close()
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            if self._tls is None and self._login is None:
+                if is_direct_tls(data[0]) and self.listener.context is not None:
+                    self._tls = TlsLayer(self.listener.context, server_side=True)
+                self._login = ClientLogin(
+                    tls=self._tls is not None,
+                    tls_available=self.listener.context is not None,
+                    plaintext_allowed=self.listener.plaintext,
+                )
+                if self._tls is not None and not self._tls.established:
+                    pass  # ALPN is checked when the handshake is done
+            tls = self._tls
+            if tls is not None:
+                data = tls.feed(data)
+                if out := tls.outgoing():
+                    self.transport.write(out)
+                if self._login is not None and self._login.tls and tls.established and tls.alpn != ALPN:
+                    raise ProtocolError("a connection that begins with TLS must negotiate the protocol postgresql")
+                if tls.closed and not data:
+                    self.close()
+                    return
+            if not data:
+                return
+            relay = self.relay
+            if relay is not None:
+                relay.from_client(data)
+            else:
+                self._log_in(data)
+        except ProtocolError as error:
+            if self._tls is not None and (out := self._tls.outgoing()):
+                self.transport.write(out)
+            if self._login is not None and self.relay is None and (out := self._login.to_client()):
+                self._write(out)
+            self.listener.log.info("login.broken", client=self.peer, reason=error.message)
+            self.close()
+
+    def _log_in(self, data: bytes) -> None:
+        login = self._login
+        if login is None:  # its token is being looked at
+            self._early += data
+            if len(self._early) > 65536:
+                self.close()
+            return
+        for step in login.receive(data):
+            if isinstance(step, Startup):
+                self._startup = step
+                self.login_protocol = step.protocol
+            elif isinstance(step, Cancel):
+                self.listener.cancel(step.pid, step.secret)
+                self.close()
+                return
+            elif isinstance(step, StartTls):
+                self._write(login.to_client())
+                assert self.listener.context is not None
+                self._tls = TlsLayer(self.listener.context, server_side=True)
+                return
+            elif isinstance(step, Presented):
+                assert self._startup is not None
+                self.transport.pause_reading()
+                self._paused = True
+                self.listener.start(self.listener.let_in(self, self._startup, step.token))
+            elif isinstance(step, Refused):
+                self._write(login.to_client())
+                self.close()
+                return
+        if out := login.to_client():
+            self._write(out)
+
+    # -- what the listener and the relay call ------------------------------------------------------------------------
+
+    def welcome(self, relay: Relay, parameters: Mapping[str, str], key: tuple[int, bytes], notice: str) -> None:
+        """Log the client in; from here its bytes go to the relay."""
+        login = self._login
+        assert login is not None
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        login.accept(parameters, *key)
+        out = login.to_client()
+        self._early = login.leftover
+        self._login = None
+        self._startup = None
+        self.relay = relay
+        if notice:
+            from doorward.protocols.postgres import wire
+
+            out = out[:-6] + wire.notice_response("WARNING", "01000", notice) + out[-6:]
+        self._write(out)
+
+    def go_on(self) -> None:
+        """Read on, beginning with what the client sent ahead."""
+        early, self._early = self._early, b""
+        if early and self.relay is not None:
+            self.relay.from_client(early)
+        self.resume()
+
+    def refuse(self, sqlstate: str, message: str, hint: str = "") -> None:
+        """Say no to a login, and close."""
+        if self.closed:
+            return
+        if self._login is not None:
+            self._login.refuse(sqlstate, message, hint)
+            self._write(self._login.to_client())
+        self.close()
+
+    def fatal(self, sqlstate: str, message: str, hint: str = "") -> None:
+        """A last word to a client that is logged in."""
+        if not self.closed:
+            from doorward.protocols.postgres import wire
+
+            self._write(wire.error_response("FATAL", sqlstate, message, hint=hint))
+
+    def send(self, data: bytes) -> None:
+        self._write(data)
+
+    def _write(self, data: bytes) -> None:
+        if self.closed:
+            return
+        tls = self._tls
+        if tls is not None:
+            if not tls.established:
+                return
+            tls.write(data)
+            data = tls.outgoing()
+        self.transport.write(data)
+
+    def pause(self) -> None:
+        if not self._paused and not self.closed:
+            self._paused = True
+            self.transport.pause_reading()
+
+    def resume(self) -> None:
+        if self._paused and not self.closed:
+            self._paused = False
+            self.transport.resume_reading()
+
+    def close(self) -> None:
+        if not self.closed:
+            self.closed = True
+            self.listener.doors.discard(self)
+            if self._deadline is not None:
+                self._deadline.cancel()
+            self.transport.close()
+
+    def _too_slow(self) -> None:
+        if self.relay is None:
+            self.refuse("57014", "signing in took too long", "send the start-up message and the token at once")
+            self.transport.abort()
+
+    # -- what the transport calls ------------------------------------------------------------------------------------
+
+    def pause_writing(self) -> None:
+        if self.relay is not None:
+            self.relay.pause_server("client")
+
+    def resume_writing(self) -> None:
+        if self.relay is not None:
+            self.relay.resume_server("client")
+
+    def eof_received(self) -> bool:
+        if self.relay is not None:
+            self.relay.leave()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.close()
+        if self.relay is not None:
+            self.relay.leave()

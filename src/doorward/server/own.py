@@ -1,0 +1,194 @@
+"""The gateway's own statements at a target: the catalogue, a plan's estimate, a doctor's question.
+
+They are Operations of a service identity over a connection of their own, recorded like any other before they are sent. That
+connection sees neither temporary relations nor what an open transaction changed, and nothing here pretends otherwise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from doorward.errors import UpstreamError
+from doorward.guard.guard import Guard, GuardedSession
+from doorward.model import SecretRef, Target
+from doorward.server.side import Row, SideConnection
+from doorward.sql.catalogue import QUERIES, Catalogue, build
+
+PATIENCE: Final = 30.0  # seconds for one statement of the catalogue
+FRESH: Final = 60.0  # seconds after which a catalogue is read again, in case somebody changed it around the gateway
+SOONEST: Final = 0.5  # seconds between two readings that a client's unknown names may cause
+
+
+class Secrets(Protocol):
+    """Turns a reference into the secret (`guard.ports.SecretSource`)."""
+
+    async def reveal(self, reference: SecretRef | None) -> bytes: ...
+
+
+class OwnStatements:
+    """One target's side connection, opened when needed, with its own recorded session."""
+
+    def __init__(self, guard: Guard, target: Target, secrets: Secrets) -> None:
+        self._guard = guard
+        self._target = target
+        self._secrets = secrets
+        self._side: SideConnection | None = None
+        self._session: GuardedSession | None = None
+        self._turn = asyncio.Lock()
+
+    async def query(
+        self,
+        name: str,
+        text: str,
+        params: Sequence[str | None] = (),
+        *,
+        timeout: float = PATIENCE,  # noqa: ASYNC109
+        max_rows: int = 200_000,
+    ) -> list[Row]:
+        """The rows of one statement. Its record is durable before it is sent. Raises UpstreamError."""
+        async with self._turn:
+            side, session = await self._open()
+            number = session.record.template(
+                json.dumps(
+                    {
+                        "action": name,
+                        "effect": "read",
+                        "text": text,
+                        "decision": {"outcome": "allow", "rules": ["doorward"]},
+                    },
+                ).encode()
+            )
+            position = session.record.run(number, b"\0\0")
+            durable = self._guard.recorder.wait(position)
+            if durable is not None:
+                await durable
+            try:
+                rows = await side.query(text, params, timeout=timeout, max_rows=max_rows, max_bytes=256 * 1024 * 1024)
+            except UpstreamError:
+                session.record.settled(b'{"outcome":"failed"}')
+                if side.closed:
+                    await self._drop()
+                raise
+            session.record.settled(b'{"outcome":"completed","rows":%d}' % len(rows))
+            return rows
+
+    async def explain(self, text: str, params: Sequence[str | None], search_path: Sequence[str]) -> int | None:
+        """How many rows the target's planner expects a statement to touch; None when it does not say.
+
+        Runs in a read-only transaction that is rolled back; the caller asks only about statements whose functions are
+        all known to be free of side effects, since planning may evaluate them.
+        """
+        path = ", ".join('"' + name.replace('"', '""') + '"' for name in search_path if name != "pg_catalog")
+        try:
+            await self.query("estimate: begin", "BEGIN READ ONLY")
+            try:
+                await self.query(
+                    "estimate: search_path", "SELECT pg_catalog.set_config('search_path', $1, true)", (path,)
+                )
+                rows = await self.query("estimate: plan", "EXPLAIN (FORMAT JSON) " + text, params, timeout=3.0)
+            finally:
+                await self.query("estimate: end", "ROLLBACK")
+        except UpstreamError:
+            return None
+        try:
+            plan = json.loads("".join(row[0] or "" for row in rows))[0]["Plan"]
+            if plan.get("Operation") and plan.get("Plans"):
+                return int(plan["Plans"][0]["Plan Rows"])
+            return int(plan["Plan Rows"])
+        except (ValueError, KeyError, IndexError, TypeError):
+            return None
+
+    async def _open(self) -> tuple[SideConnection, GuardedSession]:
+        if self._side is None or self._session is None or self._side.closed:
+            await self._drop()
+            session = await self._guard.open_own(self._target)
+            try:
+                self._side = await SideConnection.open(
+                    self._target,
+                    await self._secrets.reveal(self._target.credential),
+                    # View definitions come out with every name qualified only while nothing but pg_catalog is searched.
+                    parameters={"application_name": f"doorward {session.session.id}", "search_path": "pg_catalog"},
+                )
+            except BaseException:
+                await session.close("the target could not be reached")
+                raise
+            self._session = session
+        return self._side, self._session
+
+    async def _drop(self) -> None:
+        side, session = self._side, self._session
+        self._side = self._session = None
+        if side is not None:
+            await side.close()
+        if session is not None:
+            await session.close("the gateway's own connection ended")
+
+    async def close(self) -> None:
+        async with self._turn:
+            await self._drop()
+
+
+class CatalogueHolder:
+    """The current catalogue of one target. Everybody who judges looks here; replacing it makes verdicts stale."""
+
+    def __init__(self, own: OwnStatements) -> None:
+        self._own = own
+        self._catalogue: Catalogue | None = None
+        self._read_at = 0.0
+        self._turn = asyncio.Lock()
+        self._version = 0
+
+    @property
+    def catalogue(self) -> Catalogue:
+        if self._catalogue is None:
+            raise RuntimeError("the catalogue has not been read yet")
+        return self._catalogue
+
+    @property
+    def stale(self) -> bool:
+        return self._catalogue is None or time.monotonic() - self._read_at > FRESH
+
+    async def refresh(self, *, since: float | None = None) -> Catalogue:
+        """Read it again, unless somebody did after `since` (monotonic seconds; default: now). Raises UpstreamError."""
+        asked = time.monotonic() if since is None else since
+        async with self._turn:
+            if self._catalogue is not None and self._read_at > asked:
+                return self._catalogue
+            started = time.monotonic()
+            found = await load_catalogue(self._own, self._version + 1)
+            if self._catalogue is None or not same(found, self._catalogue):
+                self._version += 1
+                self._catalogue = found
+            self._read_at = started
+            return self._catalogue
+
+    async def look_for(self) -> Catalogue:
+        """A client named something unknown: read again, but not more often than names can be made up."""
+        return await self.refresh(since=time.monotonic() - SOONEST)
+
+
+def same(one: Catalogue, other: Catalogue) -> bool:
+    """Whether two catalogues say the same, whatever their version: then verdicts need not be made again."""
+    return (
+        one.relations == other.relations
+        and one.functions == other.functions
+        and one.operators == other.operators
+        and one.schemas == other.schemas
+    )
+
+
+async def load_catalogue(own: OwnStatements, version: int) -> Catalogue:
+    """Every fact that classification and lineage need."""
+    rows = {
+        name: await own.query(f"catalogue: {name}", text) for name, text in QUERIES.items() if name != "search_path"
+    }
+    try:
+        return build(
+            rows["relations"], rows["columns"], rows["functions"], rows["operators"], rows["schemas"], version=version
+        )
+    except ValueError as error:
+        raise UpstreamError(f"the target's catalogue is not what it should be: {error}") from error

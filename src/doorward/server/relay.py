@@ -1,0 +1,537 @@
+"""The only loop that moves bytes: one client, one target, one conversation between them.
+
+Bytes from the client go into the conversation; turns come out, are judged, and are accepted or refused; what the
+conversation then says to send is sent, one write per side per read. Bytes for the target pass the *gate*: they are held
+until the log is durable up to the last permit among them. Everything awaited here is somebody's decision or the
+catalogue; nothing is awaited on the path of a plain permitted statement.
+
+A connection is a `Door` (the client's protocol) and, once a target has been dialled, an `Inside` (the target's).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from doorward.errors import DoorwardError, ProtocolError, UpstreamError
+from doorward.guard.guard import GuardedSession
+from doorward.model import Approval, Permit, Refusal
+from doorward.protocols.conversation import Need, Result, Turn
+from doorward.protocols.postgres import wire
+from doorward.protocols.postgres.conversation import PROBE, PostgresConversation
+from doorward.server.own import CatalogueHolder, OwnStatements
+from doorward.server.tls import TlsLayer
+
+if TYPE_CHECKING:
+    from doorward.server.dial import Upstream
+    from doorward.server.listener import Listener
+
+BEHIND_A_HOLD: Final = 1 << 20  # bytes a client may pipeline behind a statement that waits for a person
+RECORDER_PRESSURE: Final = 4 << 20  # bytes of one session that wait to be sealed before its reading stops
+LAST_WORDS: Final = 30.0  # seconds to learn the outcome of what ran when its client left
+
+
+class Inside(asyncio.Protocol):
+    """The target's end of a relay."""
+
+    __slots__ = ("relay", "tls", "transport")
+
+    def __init__(self, relay: Relay, tls: TlsLayer | None) -> None:
+        self.relay = relay
+        self.tls = tls
+        self.transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        tls = self.tls
+        if tls is not None:
+            try:
+                data = tls.feed(data)
+                if out := tls.outgoing():
+                    self.transport.write(out)
+            except ProtocolError as error:
+                self.relay.broken(error)
+                return
+        if data:
+            self.relay.from_server(data)
+
+    def write(self, data: bytes) -> None:
+        tls = self.tls
+        if tls is not None:
+            tls.write(data)
+            data = tls.outgoing()
+        self.transport.write(data)
+
+    def pause_writing(self) -> None:
+        self.relay.pause_client("target")
+
+    def resume_writing(self) -> None:
+        self.relay.resume_client("target")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.relay.server_lost(exc)
+
+
+class Relay:
+    """Between the two ends, from a session's opening to its close."""
+
+    __slots__ = (
+        "_busy",
+        "_client_paused",
+        "_closed",
+        "_closing",
+        "_gate",
+        "_gated",
+        "_gone",
+        "_holding",
+        "_look",
+        "_server_paused",
+        "_verdict",
+        "_waiting",
+        "active_at",
+        "catalogue",
+        "client_gone",
+        "conversation",
+        "door",
+        "guarded",
+        "inside",
+        "key",
+        "listener",
+        "own",
+        "started_at",
+        "upstream",
+    )
+
+    def __init__(
+        self,
+        listener: Listener,
+        door: Any,
+        guarded: GuardedSession,
+        conversation: PostgresConversation,
+        upstream: Upstream,
+        own: OwnStatements,
+        catalogue: CatalogueHolder,
+        key: tuple[int, bytes],
+    ) -> None:
+        self.listener = listener
+        self.door = door
+        self.guarded = guarded
+        self.conversation = conversation
+        self.upstream = upstream
+        self.own = own
+        self.catalogue = catalogue
+        self.key = key
+        self.inside = Inside(self, upstream.tls)
+        self.client_gone = False
+        self.started_at = self.active_at = listener.monotonic()
+        self._busy = False  # something is awaited before the next turn
+        self._holding = False
+        self._gone: asyncio.Event | None = None
+        self._waiting: Turn | None = None  # judged, but its refusal or hold needs quiescence
+        self._verdict: Refusal | None = None
+        self._gate = -1
+        self._gated: list[tuple[int, bytes]] = []
+        self._client_paused: set[str] = set()
+        self._server_paused: set[str] = set()
+        self._closing = False
+        self._closed = False
+        self._look = -1
+        guarded.on_end = self._ended
+
+    # -- client ------------------------------------------------------------------------------------------------------
+
+    def from_client(self, data: bytes) -> None:
+        """Plain bytes from the client."""
+        if self._closing:
+            return
+        conversation = self.conversation
+        try:
+            conversation.receive_from_client(data)
+            if self._holding:
+                if conversation.leaving:
+                    self.leave()
+                elif conversation.waiting > BEHIND_A_HOLD:
+                    self._give_up("too much was sent behind a statement that waits for approval")
+                return
+            self.advance()
+        except ProtocolError as error:
+            self.broken(error, client=True)
+        except UpstreamError as error:
+            self.broken(error)
+
+    def leave(self) -> None:
+        """The client went: whatever is held is parked, what runs is let finish, nothing new starts."""
+        if self.client_gone:
+            return
+        self.client_gone = True
+        if self._gone is not None:
+            self._gone.set()
+        self._gated.clear()  # not sent yet, so it never is
+        if not self._holding:
+            self._wind_up()
+
+    def _wind_up(self) -> None:
+        """Say good-bye to the target; keep listening for what became of the last statement."""
+        if self._closing:
+            return
+        self._closing = True
+        self._say(wire.TERMINATE)
+        if self.conversation.quiescent:
+            self.inside.transport.close()
+        else:
+            self._resume_server_all()
+            asyncio.get_running_loop().call_later(LAST_WORDS, self.inside.transport.abort)
+
+    def cancel(self) -> None:
+        """A CancelRequest with this session's key."""
+        if self._holding and self._gone is not None:
+            self._gone.set()
+        elif not self.conversation.quiescent and not self._gated:
+            self.listener.start(self.listener.cancel_upstream(self))
+
+    # -- the loop ----------------------------------------------------------------------------------------------------
+
+    def advance(self) -> None:
+        """Judge and forward as much as can be judged now."""
+        conversation = self.conversation
+        if self._busy or self._closing:
+            self._flush()
+            return
+        admit = self.guarded.admit_now
+        while True:
+            if self._waiting is not None:
+                if not conversation.quiescent:
+                    conversation.settle_down()
+                    break
+                turn, self._waiting = self._waiting, None
+                verdict: Permit | Refusal | None
+                verdict, self._verdict = self._verdict, None
+                if verdict is None:
+                    self._hold(turn)
+                    break
+                conversation.refuse(turn, verdict)
+                continue
+            step = conversation.next_turn()
+            if step is None:
+                break
+            if isinstance(step, Need):
+                self._busy = True
+                self.listener.start(self._fetch(step))
+                break
+            verdict = admit(step)
+            if type(verdict) is Permit:
+                if verdict.position > self._gate:
+                    self._gate = verdict.position
+                conversation.accept(step, verdict)
+            else:
+                self._waiting, self._verdict = step, cast("Refusal | None", verdict)
+        if conversation.injected:
+            self._record_injected()
+        self._flush()
+        if conversation.leaving and not self._busy and self._waiting is None:
+            self.leave()
+
+    def _flush(self) -> None:
+        conversation = self.conversation
+        out = conversation.to_server()
+        if out:
+            if self._gate >= 0:
+                durable = self.guarded.guard.recorder.wait(self._gate)
+                if durable is not None or self._gated:
+                    self._gated.append((self._gate, out))
+                    if durable is not None:
+                        durable.add_done_callback(self._durable)
+                else:
+                    self._say(out)
+                self._gate = -1
+            elif self._gated:
+                self._gated.append((-1, out))
+            else:
+                self._say(out)
+            for sent in conversation.request_data():
+                self.guarded.record.request_data(self.listener.masked_data(sent))
+        self._to_client()
+
+    def _to_client(self) -> None:
+        conversation = self.conversation
+        out = conversation.to_client()
+        if out:
+            record = conversation.to_record()
+            self.guarded.record.response(out if record is None else record)
+            if not self.client_gone:
+                self.door.send(out)
+            if self.guarded.record.pressure > RECORDER_PRESSURE:
+                self._wait_for_recorder()
+
+    def _say(self, out: bytes) -> None:
+        if not self._closed:
+            self.inside.write(out)
+
+    def _durable(self, future: asyncio.Future[None]) -> None:
+        """The log is durable further on: let through what waited for it, in order."""
+        if future.cancelled() or future.exception() is not None:
+            self._gated.clear()
+            self.broken(UpstreamError("the record could not be written, so nothing was done"))
+            return
+        recorder = self.guarded.guard.recorder
+        while self._gated:
+            position, out = self._gated[0]
+            if position >= 0 and recorder.wait(position) is not None:
+                return
+            self._gated.pop(0)
+            if self.client_gone:
+                continue
+            self._say(out)
+
+    def _record_injected(self) -> None:
+        conversation = self.conversation
+        record = self.guarded.record
+        for what in conversation.injected:
+            if what == "look":
+                if self._look < 0:
+                    self._look = record.template(_LOOK)
+                self._gate = max(self._gate, record.run(self._look, b"\0\0"))
+            else:
+                self._gate = max(
+                    self._gate, record.event("transaction.aborted", {"by": "doorward", "why": "a refusal"})
+                )
+        conversation.injected.clear()
+
+    # -- what is awaited ---------------------------------------------------------------------------------------------
+
+    async def _fetch(self, need: Need) -> None:
+        try:
+            await self.catalogue.look_for()
+        except DoorwardError as error:
+            self.broken(error)
+            return
+        finally:
+            self._busy = False
+        self._again()
+
+    def _again(self) -> None:
+        try:
+            if self.client_gone and not self._closing:
+                self._wind_up()
+            else:
+                self.advance()
+        except ProtocolError as error:
+            self.broken(error, client=True)
+        except UpstreamError as error:
+            self.broken(error)
+
+    def _hold(self, turn: Turn) -> None:
+        self._busy = self._holding = True
+        self._gone = asyncio.Event()
+        if self.client_gone or self.conversation.leaving:
+            self._gone.set()
+        self.listener.start(self._held(turn, self._gone))
+
+    async def _held(self, turn: Turn, gone: asyncio.Event) -> None:
+        try:
+            verdict = await self.guarded.hold(turn, gone=gone, notify=self._notify, preview=lambda: self._preview(turn))
+        except DoorwardError as error:
+            self.broken(error)
+            return
+        finally:
+            self._busy = self._holding = False
+            self._gone = None
+        try:
+            if self._closing or self._closed:
+                return
+            if isinstance(verdict, Permit):
+                if self.client_gone:
+                    # It left between the spending of its approval and here; the guard saw to the record.
+                    self._wind_up()
+                    return
+                self._gate = max(self._gate, verdict.position)
+                self.conversation.accept(turn, verdict)
+            elif not self.client_gone:
+                self.conversation.refuse(turn, verdict)
+        except ProtocolError as error:
+            self.broken(error)
+            return
+        self._again()
+
+    def _notify(self, approval: Approval) -> None:
+        if not self.client_gone:
+            self.conversation.answers.say(
+                wire.notice_response(
+                    "NOTICE",
+                    "00000",
+                    f"held: request {approval.id} waits for approval"
+                    + (f" by {' or '.join(sorted(approval.approvers))}" if approval.approvers else ""),
+                    hint=f"doorward approvals show {approval.id}",
+                )
+            )
+            self._to_client()
+
+    async def _preview(self, turn: Turn) -> Mapping[str, Any]:
+        """What an approver sees beside the text: how many rows the target's planner expects."""
+        template = cast(Any, turn.template)
+        statements = template.statements
+        if len(statements) != 1 or not statements[0].plain or any(r.kind == "Function" for r in template.resources):
+            return {}
+        if any(turn.formats) and len(turn.params):
+            return {}
+        params = [None if value is None else value.decode("utf-8", "replace") for value in turn.params]
+        estimate = await self.own.explain(
+            template.exact.decode("utf-8", "replace"), params, self.conversation.judge.search_path
+        )
+        return {} if estimate is None else {"estimated_rows": estimate}
+
+    # -- server ------------------------------------------------------------------------------------------------------
+
+    def from_server(self, data: bytes) -> None:
+        """Plain bytes from the target."""
+        conversation = self.conversation
+        try:
+            results: Sequence[Result] = conversation.receive_from_server(data)
+            for result in results:
+                self.guarded.settle(result)
+            if self._closing:
+                conversation.to_client()
+                conversation.to_record()
+                if conversation.quiescent:
+                    self.inside.transport.close()
+                return
+            self.active_at = self.listener.monotonic()
+            if self._busy:
+                self._flush()
+            else:
+                self.advance()
+        except ProtocolError as error:
+            self.broken(error)
+        except UpstreamError as error:
+            self.broken(error)
+
+    def server_lost(self, exc: Exception | None) -> None:
+        """The target is gone; what was running has an unknown outcome, and is not tried again."""
+        if self._closed:
+            return
+        with suppress(UpstreamError):
+            for result in self.conversation.lost():
+                self.guarded.settle(result)
+        if not self._closing and not self.conversation.answers.fatal:
+            self.door.fatal(
+                "08006", "the target closed the connection", "reconnect; check whether the last statement took effect"
+            )
+        self._finish("the client left" if self.client_gone else "the target closed the connection")
+
+    # -- the end -----------------------------------------------------------------------------------------------------
+
+    def broken(self, error: DoorwardError, *, client: bool = False) -> None:
+        """Somebody broke the rules, or the record failed: end it, saying why."""
+        if self._closed:
+            return
+        self.listener.log.warning(
+            "session.broken", session=self.guarded.session.id, error=type(error).__name__, reason=error.message
+        )
+        code = "08P01" if isinstance(error, ProtocolError) else "58030"
+        with suppress(DoorwardError):
+            for result in self.conversation.lost():
+                self.guarded.settle(result)
+        self.door.fatal(code, error.message, error.hint)
+        if self._gone is not None:
+            self._gone.set()
+        self._gated.clear()
+        self._finish(error.message)
+
+    def _give_up(self, reason: str) -> None:
+        self.broken(ProtocolError(reason, hint="send a statement that needs approval by itself"), client=True)
+
+    def _ended(self, reason: str) -> None:
+        if self._gone is not None:
+            self._gone.set()
+        self.door.fatal("57P01", reason, "sign in again if you still may")
+        self._gated.clear()
+        self._finish(reason)
+
+    def drain(self) -> bool:
+        """Close if nothing is going on; False: something is."""
+        if self._holding and self._gone is not None:
+            self._gone.set()  # parked: it can be continued at another gateway
+            return False
+        if self.conversation.quiescent and not self.conversation.in_transaction and not self._busy:
+            self._ended("the gateway is shutting down")
+            return True
+        return False
+
+    def _finish(self, reason: str) -> None:
+        if self._closed:
+            return
+        self._closed = self._closing = True
+        self.inside.transport.abort()
+        self.door.close()
+        self.listener.forget(self)
+        self.listener.start(self._seal(reason))
+
+    async def _seal(self, reason: str) -> None:
+        try:
+            await self.guarded.close(reason)
+        except DoorwardError as error:
+            self.listener.log.error("session.unsealed", session=self.guarded.session.id, reason=error.message)
+
+    # -- flow --------------------------------------------------------------------------------------------------------
+
+    def pause_client(self, why: str) -> None:
+        if not self._client_paused:
+            self.door.pause()
+        self._client_paused.add(why)
+
+    def resume_client(self, why: str) -> None:
+        self._client_paused.discard(why)
+        if not self._client_paused:
+            self.door.resume()
+
+    def pause_server(self, why: str) -> None:
+        if not self._server_paused and not self._closed:
+            self.inside.transport.pause_reading()
+        self._server_paused.add(why)
+
+    def resume_server(self, why: str) -> None:
+        if why in self._server_paused:
+            self._server_paused.discard(why)
+            if not self._server_paused and not self._closed:
+                self.inside.transport.resume_reading()
+
+    def _resume_server_all(self) -> None:
+        for why in list(self._server_paused):
+            self.resume_server(why)
+
+    def _wait_for_recorder(self) -> None:
+        if "recorder" not in self._server_paused:
+            self.pause_server("recorder")
+            self.pause_client("recorder")
+            asyncio.get_running_loop().call_later(0.005, self._recorder_relieved)
+
+    def _recorder_relieved(self) -> None:
+        if self._closed:
+            return
+        if self.guarded.record.pressure > RECORDER_PRESSURE // 2:
+            asyncio.get_running_loop().call_later(0.005, self._recorder_relieved)
+            return
+        self.resume_server("recorder")
+        self.resume_client("recorder")
+
+
+def new_key(pid: int) -> tuple[int, bytes]:
+    """A cancel key of the gateway's own."""
+    return pid, secrets.token_bytes(4)
+
+
+_LOOK: Final = json.dumps(
+    {
+        "action": "look at the session",
+        "effect": "read",
+        "by": "doorward",
+        "text": PROBE,
+        "decision": {"outcome": "allow", "rules": ["doorward"]},
+    }
+).encode()
