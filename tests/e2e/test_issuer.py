@@ -1,0 +1,146 @@
+"""A real OpenID provider, from `doorward token` to an Identity."""
+
+from __future__ import annotations
+
+import asyncio
+import html
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+from urllib.parse import urljoin
+
+import httpx2
+import pytest
+
+from doorward.adapters.identity.oidc import KindRule, OidcAuthenticator
+from doorward.errors import AuthenticationError
+from doorward.model import Kind
+from tests.rig.issuer import RealIssuer, issuer
+
+__all__ = ["issuer"]
+
+TOKEN = [sys.executable, "-c", "import sys; from doorward.cli.token import app; app(sys.argv[1:])"]
+
+
+def client_token(issuer: RealIssuer, *arguments: str, client: str = "agent") -> str:
+    """A token through the command, as a program would get one."""
+    done = subprocess.run(
+        [*TOKEN, "--issuer", issuer.url, "--client-id", client, "--client-credentials", *arguments],
+        env=os.environ | {"DOORWARD_CLIENT_SECRET": issuer.AGENT_SECRET},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stderr == ""
+    return done.stdout.strip()
+
+
+async def test_client_credentials(issuer: RealIssuer) -> None:
+    """A program's RFC 9068 access token is accepted: a service, in the groups that the issuer says."""
+    token = await asyncio.to_thread(client_token, issuer)
+    identity = await OidcAuthenticator([issuer.settings()]).authenticate(token)
+    assert (identity.subject, identity.kind, identity.issuer) == ("agent", Kind.SERVICE, issuer.url)
+    assert identity.groups == {"agents"}
+    assert identity.claims["client_id"] == "agent"
+    assert len(identity.token_id) > 20
+    assert identity.expires_at - identity.authenticated_at > 500_000
+
+
+async def test_kind_by_configuration(issuer: RealIssuer) -> None:
+    """A rule makes the same client an agent."""
+    token = await asyncio.to_thread(client_token, issuer)
+    rules = (KindRule("groups", ("agent*",), Kind.AGENT),)
+    assert (await OidcAuthenticator([issuer.settings(kind_rules=rules)]).authenticate(token)).kind is Kind.AGENT
+
+
+async def test_wrong_audience(issuer: RealIssuer) -> None:
+    """A sound token of the same issuer for another audience is refused."""
+    token = await asyncio.to_thread(client_token, issuer, "--resource", "urn:other")
+    with pytest.raises(AuthenticationError, match="meant for 'other', not for this gateway"):
+        await OidcAuthenticator([issuer.settings()]).authenticate(token)
+
+
+async def test_expired(issuer: RealIssuer) -> None:
+    """A token that lived one second is accepted in it and refused after it."""
+    token = await asyncio.to_thread(client_token, issuer, client="short")
+    await asyncio.sleep(1.5)
+    with pytest.raises(AuthenticationError, match="expired"):
+        await OidcAuthenticator([issuer.settings(skew_seconds=0)]).authenticate(token)
+    assert await OidcAuthenticator([issuer.settings(skew_seconds=60)]).authenticate(token)
+
+
+async def test_wrong_issuer(issuer: RealIssuer) -> None:
+    """A gateway that trusts another issuer, or this one under another spelling, refuses."""
+    token = await asyncio.to_thread(client_token, issuer)
+    for url in (issuer.url + "/", issuer.url.replace("127.0.0.1", "localhost"), "https://issuer.example"):
+        with pytest.raises(AuthenticationError, match="issuer is not one that this gateway trusts"):
+            await OidcAuthenticator([issuer.settings(url=url)]).authenticate(token)
+
+
+async def test_a_wrong_secret(issuer: RealIssuer) -> None:
+    """The command says what the issuer said, and neither prints nor says the secret."""
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        await asyncio.to_thread(client_token, issuer, client="nobody")
+    assert "invalid_client" in caught.value.stderr
+    assert issuer.AGENT_SECRET not in caught.value.stderr
+    assert caught.value.stdout == ""
+
+
+def login(address: str, name: str) -> str:
+    """What a person does in a browser: confirm the code, log in, consent. Returns the last page."""
+    with httpx2.Client(follow_redirects=True, trust_env=False, timeout=20) as browser:
+        page = browser.get(address)
+        for _ in range(8):
+            form = re.search(r"<form[^>]*?>.*?</form>", page.text, re.S)
+            if form is None:
+                return page.text
+            action = re.search(r'action="([^"]*)"', form[0])
+            fields = {
+                field[1]: html.unescape((re.search(r'value="([^"]*)"', field[0]) or ["", ""])[1])
+                for field in re.finditer(r'<input[^>]*?name="([^"]*)"[^>]*?>', form[0])
+            }
+            fields |= {known: name for known in ("login", "password") if known in fields}
+            page = browser.post(urljoin(str(page.url), html.unescape(action[1]) if action else ""), data=fields)
+        raise AssertionError(f"the login did not end: {page.text[:500]}")
+
+
+@pytest.mark.parametrize(("arguments", "claim"), [([], "client_id"), (["--id-token"], None)])
+async def test_device_flow(issuer: RealIssuer, arguments: list[str], claim: str | None) -> None:
+    """`doorward token` shows address and code on standard error, waits for the person, and prints a token that the
+    gateway accepts: by default the access token, with --id-token the ID token."""
+    process = subprocess.Popen(
+        [*TOKEN, "--issuer", issuer.url, "--client-id", "cli", "--scope", "openid groups", "--json", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    assert process.stdout is not None
+    watchdog = threading.Timer(60, process.kill)
+    watchdog.start()
+    try:
+        said = ""
+        while "Waiting" not in said:
+            line = await asyncio.to_thread(process.stderr.readline)
+            assert line, said
+            said += line
+        complete = re.search(r"or open (\S+) and", said)
+        assert complete, said
+        assert "Sign-in Success" in await asyncio.to_thread(login, complete[1], "alice")
+        out, err = await asyncio.to_thread(process.communicate)
+    finally:
+        watchdog.cancel()
+        process.kill()
+        process.wait()
+    assert process.returncode == 0, err
+    printed = json.loads(out)
+    assert printed["subject"] == "alice"
+    audience = ("doorward",) if claim else ("cli",)
+    identity = await OidcAuthenticator([issuer.settings(audience=audience)]).authenticate(printed["token"])
+    assert (identity.subject, identity.kind) == ("alice", Kind.HUMAN)
+    assert identity.groups == {"dba", "staff"}
+    assert ("client_id" in identity.claims) is bool(claim)
