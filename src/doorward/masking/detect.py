@@ -42,6 +42,9 @@ DETECTORS: tuple[Detector, ...] = tuple(
 _REDACTIONS = {detector.label: redaction(detector.label).encode("ascii") for detector in DETECTORS}
 
 
+_ROUNDS = 4
+
+
 @dataclass(frozen=True, slots=True)
 class Span:
     """Where something confidential is: characters of a text. `whole`: found in the plain reading only."""
@@ -142,27 +145,24 @@ class Detectors:
             suspects = self.suspects(value)
             if suspects is None:
                 return None
-        found = _places(value, suspects.detectors)
-        if not found and not suspects.disguised:
-            return None
-        masked = value
         counts: Counter[str] = Counter()
-        if found:
-            parts: list[bytes] = []
-            end = 0
-            for start, stop, detector in found:
-                parts.append(value[end:start])
-                parts.append(_REDACTIONS[detector.label])
-                counts[detector.label] += 1
-                end = stop
-            parts.append(value[end:])
-            masked = b"".join(parts)
-        if suspects.disguised:
-            hidden = self._hidden(masked)
-            if hidden:
+        masked = value
+        # What replaces one value can end the word that hid the next, so what comes out is looked at again.
+        for _ in range(_ROUNDS):
+            found = _places(masked, suspects.detectors)
+            if found:
+                masked = _replaced(masked, found, counts)
+            if suspects.disguised and (hidden := self._hidden(masked)):
                 counts[hidden[0][2].label] += 1
                 return _REDACTIONS[hidden[0][2].label], counts
-        return (masked, counts) if found else None
+            if not found:
+                break
+            suspects = self.suspects(masked)
+            if suspects is None:
+                break
+        else:
+            return _REDACTIONS[min(counts)], counts
+        return (masked, counts) if counts else None
 
     def mask(self, text: str) -> tuple[str, Counter[str]]:
         """The text as it may be shown, and how often what was replaced, by label."""
@@ -197,6 +197,18 @@ class Detectors:
         reading = plain(value)
         suspects = self.suspects(reading)
         return [] if suspects is None else _places(reading, suspects.detectors)
+
+
+def _replaced(value: bytes, found: list[tuple[int, int, Detector]], counts: Counter[str]) -> bytes:
+    parts: list[bytes] = []
+    end = 0
+    for start, stop, detector in found:
+        parts.append(value[end:start])
+        parts.append(_REDACTIONS[detector.label])
+        counts[detector.label] += 1
+        end = stop
+    parts.append(value[end:])
+    return b"".join(parts)
 
 
 def _places(value: bytes, detectors: tuple[Detector, ...]) -> list[tuple[int, int, Detector]]:
