@@ -135,6 +135,7 @@ def start(name: str, binaries: Path, own: Path, *, tls: bool) -> PostgresServer:
         "full_page_writes": "off",
         "shared_buffers": "32MB",
         "max_connections": "200",
+        "max_prepared_transactions": "10",
         "log_statement": "all",
         "log_line_prefix": _PREFIX,
         "timezone": "UTC",
