@@ -79,12 +79,14 @@ BOOT1, BOOT2 = "0" * 16, "1" * 16
 def test_chain(links: list[tuple[str, int, bytes | None]], words: str) -> None:
     """Holes, wrong predecessors and boots that come back. None stands for the right predecessor."""
     trail, last = Trail(), leaf.FIRST
-    with pytest.raises(IntegrityError, match=words):
-        for index, (boot, seq, prev) in enumerate(links):
-            previous = last if prev is None else prev
-            entry = leaf.build("log.beat", gateway="gw-1", boot=boot, seq=seq, prev=previous, at=1)
-            last = leaf_hash(entry)
+    for index, (boot, seq, prev) in enumerate(links):
+        previous = last if prev is None else prev
+        entry = leaf.build("log.beat", gateway="gw-1", boot=boot, seq=seq, prev=previous, at=1)
+        last = leaf_hash(entry)
+        if index < len(links) - 1:
             trail.add(index, entry, last)
+    with pytest.raises(IntegrityError, match=words):
+        trail.add(len(links) - 1, entry, last)
 
 
 def test_two_gateways() -> None:
