@@ -73,7 +73,7 @@ class Recorder:
         self._handles = 0
         self._entries: deque[Entry] = deque()
         self._entries_size = 0
-        self._troubles: dict[str, str] = {}  # what -> why
+        self._troubles: dict[str, tuple[str, bool]] = {}  # what -> (why, whether nothing may run meanwhile)
         self._folding = asyncio.Lock()
         self._beat_at = 0.0
 
@@ -203,7 +203,7 @@ class Recorder:
         """None, or what is wrong, in words for `/readyz` and `doctor`."""
         if self.wal.failed:
             return f"the write-ahead log cannot be written: {self.wal.failed}"
-        return next((f"{what}: {why}" for what, why in self._troubles.items()), None)
+        return next((f"{what}: {why}" for what, (why, _) in self._troubles.items()), None)
 
     # For the sequencer ---------------------------------------------------------------------------------------------
 
@@ -223,10 +223,8 @@ class Recorder:
                 self._trouble("the log", f"{error.message} ({error.spot})")
                 raise
             except (UpstreamError, OSError) as error:
-                if self._entries_size > BACKLOG:
-                    self._trouble("the store", str(error))
-                else:
-                    self._troubles["the store"] = str(error)
+                # Until the backlog is full, events wait in the write-ahead log and in memory: nothing need stop.
+                self._trouble("the store", str(error), blocks=self._entries_size > BACKLOG)
                 raise
             self._relieve("the store")
             while self._entries and self._entries[0].position <= position:
@@ -277,13 +275,16 @@ class Recorder:
     def sealing_works(self, session_id: str) -> None:
         self._relieve(f"the recording of {session_id}")
 
-    def _trouble(self, what: str, why: str) -> None:
-        self._troubles[what] = why
-        self.wal.blocked = f"{what}: {why}"
+    def _trouble(self, what: str, why: str, *, blocks: bool = True) -> None:
+        self._troubles[what] = (why, blocks)
+        self._block()
 
     def _relieve(self, what: str) -> None:
-        self._troubles.pop(what, None)
-        self.wal.blocked = next((f"{left}: {why}" for left, why in self._troubles.items()), "")
+        if self._troubles.pop(what, None) is not None:
+            self._block()
+
+    def _block(self) -> None:
+        self.wal.blocked = next((f"{what}: {why}" for what, (why, blocks) in self._troubles.items() if blocks), "")
 
     def _restored(self, failed_at: int, why: str) -> None:
         self.append_event("record.failed", {"failed_at": failed_at, "reason": why})
