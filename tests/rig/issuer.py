@@ -13,6 +13,7 @@ import contextlib
 import json
 import shutil
 import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -32,6 +33,7 @@ from doorward.adapters.identity import development
 from doorward.adapters.identity.development import Client, DevelopmentIssuer, Person
 from doorward.adapters.identity.oidc import IssuerSettings
 from tests.rig import shared
+from tests.rig.certificates import Pair
 
 AUDIENCE = "doorward"
 NODE = Path(__file__).parent.parent / "e2e" / "issuer"
@@ -56,10 +58,12 @@ def b64(value: object) -> str:
 
 
 class LocalIssuer:
-    """An issuer on loopback. `keys` are what its JWK Set holds; `discovery` and `jwks`, if set, are served instead of
-    what belongs there; `status` other than 200 is the answer to everything; `requests` counts paths."""
+    """An issuer on loopback, with TLS if there is a certificate for it. `keys` are what its JWK Set holds; `discovery`
+    and `jwks`, if set, are served instead of what belongs there; `status` other than 200 is the answer to everything;
+    `requests` counts paths."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: Pair | None = None) -> None:
+        self._tls = tls
         self.keys: list[Key] = [ec_key()]
         self.discovery: dict[str, Any] | bytes | None = None
         self.jwks: dict[str, Any] | bytes | None = None
@@ -91,6 +95,10 @@ class LocalIssuer:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", self._port), Handler)
         self._port = self._server.server_address[1]
+        if self._tls is not None:
+            terms = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            terms.load_cert_chain(self._tls.certificate, self._tls.key)
+            self._server.socket = terms.wrap_socket(self._server.socket, server_side=True)
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def down(self) -> None:
@@ -101,7 +109,7 @@ class LocalIssuer:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self._port}"
 
     @property
     def fetches(self) -> int:

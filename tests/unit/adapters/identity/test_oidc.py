@@ -7,6 +7,7 @@ import hmac
 import json
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from joserfc.jwk import ECKey
 from doorward.adapters.identity.oidc import IssuerSettings, OidcAuthenticator
 from doorward.errors import AuthenticationError, ConfigError, UpstreamError
 from doorward.model import Kind
+from tests.rig.certificates import Authority
 from tests.rig.issuer import LocalIssuer, b64, ec_key, ed_key, local_issuer, rsa_key
 
 __all__ = ["local_issuer"]
@@ -430,6 +432,33 @@ async def test_a_ca_file_that_cannot_be_read(local_issuer: LocalIssuer) -> None:
     with pytest.raises(ConfigError, match="ca_file"):
         await authenticator.refresh()
     await refusal(authenticator, local_issuer.mint())
+
+
+@pytest.mark.parametrize(
+    ("names", "days", "trusted", "message"),
+    [
+        (("127.0.0.1",), 1, True, ""),
+        (("127.0.0.1",), 1, False, "certificate verify failed"),
+        (("issuer.example",), 1, True, "certificate verify failed"),
+        (("127.0.0.1",), -1, True, "certificate has expired"),
+    ],
+)
+async def test_tls(tmp_path: Path, names: tuple[str, ...], days: int, trusted: bool, message: str) -> None:
+    """An issuer is believed only if an authority of `ca_file` vouches for its name, now."""
+    authority = Authority(tmp_path)
+    (tmp_path / "other").mkdir()
+    ca = authority.ca if trusted else Authority(tmp_path / "other").ca
+    issuer = LocalIssuer(authority.issue("issuer", names, days=days))
+    try:
+        authenticator = OidcAuthenticator([issuer.settings(ca_file=str(ca), development=False)])
+        if message:
+            with pytest.raises(UpstreamError, match=message):
+                await authenticator.refresh()
+            await refusal(authenticator, issuer.mint())
+        else:
+            assert await authenticator.authenticate(issuer.mint())
+    finally:
+        issuer.down()
 
 
 # Settings -----------------------------------------------------------------------------------------------------------
