@@ -109,14 +109,35 @@ def may(
     Without a target it is the gateway. `owners` are the Identity.ids of whose session it was: of whoever ran it,
     and of those for whom that one acted.
     """
+    return examine_action(
+        policies, identity, action, target, resource=resource, approved=approved, purpose=purpose, owners=owners,
+        extra=extra,
+    ).decision  # fmt: skip
+
+
+def examine_action(
+    policies: PolicySet,
+    identity: Identity,
+    action: str,
+    target: Target | None,
+    *,
+    resource: tuple[str, str] | None = None,
+    approved: bool = False,
+    purpose: str = "",
+    owners: Collection[str] = (),
+    extra: Mapping[str, Any] = {},
+) -> Findings:
+    """`may`, with everything that led to it."""
     kind, name = resource or (_PROPER.get(action, "Target" if target else "Gateway"), "")
     circumstances = {"own": any(link.id in owners for link in identity.chain())}
     questions = (Question(action, kind, name),)
     if action == "approve" and any(link.kind is not Kind.HUMAN for link in identity.chain()):
-        return Decision(
-            Outcome.DENY, reason="only people vote, and only for themselves", policy_hash=policies.hash
+        said = "only people vote, and only for themselves"
+        return Findings(
+            Decision(Outcome.DENY, reason=said, policy_hash=policies.hash),
+            (Verdict(identity, questions[0], Outcome.DENY, errors=(said,)),),
         )
-    return _ask(policies, identity, target, questions, circumstances, purpose, extra, approved=approved).decision
+    return _ask(policies, identity, target, questions, circumstances, purpose, extra, approved=approved)
 
 
 def may_vote(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from doorward.model import Identity, Operation, Outcome, Target
-from doorward.policy.decide import Findings, Verdict, examine, printable, why
+from doorward.policy.decide import Findings, Verdict, examine, examine_action, printable, why
 from doorward.policy.policies import PolicySet
 
 _MOST_LINES = 200
@@ -27,7 +27,7 @@ class Explanation:
     policies: PolicySet
     identity: Identity
     target: Target
-    operation: Operation
+    operation: Operation | None  # None: not about a statement, but about connecting and the like
     findings: Findings
 
     def as_json(self) -> dict[str, Any]:
@@ -39,10 +39,10 @@ class Explanation:
             "identity": [link.id for link in self.identity.chain()],
             "target": self.target.name,
             "mode": self.target.mode.value,
-            "effect": self.operation.effect.value,
-            "statement": self.operation.action,
+            "effect": self.operation.effect.value if self.operation else "",
+            "statement": self.operation.action if self.operation else "",
             "resources": [self._verdict(verdict) for verdict in self.findings.verdicts],
-            "labels": sorted(self.operation.labels),
+            "labels": sorted(self.operation.labels) if self.operation else [],
             "unmask": sorted(decision.unmask),
             "unmask_reasons": [self._verdict(verdict) for verdict in self.findings.unmask],
             "rules": [self._rule(rule) for rule in decision.rules],
@@ -64,7 +64,7 @@ class Explanation:
         lines += [f"  {self._line(verdict)}" for verdict in self.findings.verdicts[:_MOST_LINES]]
         if len(self.findings.verdicts) > _MOST_LINES:
             lines.append(f"  and {len(self.findings.verdicts) - _MOST_LINES} more")
-        if self.operation.labels:
+        if self.operation and self.operation.labels:
             hidden = self.operation.labels - decision.unmask
             lines.append("confidential data:")
             lines += [f"  {label}: masked" for label in sorted(hidden)]
@@ -111,6 +111,20 @@ def explain(
     """`decide`, with every reason. Never raises, as `decide` never does."""
     findings = examine(policies, identity, target, operation, purpose=purpose, extra=extra)
     return Explanation(policies, identity, target, operation, findings)
+
+
+def explain_action(
+    policies: PolicySet,
+    identity: Identity,
+    action: str,
+    target: Target,
+    *,
+    purpose: str = "",
+    extra: Mapping[str, Any] = {},
+) -> Explanation:
+    """`may`, with every reason."""
+    findings = examine_action(policies, identity, action, target, purpose=purpose, extra=extra)
+    return Explanation(policies, identity, target, None, findings)
 
 
 def _time(seconds: int) -> str:
