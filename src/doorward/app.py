@@ -24,6 +24,8 @@ from doorward.errors import ConfigError, DoorwardError
 from doorward.guard.approvals import Approvals
 from doorward.guard.guard import Guard
 from doorward.guard.policies import PolicyInForce
+from doorward.guard.ports import SessionRow
+from doorward.guard.reader import RecordReader
 from doorward.guard.recorder import Recorder
 from doorward.masking.detect import Detectors
 from doorward.masking.transforms import Transforms
@@ -33,6 +35,8 @@ from doorward.protocols.postgres.masks import PostgresMasks
 from doorward.server.listener import Limits, Listener, Reach
 from doorward.server.own import CatalogueHolder, OwnStatements
 from doorward.server.tls import server_context
+from doorward.web.api import application
+from doorward.web.serve import WebServer
 
 
 class Gateway:
@@ -113,7 +117,6 @@ class Gateway:
             for target in self.config.targets.values():
                 self.reach[target.name] = self._reach(target)
             async with asyncio.TaskGroup() as group:
-                stack.callback(lambda: None)
                 listener = await self._listen(group)
                 sweeping = group.create_task(listener.sweep())
                 web = await self._serve_web(group)
@@ -131,8 +134,7 @@ class Gateway:
                 await listener.drain(self.config.gateway.drain)
                 for task in (sweeping, watching):
                     task.cancel()
-                if web is not None:
-                    web()
+                web.stop()
         self.log.info("gateway.stopped")
 
     async def _reloaded(self) -> None:
@@ -187,8 +189,32 @@ class Gateway:
         self.log.info("listener.opened", protocol="postgres", address=said.address, port=self.postgres_port)
         return listener
 
-    async def _serve_web(self, group: asyncio.TaskGroup) -> Callable[[], None] | None:
-        return None
+    async def _serve_web(self, group: asyncio.TaskGroup) -> WebServer:
+        said = self.config.listen.http
+        web = WebServer(application(self), said.address, said.port, certificate=said.tls_cert, key=said.tls_key)
+        self.http_port = web.port
+        group.create_task(web.run())
+        self.log.info("listener.opened", protocol="http", address=said.address, port=self.http_port)
+        return web
+
+    # What the API serves.
+
+    @property
+    def targets(self) -> dict[str, Target]:
+        return dict(self.config.targets)
+
+    @property
+    def reader(self) -> RecordReader:
+        return RecordReader(self.store, self.recorder.recordings, self.recorder.keyring)
+
+    def metrics_text(self) -> bytes:
+        return self.metrics.text()
+
+    async def list_sessions(self, **filters: Any) -> list[SessionRow]:
+        return await self.store.sessions(**filters)
+
+    async def find_session(self, session_id: str) -> SessionRow | None:
+        return await self.store.session(session_id)
 
     async def _watch_policies(self) -> None:
         """Reload when a policy file changes, without a signal."""

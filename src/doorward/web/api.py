@@ -1,0 +1,322 @@
+"""The HTTP API: who am I, approvals, sessions, policy; health and metrics.
+
+Everything below `/api` needs a bearer token of a trusted issuer, and each route asks Cedar for its own right. A route that
+shows a recording writes an event first. Answers are JSON; an error is `{"error": ..., "hint": ...}` with a status that
+fits. Nothing here can see a statement's unmasked text: the gateway does not keep it.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from litestar import Litestar, MediaType, Request, Response, get, post
+from litestar.exceptions import HTTPException, NotFoundException, PermissionDeniedException
+from litestar.status_codes import HTTP_200_OK
+
+from doorward.errors import AuthenticationError, DoorwardError, UpstreamError
+from doorward.guard.approvals import Approvals, VoteRefusedError
+from doorward.guard.guard import Guard
+from doorward.guard.ports import SessionRow
+from doorward.guard.reader import RecordReader
+from doorward.model import Approval, ApprovalState, Identity, Outcome, Target
+from doorward.policy.decide import may, may_vote
+
+LONGEST_WAIT = 60.0  # seconds that one request may wait for an answer
+MOST_RECORDS = 20_000  # records of a recording that one answer holds
+
+
+class Authenticator(Protocol):
+    async def authenticate(self, token: str) -> Identity: ...
+
+
+class Served(Protocol):
+    """What of the gateway the API serves."""
+
+    guard: Guard
+    approvals: Approvals
+
+    @property
+    def authenticator(self) -> Authenticator: ...
+    @property
+    def targets(self) -> dict[str, Target]: ...
+    @property
+    def reader(self) -> RecordReader: ...
+    def ready(self) -> str: ...
+    def metrics_text(self) -> bytes: ...
+    async def reload(self, *, actor: str = "") -> str: ...
+    async def list_sessions(self, **filters: Any) -> list[SessionRow]: ...
+    async def find_session(self, session_id: str) -> SessionRow | None: ...
+
+
+def application(gateway: Served) -> Litestar:
+    """The ASGI application."""
+
+    async def who(request: Request[Any, Any, Any]) -> Identity:
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            raise AuthenticationError(
+                "this needs a token", hint="send it as `Authorization: Bearer ...`; get one with `doorward token`"
+            )
+        return await gateway.authenticator.authenticate(token.strip())
+
+    def target_of(name: str) -> Target:
+        target = gateway.targets.get(name)
+        if target is None:
+            raise NotFoundException(detail=f"there is no target {name}")
+        return target
+
+    def allowed(
+        identity: Identity, action: str, target: str, resource: tuple[str, str] | None = None, owners: tuple[str, ...] = ()
+    ) -> bool:
+        found = gateway.targets.get(target)
+        return (
+            found is not None
+            and may(gateway.guard.policies.current, identity, action, found, resource=resource, owners=owners).outcome
+            is Outcome.ALLOW
+        )
+
+    def sees(identity: Identity, approval: Approval) -> bool:
+        mine = any(link.id in (approval.requested_by, *approval.on_behalf_of) for link in identity.chain())
+        target = gateway.targets.get(approval.target)
+        return mine or (target is not None and (
+            may_vote(gateway.guard.policies.current, identity, approval, target).outcome is Outcome.ALLOW
+            or allowed(identity, "administer", approval.target)
+        ))  # fmt: skip
+
+    async def approval_for(identity: Identity, approval_id: str) -> Approval:
+        approval = await gateway.approvals.get(approval_id)
+        if approval is None or not sees(identity, approval):
+            raise NotFoundException(detail=f"there is no request {approval_id} that you may see")
+        return approval
+
+    async def rendered(identity: Identity, approval: Approval) -> dict[str, Any]:
+        body = await gateway.approvals.body(approval.id)
+        shown: dict[str, Any] = json.loads(body) if body else {}
+        shown.update(_state(approval))
+        target = gateway.targets.get(approval.target)
+        vote = None if target is None else may_vote(gateway.guard.policies.current, identity, approval, target)
+        shown["you_may_vote"] = vote is not None and vote.outcome is Outcome.ALLOW
+        if vote is not None and vote.outcome is not Outcome.ALLOW:
+            shown["why_not"] = vote.reason
+        return shown
+
+    @get("/healthz", media_type=MediaType.TEXT)
+    async def health() -> str:
+        """The process answers."""
+        return "ok"
+
+    @get("/readyz", media_type=MediaType.TEXT)
+    async def readiness() -> Response[str]:
+        """New sessions are welcome: 200; else 503 and why."""
+        why = gateway.ready()
+        return Response(why or "ready", status_code=503 if why else 200, media_type=MediaType.TEXT)
+
+    @get("/metrics")
+    async def metrics() -> Response[bytes]:
+        """Prometheus exposition."""
+        return Response(gateway.metrics_text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    @get("/api/whoami")
+    async def whoami(request: Request[Any, Any, Any]) -> dict[str, Any]:
+        """Who the gateway takes the bearer of this token to be."""
+        return _identity(await who(request))
+
+    @get("/api/approvals")
+    async def approvals(request: Request[Any, Any, Any], state: str = "", limit: int = 100) -> list[dict[str, Any]]:
+        """Requests that the caller asked for or may vote on."""
+        identity = await who(request)
+        try:
+            wanted = ApprovalState(state) if state else None
+        except ValueError:
+            raise HTTPException(status_code=400, detail=f"state must be one of {', '.join(ApprovalState)}") from None
+        found = await gateway.approvals.list(wanted, limit=max(1, min(limit, 1000)))
+        shown = []
+        for approval in found:
+            if not sees(identity, approval):
+                continue
+            body = json.loads(await gateway.approvals.body(approval.id) or b"{}")
+            shown.append({
+                **_state(approval), "target": approval.target, "requested_by": approval.requested_by,
+                "on_behalf_of": list(approval.on_behalf_of), "action": body.get("action", ""),
+                "effect": body.get("effect", ""), "text": str(body.get("text", ""))[:400],
+            })  # fmt: skip
+        return shown
+
+    @get("/api/approvals/{approval_id:str}")
+    async def approval(request: Request[Any, Any, Any], approval_id: str) -> dict[str, Any]:
+        """One request, as the gateway renders it."""
+        identity = await who(request)
+        return await rendered(identity, await approval_for(identity, approval_id))
+
+    @get("/api/approvals/{approval_id:str}/wait")
+    async def wait(request: Request[Any, Any, Any], approval_id: str, seconds: float = 30.0) -> dict[str, Any]:
+        """The request once it is decided, or as it stands when the time is over."""
+        identity = await who(request)
+        await approval_for(identity, approval_id)
+        decided = await gateway.approvals.wait(approval_id, max(0.0, min(seconds, LONGEST_WAIT)))
+        if decided is None:
+            raise NotFoundException(detail=f"there is no request {approval_id}")
+        return await rendered(identity, decided)
+
+    @post("/api/approvals/{approval_id:str}/votes", status_code=HTTP_200_OK)
+    async def vote(request: Request[Any, Any, Any], approval_id: str, data: dict[str, Any]) -> dict[str, Any]:
+        """Cast the caller's vote: {"approve": true|false, "comment": "..."}."""
+        identity = await who(request)
+        if not isinstance(data.get("approve"), bool) or set(data) - {"approve", "comment"}:
+            raise HTTPException(status_code=400, detail='send {"approve": true or false, "comment": "..."}')
+        asked = await approval_for(identity, approval_id)
+        try:
+            voted = await gateway.approvals.vote(
+                identity,
+                target_of(asked.target),
+                approval_id,
+                approve=data["approve"],
+                comment=str(data.get("comment", "")),
+            )
+        except VoteRefusedError as error:
+            raise PermissionDeniedException(detail=str(error)) from None
+        return await rendered(identity, voted)
+
+    @post("/api/approvals/{approval_id:str}/withdraw", status_code=HTTP_200_OK)
+    async def withdraw(request: Request[Any, Any, Any], approval_id: str) -> dict[str, Any]:
+        """Take one's own request back."""
+        identity = await who(request)
+        asked = await approval_for(identity, approval_id)
+        if not any(link.id in (asked.requested_by, *asked.on_behalf_of) for link in identity.chain()):
+            raise PermissionDeniedException(detail="only who asked can withdraw a request")
+        await gateway.approvals.end(approval_id, ApprovalState.WITHDRAWN, reason="withdrawn", actor=identity.id)
+        return await rendered(identity, await approval_for(identity, approval_id))
+
+    @get("/api/sessions")
+    async def sessions(
+        request: Request[Any, Any, Any], identity: str = "", target: str = "", state: str = "", since: int = 0,
+        before: str = "", limit: int = 50,
+    ) -> list[dict[str, Any]]:  # fmt: skip
+        """Sessions that the caller may replay, and the caller's own, newest first."""
+        caller = await who(request)
+        found = await gateway.list_sessions(
+            identity=identity, target=target, state=state, since=since, before=before, limit=max(1, min(limit, 500))
+        )
+        return [_session(row) for row in found if _may_see(caller, row)]
+
+    def _may_see(caller: Identity, row: SessionRow) -> bool:
+        return row.identity == caller.id or allowed(caller, "replay", row.target, ("Recording", row.id), (row.identity,))
+
+    async def session_for(caller: Identity, session_id: str) -> SessionRow:
+        row = await gateway.find_session(session_id)
+        if row is None or not _may_see(caller, row):
+            raise NotFoundException(detail=f"there is no session {session_id} that you may see")
+        return row
+
+    @get("/api/sessions/{session_id:str}")
+    async def session(request: Request[Any, Any, Any], session_id: str) -> dict[str, Any]:
+        """One session's line of the index."""
+        return _session(await session_for(await who(request), session_id))
+
+    @get("/api/sessions/{session_id:str}/records")
+    async def records(request: Request[Any, Any, Any], session_id: str, skip: int = 0) -> dict[str, Any]:
+        """The records of a recording, from number `skip` on. Needs `replay`; that somebody looked is an event."""
+        caller = await who(request)
+        row = await session_for(caller, session_id)
+        if not allowed(caller, "replay", row.target, ("Recording", row.id), (row.identity,)):
+            raise PermissionDeniedException(detail="policy does not let you replay this session")
+        if skip == 0:
+            await gateway.guard.recorder.event("recording.viewed", {"session": session_id}, actor=caller.id)
+        try:
+            found = await gateway.reader.recording(session_id)
+        except KeyError:
+            raise NotFoundException(detail="the key of this recording has been destroyed") from None
+        shown: list[dict[str, Any]] = []
+        more = False
+        size = 0
+        for number, (kind, at, body) in enumerate(found):
+            if number < skip:
+                continue
+            if len(shown) >= MOST_RECORDS or size > 8 << 20:
+                more = True
+                break
+            size += len(body)
+            shown.append({"kind": kind, "at": at, "body": base64.b64encode(body).decode()})
+        return {"session": _session(row), "records": shown, "more": more, "next": skip + len(shown)}
+
+    @post("/api/sessions/{session_id:str}/end", status_code=HTTP_200_OK)
+    async def end(request: Request[Any, Any, Any], session_id: str) -> dict[str, Any]:
+        """End a live session. Needs `administer` on its target."""
+        caller = await who(request)
+        live = gateway.guard.sessions.get(session_id)
+        if live is None or not allowed(caller, "administer", live.session.target.name):
+            raise NotFoundException(detail=f"there is no live session {session_id} that you may end")
+        await gateway.guard.recorder.event(
+            "session.ended", {"session": session_id}, session_id=session_id, actor=caller.id
+        )
+        live.end("an administrator ended this session")
+        return {"session": session_id, "ended": True}
+
+    @post("/api/policy/reload", status_code=HTTP_200_OK)
+    async def reload(request: Request[Any, Any, Any]) -> dict[str, Any]:
+        """Read the policy files again. Needs `administer` on every target."""
+        caller = await who(request)
+        if not all(allowed(caller, "administer", name) for name in gateway.targets):
+            raise PermissionDeniedException(detail="only who administers every target may reload the policies")
+        wrong = await gateway.reload(actor=caller.id)
+        if wrong:
+            raise HTTPException(status_code=422, detail=wrong)
+        return {"policy": gateway.guard.policies.current.hash}
+
+    routes: Sequence[Any] = (
+        health, readiness, metrics, whoami, approvals, approval, wait, vote, withdraw, sessions, session, records, end, reload,
+    )  # fmt: skip
+    return Litestar(
+        route_handlers=list(routes), openapi_config=None, request_max_body_size=64 * 1024, logging_config=None,
+        exception_handlers={DoorwardError: _doorward, HTTPException: _http, Exception: _unexpected},
+    )  # fmt: skip
+
+
+def _answer(status: int, error: str, hint: str = "") -> Response[dict[str, str]]:
+    return Response({"error": error, "hint": hint}, status_code=status, media_type=MediaType.JSON)
+
+
+def _doorward(_request: Request[Any, Any, Any], error: DoorwardError) -> Response[dict[str, str]]:
+    status = 401 if isinstance(error, AuthenticationError) else 503 if isinstance(error, UpstreamError) else 500
+    return _answer(status, error.message, error.hint)
+
+
+def _http(_request: Request[Any, Any, Any], error: HTTPException) -> Response[dict[str, str]]:
+    return _answer(error.status_code, error.detail)
+
+
+def _unexpected(_request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, str]]:
+    # What went wrong may quote what was asked: the caller learns only that it did.
+    return _answer(500, f"something went wrong inside the gateway ({type(error).__name__})")
+
+
+def _identity(identity: Identity) -> dict[str, Any]:
+    shown: dict[str, Any] = {
+        "id": identity.id, "subject": identity.subject, "issuer": identity.issuer, "kind": identity.kind.value,
+        "groups": sorted(identity.groups), "assurance": identity.assurance, "expires_at": identity.expires_at,
+    }  # fmt: skip
+    if identity.on_behalf_of is not None:
+        shown["on_behalf_of"] = _identity(identity.on_behalf_of)
+    return shown
+
+
+def _state(approval: Approval) -> dict[str, Any]:
+    return {
+        "id": approval.id, "state": approval.state.value, "requested_at": approval.requested_at,
+        "expires_at": approval.expires_at, "quorum": approval.quorum, "approvers": sorted(approval.approvers),
+        "votes": [{"voter": v.voter, "approve": v.approve, "at": v.at, "comment": v.comment} for v in approval.votes],
+    }  # fmt: skip
+
+
+def _session(row: SessionRow) -> dict[str, Any]:
+    return {
+        "id": row.id, "state": row.state, "identity": row.identity, "kind": row.kind, "target": row.target,
+        "client": row.client, "purpose": row.purpose, "opened_at": row.opened, "closed_at": row.closed,
+        "statements": row.statements, "refused": row.refused, "held": row.held, "rows": row.rows, "segments": row.segments,
+    }  # fmt: skip
+
+
+Application = Callable[..., Any]

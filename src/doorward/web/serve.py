@@ -1,0 +1,54 @@
+"""uvicorn in the gateway's own event loop; signals stay with the gateway."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from doorward.errors import ConfigError
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class WebServer:
+    """One HTTP listener. `port` is known once it is made."""
+
+    def __init__(
+        self, application: Any, address: str, port: int, *, certificate: Path | None, key: Path | None
+    ) -> None:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        self._socket = socket.socket(family, socket.SOCK_STREAM)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            self._socket.bind((address, port))
+        except OSError as error:
+            self._socket.close()
+            raise ConfigError(
+                f"cannot listen on {address}:{port}: {error.strerror}", hint="choose another port, or stop what uses it"
+            ) from error
+        self.port = int(self._socket.getsockname()[1])
+        self._server = _Server(uvicorn.Config(
+            application, log_level="error", access_log=False, lifespan="off", timeout_keep_alive=5, server_header=False,
+            h11_max_incomplete_event_size=64 * 1024, limit_concurrency=500, timeout_graceful_shutdown=2,
+            ssl_certfile=certificate, ssl_keyfile=key,
+        ))  # fmt: skip
+
+    async def run(self) -> None:
+        """Serve until `stop`."""
+        try:
+            await self._server.serve(sockets=[self._socket])
+        finally:
+            self._socket.close()
+
+    def stop(self) -> None:
+        """Answer what is being answered, then end."""
+        self._server.should_exit = True
