@@ -8,9 +8,11 @@ import pytest
 from hypothesis import settings
 
 from tests.rig import shared
+from tests.rig.gateway import gateway
+from tests.rig.issuer import issuer, local_issuer
 from tests.rig.postgres import database, postgres, postgres18
 
-__all__ = ["database", "postgres", "postgres18"]
+__all__ = ["database", "gateway", "issuer", "local_issuer", "postgres", "postgres18"]
 
 # `make test` must be the same today and tomorrow; `make campaign` looks for what nobody has seen yet.
 settings.register_profile("test", derandomize=True, deadline=None, max_examples=50)
