@@ -94,7 +94,8 @@ class Approvals:
         }
         # The record comes first: a request that nobody can find later must not be answerable.
         await self._recorder.event("approval.requested", shown, session_id=session.id, actor=who.id)
-        await self._store.create(approval, canonical(shown))
+        # The salt of the exact bytes stays in the sealed event: with it, what is masked here could be guessed.
+        await self._store.create(approval, canonical({k: v for k, v in shown.items() if k != "exact"}))
         return approval
 
     async def get(self, approval_id: str) -> Approval | None:

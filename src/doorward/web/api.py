@@ -10,10 +10,11 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 from litestar import Litestar, MediaType, Request, Response, get, post
 from litestar.exceptions import HTTPException, NotFoundException, PermissionDeniedException
+from litestar.params import Parameter
 from litestar.status_codes import HTTP_200_OK
 
 from doorward.errors import AuthenticationError, DoorwardError, UpstreamError
@@ -69,7 +70,11 @@ def application(gateway: Served) -> Litestar:
         return target
 
     def allowed(
-        identity: Identity, action: str, target: str, resource: tuple[str, str] | None = None, owners: tuple[str, ...] = ()
+        identity: Identity,
+        action: str,
+        target: str,
+        resource: tuple[str, str] | None = None,
+        owners: tuple[str, ...] = (),
     ) -> bool:
         found = gateway.targets.get(target)
         return (
@@ -125,11 +130,13 @@ def application(gateway: Served) -> Litestar:
         return _identity(await who(request))
 
     @get("/api/approvals")
-    async def approvals(request: Request[Any, Any, Any], state: str = "", limit: int = 100) -> list[dict[str, Any]]:
+    async def approvals(
+        request: Request[Any, Any, Any], in_state: Annotated[str, Parameter(query="state")] = "", limit: int = 100
+    ) -> list[dict[str, Any]]:
         """Requests that the caller asked for or may vote on."""
         identity = await who(request)
         try:
-            wanted = ApprovalState(state) if state else None
+            wanted = ApprovalState(in_state) if in_state else None
         except ValueError:
             raise HTTPException(status_code=400, detail=f"state must be one of {', '.join(ApprovalState)}") from None
         found = await gateway.approvals.list(wanted, limit=max(1, min(limit, 1000)))
@@ -192,18 +199,20 @@ def application(gateway: Served) -> Litestar:
 
     @get("/api/sessions")
     async def sessions(
-        request: Request[Any, Any, Any], identity: str = "", target: str = "", state: str = "", since: int = 0,
+        request: Request[Any, Any, Any], identity: str = "", target: str = "", in_state: Annotated[str, Parameter(query="state")] = "", since: int = 0,
         before: str = "", limit: int = 50,
     ) -> list[dict[str, Any]]:  # fmt: skip
         """Sessions that the caller may replay, and the caller's own, newest first."""
         caller = await who(request)
         found = await gateway.list_sessions(
-            identity=identity, target=target, state=state, since=since, before=before, limit=max(1, min(limit, 500))
+            identity=identity, target=target, state=in_state, since=since, before=before, limit=max(1, min(limit, 500))
         )
         return [_session(row) for row in found if _may_see(caller, row)]
 
     def _may_see(caller: Identity, row: SessionRow) -> bool:
-        return row.identity == caller.id or allowed(caller, "replay", row.target, ("Recording", row.id), (row.identity,))
+        return row.identity == caller.id or allowed(
+            caller, "replay", row.target, ("Recording", row.id), (row.identity,)
+        )
 
     async def session_for(caller: Identity, session_id: str) -> SessionRow:
         row = await gateway.find_session(session_id)
