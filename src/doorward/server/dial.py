@@ -30,6 +30,7 @@ from doorward.protocols.postgres.login import ServerLogin
 from doorward.server import tls
 
 CONNECT_TIMEOUT: Final = 10.0  # seconds, for TCP
+CLOSE_TIMEOUT: Final = 2.0
 LOGIN_TIMEOUT: Final = 20.0  # seconds, for TLS and authentication together
 
 AUTH_METHODS: Final = frozenset({"scram-sha-256", "md5", "password", "none"})
@@ -52,6 +53,7 @@ class Upstream(asyncio.Protocol):
         self.method = ""
         self._unread = bytearray()
         self._paused = False
+        self._handed_over = False
         self._lost = False
         self._lost_why: Exception | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -121,6 +123,7 @@ class Upstream(asyncio.Protocol):
         From here on the transport talks to `protocol` alone; the `tls` layer goes with it. One turn of the event loop:
         nothing can arrive in between.
         """
+        self._handed_over = True
         if self._lost:
             protocol.connection_made(self.transport)
             if self._unread:
@@ -138,7 +141,7 @@ class Upstream(asyncio.Protocol):
         self.transport.abort()
 
     async def close(self) -> None:
-        """Takes leave: Terminate, close_notify, end. Never raises."""
+        """Takes leave: Terminate, close_notify, end; waits a moment for what is written to go out. Never raises."""
         with contextlib.suppress(ProtocolError, ValueError):
             if not self.transport.is_closing():
                 if self.tls is not None:
@@ -148,6 +151,12 @@ class Upstream(asyncio.Protocol):
                 else:
                     self.transport.write(wire.TERMINATE)
         self.transport.close()
+        if not self._handed_over:
+            try:
+                async with asyncio.timeout(CLOSE_TIMEOUT):
+                    await self.ended()
+            except TimeoutError:
+                self.abort()
 
     async def ended(self) -> None:
         """Waits until the target has closed the connection; what it still sends is thrown away."""

@@ -86,10 +86,10 @@ class SideConnection:
                     await self._upstream.send(request)
                     rows, failure = await self._answer(max_bytes)
                 except BaseException:
-                    self._end()  # cancelled, out of time or out of step: nobody knows what would come next
+                    # Cancelled, out of time or out of step: nobody knows what would come next.
+                    await self._give_up()
                     raise
         except TimeoutError:
-            await self._cancel()
             raise UpstreamError(f"the gateway's own statement took longer than {timeout:g} s") from None
         if failure is not None:
             raise failure
@@ -146,19 +146,17 @@ class SideConnection:
                 else:
                     raise ProtocolError("the target answers out of order")
 
-    def _end(self) -> None:
+    async def _give_up(self) -> None:
+        """Ends the connection, and what still runs on it at the target: a server does not notice a client that left."""
         self.closed = True
         self._upstream.abort()
-
-    async def _cancel(self) -> None:
-        """What ran out of time shall not go on at the target."""
-        if self.closed and self._upstream.secret:
+        if self._upstream.secret:
             try:
                 await cancel(
                     self._target, self._upstream.pid, self._upstream.secret, login_timeout=2, connect_timeout=2
                 )
             except (UpstreamError, ProtocolError):
-                pass  # it was lost with the connection, or ends at its own statement_timeout
+                pass  # the target is lost too, or ends the statement by its own statement_timeout
 
 
 def statement_failed(fields: Mapping[str, str]) -> UpstreamError:

@@ -27,7 +27,7 @@ from doorward.errors import ConfigError, ProtocolError
 ALPN: Final = "postgresql"
 
 _RECORD: Final = 16 * 1024  # the largest plaintext of one TLS record (RFC 8446 section 5.1)
-_SLICE: Final = 32 * 1024
+_SLICE: Final = 16 * 1024
 
 
 def server_context(certificate: str | Path, key: str | Path) -> ssl.SSLContext:
