@@ -35,13 +35,20 @@ from doorward.policy.policies import SCHEMA, Compiled, PolicySet
 
 MOST_RESOURCES = 4096
 SUPPLIED = ("now", "client", "application")  # what a caller gives in `extra`; a policy that reads one needs it
-ACTIONS = (
-    "connect", *Effect, "unmask", "approve", "replay", "export", "administer",
-)  # fmt: skip
+_IN_TARGET = ("Target", "Database", "Schema", "Table", "Function", "Setting")
+# What each action is about, as in schema.cedarschema.
+ACTIONS: Mapping[str, tuple[str, ...]] = {
+    "connect": ("Target",),
+    **{effect.value: _IN_TARGET for effect in Effect},
+    "unmask": ("Label",),
+    "approve": ("Approval",),
+    "replay": ("Recording",),
+    "export": ("Recording",),
+    "administer": ("Target", "Gateway"),
+}
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _STRICTNESS = {Outcome.ALLOW: 0, Outcome.HOLD: 1, Outcome.DENY: 2}
-_PROPER = {"approve": "Approval", "replay": "Recording", "export": "Recording", "connect": "Target"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +135,7 @@ def examine_action(
     extra: Mapping[str, Any] = {},
 ) -> Findings:
     """`may`, with everything that led to it."""
-    kind, name = resource or (_PROPER.get(action, "Target" if target else "Gateway"), "")
+    kind, name = resource or (ACTIONS.get(action, ("Target",))[0 if target else -1], "")
     circumstances = {"own": any(link.id in owners for link in identity.chain())}
     questions = (Question(action, kind, name),)
     if action == "approve" and any(link.kind is not Kind.HUMAN for link in identity.chain()):
@@ -269,8 +276,8 @@ class _Bench:
         requests: list[tuple[Compiled, dict[str, Any]]] = []
         context = json.dumps(self._circumstances(approved))
         for question in questions:
-            if question.action not in ACTIONS:
-                raise ValueError(f"no such action: {question.action[:80]!r}")
+            if question.kind not in ACTIONS.get(question.action, ()):
+                raise ValueError(f"there is no action {question.action[:80]!r} on a {question.kind[:80]!r}")
             what, around = entities.resource(question.kind, question.name, self._target)
             described += around
             requests.append(
@@ -286,7 +293,9 @@ class _Bench:
             chosen = [n for n, (its, _) in enumerate(requests) if its is compiled]
             if not chosen:
                 continue
-            results = cedarpy.is_authorized_batch([requests[n][1] for n in chosen], compiled.handle, known, SCHEMA)
+            # Without the schema, against which the policies and the entities have been checked: it would ask for the
+            # whole context.
+            results = cedarpy.is_authorized_batch([requests[n][1] for n in chosen], compiled.handle, known)
             for n, result in zip(chosen, results, strict=True):
                 verdicts[n] = self._verdict(questions[n], compiled, result)
         return [verdict for verdict in verdicts if verdict is not None]
@@ -301,10 +310,15 @@ class _Bench:
         return Verdict(self._who, question, Outcome.ALLOW if result.allowed else Outcome.DENY, rules)
 
     def _circumstances(self, approved: bool) -> dict[str, Any]:
-        context: dict[str, Any] = {**self._context, "approved": approved}
-        context["target"] = {"__entity": entities.uid("Target", self._target.name if self._target else "")}
+        """Only what some policy reads: each attribute costs more than the rest of a simple decision."""
+        reads = self._policies.reads
+        context: dict[str, Any] = {key: value for key, value in self._context.items() if reads(key)}
+        if reads("approved"):
+            context["approved"] = approved
+        if reads("target"):
+            context["target"] = {"__entity": entities.uid("Target", self._target.name if self._target else "")}
         for key in SUPPLIED:
-            if not self._policies.reads(key):
+            if not reads(key):
                 continue
             if key not in self._extra:
                 # `context has now` would be false, and a forbid behind it silent.

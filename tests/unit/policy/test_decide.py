@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from doorward.model import (
     Target,
 )
 from doorward.policy.decide import ACTIONS, decide, may, may_vote
-from doorward.policy.policies import PolicySet, load
+from doorward.policy.policies import SCHEMA_TEXT, PolicySet, load
 
 ISSUER = "https://id.example"
 SHOP = Target("shop", "postgresql", "db.example", 5432, database="sales")
@@ -362,6 +363,24 @@ def test_may_answers_for_what_is_no_operation(
         'permit (principal, action == Action::"replay", resource) when { context.own }',
     )
     assert may(policies, ANN, action, target, owners=owners).outcome is outcome
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_whatever_policies_may_read_is_there(action: str) -> None:
+    """Every attribute that the schema promises: a policy may read all of them, or the context whole."""
+    names = re.findall(r"^  (\w+\??): ", SCHEMA_TEXT.split("type Circumstances")[1].split("};")[0], re.MULTILINE)
+    assert len(names) == 13
+    everything = " || ".join(f"context.{name} == context.{name}" for name in names if not name.endswith("?"))
+    named = rules(
+        f'permit (principal, action == Action::"{action}", resource) when {{ ({everything}) '
+        "&& context has now && context has client && context has application }"
+    )
+    extra = {"now": 1_700_000_000_000, "client": "::1", "application": "psql"}
+    decision = may(named, ANN, action, SHOP, resource=(ACTIONS[action][0], ""), extra=extra)
+    assert decision.outcome is Outcome.ALLOW, decision.reason
+    whole = rules(f'permit (principal, action == Action::"{action}", resource) when {{ context == context }}')
+    assert may(whole, ANN, action, SHOP, resource=(ACTIONS[action][0], ""), extra=extra).outcome is Outcome.ALLOW
+    assert may(whole, ANN, action, SHOP, resource=(ACTIONS[action][0], "")).outcome is Outcome.DENY
 
 
 TEXTS = st.text(max_size=12) | st.sampled_from(["public.customers", "public.orders", "pg_catalog.now", ""])
