@@ -51,7 +51,7 @@ def main() -> int:
         for extension, place in built:
             shutil.copyfile(extension, place.with_suffix(".new"))
             place.with_suffix(".new").replace(place)
-            print(f"compiled {place.relative_to(source)}")
+            sys.stdout.write(f"compiled {place.relative_to(source)}\n")
     return 0
 
 
@@ -80,7 +80,7 @@ def _compile(source: Path, module: str, library: Path) -> bool:
     )
     extensions = list(library.rglob("*.so"))
     if done.returncode or not extensions:
-        print(f"{module} was not compiled:\n{done.stdout[-2000:]}{done.stderr[-2000:]}", file=sys.stderr)
+        sys.stderr.write(f"{module} was not compiled:\n{done.stdout[-2000:]}{done.stderr[-2000:]}\n")
         return False
     return True
 

@@ -1,0 +1,287 @@
+"""Rows through their plan: the same for any chunking, well-formed, and ProtocolError for anything else.
+
+The same tests run over the compiled module: test_redact_compiled.py.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from collections.abc import Sequence
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from doorward.errors import ProtocolError
+from doorward.masking.detect import Detectors
+from doorward.masking.plan import INT4, JSON, JSONB, TEXT, Plan, ResultColumn, plan
+from doorward.masking.transforms import Transforms
+from doorward.protocols.postgres import redact
+from doorward.protocols.postgres.redact import RowRedactor, TooLargeError
+
+Values = Sequence[bytes | None]
+ALL = Detectors()
+QUIET = Detectors(())
+SSN = b"123-45-6789"
+
+
+def test_the_build_under_test_is_the_one_asked_for() -> None:
+    """DOORWARD_TEST_COMPILED=1 means that these tests run over the extension, and nothing else does."""
+    assert str(redact.__file__).endswith(".so") or os.environ.get("DOORWARD_TEST_COMPILED") != "1"
+
+
+def row(values: Values) -> bytes:
+    body = b"".join(struct.pack("!i", -1) if v is None else struct.pack("!i", len(v)) + v for v in values)
+    return b"D" + struct.pack("!iH", 6 + len(body), len(values)) + body
+
+
+def rows_of(data: bytes) -> list[list[bytes | None]]:
+    """Read rows back, strictly."""
+    rows: list[list[bytes | None]] = []
+    position = 0
+    while position < len(data):
+        kind, length, count = struct.unpack_from("!ciH", data, position)
+        assert kind == b"D"
+        end = position + 1 + length
+        assert end <= len(data)
+        position += 7
+        values: list[bytes | None] = []
+        for _ in range(count):
+            (size,) = struct.unpack_from("!i", data, position)
+            position += 4
+            values.append(None if size == -1 else data[position : position + size])
+            position += max(size, 0)
+        assert position == end
+        rows.append(values)
+    return rows
+
+
+def planned(
+    *columns: tuple[str, int, int], detectors: Detectors = QUIET, transforms: Transforms | None = None
+) -> Plan:
+    """Columns as (label or "", type OID, format); each labelled one is a stored column."""
+    labels = frozenset(label for label, _, _ in columns if label)
+    names = [label for label, _, _ in columns]
+    return plan(
+        [frozenset({label}) if label else frozenset() for label, _, _ in columns],
+        [ResultColumn("c", 7, index + 1, oid, form) for index, (_, oid, form) in enumerate(columns)],
+        lambda _, number: names[number - 1] or None,
+        labels,
+        frozenset(),
+        transforms or Transforms(),
+        detectors,
+    )
+
+
+def redacted(result: RowRedactor, *values: Values) -> list[list[bytes | None]]:
+    data = b"".join(map(row, values))
+    return rows_of(result.redact(data, 0, len(data)))
+
+
+def test_labelled_columns_are_replaced() -> None:
+    """The labelled column is replaced in every row, NULL stays NULL, the rest is as it was, and cells are counted."""
+    redactor = RowRedactor(planned(("", TEXT, 0), ("ssn", TEXT, 0), ("", TEXT, 0)))
+    assert redacted(redactor, [b"a", SSN, b"b"], [None, None, b""], [b"c", b"", None]) == [
+        [b"a", b"[ssn]", b"b"],
+        [None, None, b""],
+        [b"c", b"[ssn]", None],
+    ]
+    assert (redactor.rows, redactor.cells) == (3, {"ssn": 2})
+
+
+def test_nothing_to_change_is_the_same_object() -> None:
+    """Without a mask and without a hit the very bytes come back."""
+    data = row([b"a", b"b"]) * 3
+    for redactor in (
+        RowRedactor(planned(("", TEXT, 0), ("", TEXT, 0))),
+        RowRedactor(planned(("", TEXT, 0), ("", TEXT, 0), detectors=ALL)),
+        RowRedactor(planned(("ssn", TEXT, 0), ("", TEXT, 0))),
+    ):
+        given_data = row([None, b"b"]) * 3 if redactor.plan.masked else data
+        assert redactor.redact(given_data, 0, len(given_data)) is given_data
+        assert redactor.rows == 3
+
+
+def test_a_part_of_a_chunk() -> None:
+    """Only data[start:end] is read and returned."""
+    data = b"Z\x00\x00\x00\x05I" + row([SSN]) + b"C\x00\x00"
+    for detectors, label in ((QUIET, "ssn"), (ALL, "")):
+        redactor = RowRedactor(planned((label, TEXT, 0), detectors=detectors))
+        assert rows_of(redactor.redact(data, 6, len(data) - 3)) == [[b"[ssn]"]]
+
+
+def test_row_one_million_and_one() -> None:
+    """There is no row after which masking stops."""
+    redactor = RowRedactor(planned(("", TEXT, 0), detectors=ALL))
+    plain = row([b"x"]) * 10_000
+    for _ in range(100):
+        assert redactor.redact(plain, 0, len(plain)) is plain
+    assert redacted(redactor, [SSN]) == [[b"[ssn]"]]
+    assert redactor.rows == 1_000_001
+
+
+@pytest.mark.parametrize(
+    ("oid", "form", "value", "shown"),
+    [
+        (TEXT, 0, b"to bob@example.org", b"to [email]"),
+        (TEXT, 1, b"to bob@example.org", b"to [email]"),
+        (INT4, 1, b"\x00\x00\x00\x01", b"\x00\x00\x00\x01"),
+        (JSON, 0, b'{"a":"123-45-6789"}', b'{"a":"[ssn]"}'),
+        (JSON, 0, b'{"a":4111111111111111}', b'"[card]"'),
+        (JSON, 1, b'{"a":4111111111111111}', b'"[card]"'),
+        (JSONB, 1, b'\x01{"a":"123-45-6789"}', b'\x01{"a":"[ssn]"}'),
+        (JSONB, 1, b"\x01[4111111111111111]", b'\x01"[card]"'),
+        (JSONB, 1, b"\x02 123-45-6789", None),
+        (1009, 0, b"{123-45-6789,x}", b"{[ssn],x}"),
+        (99999, 0, b"(1,123-45-6789)", b"(1,[ssn])"),
+        (99999, 1, b"123-45-6789", b"[ssn]"),
+        (99999, 1, b"\x00\x00\x00\x0b123-45-6789", None),
+        (17, 1, b"\xff 123-45-6789", None),
+        (17, 1, b"\xff\x00\x01\x02", b"\xff\x00\x01\x02"),
+        (TEXT, 0, "１２３-45-6789".encode(), b"[ssn]"),
+        (TEXT, 0, b"\xff 123-45-6789", b"\xff [ssn]"),
+    ],
+)
+def test_detectors_look_at_every_kind_of_value(oid: int, form: int, value: bytes, shown: bytes | None) -> None:
+    """Text and binary, JSON that stays JSON, and NULL where nothing else is well-formed."""
+    redactor = RowRedactor(planned(("", oid, form), ("", INT4, 0), detectors=ALL))
+    assert redacted(redactor, [value, b"4111111111111111"]) == [[shown, b"4111111111111111"]]
+    if shown is not None and oid in (JSON, JSONB):
+        json.loads(shown.lstrip(b"\x01"))
+
+
+def array(*elements: bytes | None, oid: int = TEXT) -> bytes:
+    body = b"".join(struct.pack("!i", -1) if e is None else struct.pack("!i", len(e)) + e for e in elements)
+    return struct.pack("!iiiii", 1, int(None in elements), oid, len(elements), 1) + body
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (array(b"a", b"123-45-6789", None), array(b"a", b"[ssn]", None)),
+        (array(b"a", None), array(b"a", None)),
+        (array(b'\x01["123-45-6789"]', oid=JSONB), array(b'\x01["[ssn]"]', oid=JSONB)),
+        (array(b"x 123-45-6789")[:-2] + b"89 and", None),
+        (b"123-45-6789", b"[ssn]"),
+        (struct.pack("!iii", 9, 0, 25) + b"\x00 123-45-6789", None),
+    ],
+)
+def test_binary_arrays_keep_their_framing(value: bytes, shown: bytes | None) -> None:
+    """Elements are rewritten one by one; an array that does not hold together becomes NULL if something is in it."""
+    redactor = RowRedactor(planned(("", 1009, 1), detectors=ALL))
+    assert redacted(redactor, [value]) == [[shown]]
+
+
+def test_transforms_by_value() -> None:
+    """Partial and token work on each value; bytes that are not UTF-8 are redacted."""
+    transforms = Transforms({"card": "partial", "ssn": "token"}, bytes(32))
+    redactor = RowRedactor(planned(("card", TEXT, 0), ("ssn", TEXT, 1), transforms=transforms))
+    token = transforms.token("ssn", "123-45-6789").encode()
+    assert redacted(redactor, [b"4111111111111111", SSN], [b"\xff", None]) == [
+        [b"411111******1111", token],
+        [b"[card]", None],
+    ]
+    assert redactor.cells == {"card": 2, "ssn": 1}
+
+
+def test_labels_come_before_detectors() -> None:
+    """What a label hides is counted under the label, once."""
+    redactor = RowRedactor(planned(("tax", TEXT, 0), ("", TEXT, 0), detectors=ALL))
+    assert redacted(redactor, [SSN, SSN]) == [[b"[tax]", b"[ssn]"]]
+    assert redactor.cells == {"tax": 1, "ssn": 1}
+
+
+@pytest.mark.parametrize("label", ["ssn", ""])
+@pytest.mark.parametrize(
+    "data",
+    [
+        row([SSN]),
+        row([SSN] * 3),
+        row([SSN, SSN])[:-1],
+        row([SSN, SSN])[:3],
+        b"T" + row([SSN, SSN])[1:],
+        b"D\x00\x00\x00\x05\x00\x02",
+        b"D\xff\xff\xff\xff\x00\x02",
+        b"D\x00\x00\x00\x11\x00\x02\x00\x00\x00\x63123-45-6789",
+        b"D\x00\x00\x00\x1b\x00\x02\xff\xff\xff\xf0\x00\x00\x00\x0b123-45-6789\x00\x00",
+        row([SSN, SSN])[:1] + struct.pack("!i", 41) + row([SSN, SSN])[5:] + b"xxxxx",
+    ],
+)
+def test_rows_that_do_not_fit_are_refused(label: str, data: bytes) -> None:
+    """Wider, narrower, cut, overlong and negative: ProtocolError, and no row comes back."""
+    redactor = RowRedactor(planned((label, TEXT, 0), ("", TEXT, 0), detectors=ALL))
+    with pytest.raises(ProtocolError):
+        redactor.redact(data, 0, len(data))
+
+
+@pytest.mark.parametrize("label", ["ssn", ""])
+def test_a_row_beyond_the_limit_ends_the_result(label: str) -> None:
+    """The limit holds for masked and unmasked results; the error is a ValueError, not the peer's fault."""
+    redactor = RowRedactor(planned((label, TEXT, 0)), max_row=100)
+    data = row([b"x" * 50]) + row([b"x" * 100])
+    with pytest.raises(TooLargeError):
+        redactor.redact(data, 0, len(data))
+    assert issubclass(TooLargeError, ValueError)
+
+
+VALUES = st.one_of(
+    st.none(),
+    st.binary(max_size=12),
+    st.sampled_from([SSN, b"bob@example.org", b"4111111111111111", b"x bob@example.org y", b"", b"\\N", "１２".encode()]),
+)
+PLANS = {
+    "mask": planned(("", TEXT, 0), ("ssn", TEXT, 0), ("", INT4, 0)),
+    "detect": planned(("", TEXT, 0), ("", JSON, 0), ("", 99999, 1), detectors=ALL),
+    "both": planned(
+        ("card", TEXT, 0), ("", TEXT, 1), ("ssn", INT4, 1),
+        detectors=ALL, transforms=Transforms({"card": "token"}, bytes(32)),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PLANS)
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(VALUES, VALUES, VALUES), max_size=12), st.lists(st.integers(0, 12), max_size=4))
+def test_any_chunking_gives_the_same_rows(name: str, values: list[tuple[bytes | None, ...]], cuts: list[int]) -> None:
+    """Output, counts and well-formedness do not depend on where the stream was cut, and it shows nothing again."""
+    whole = RowRedactor(PLANS[name])
+    data = b"".join(map(row, values))
+    expected = whole.redact(data, 0, len(data))
+    pieces = RowRedactor(PLANS[name])
+    marks = [0, *sorted(min(cut, len(values)) for cut in cuts), len(values)]
+    out = b""
+    for start, end in pairwise(marks):
+        chunk = b"".join(map(row, values[start:end]))
+        out += pieces.redact(chunk, 0, len(chunk))
+    assert out == expected
+    assert (pieces.rows, pieces.cells) == (whole.rows, whole.cells) == (len(values), whole.cells)
+    for before, after in zip(values, rows_of(out), strict=True):
+        assert len(after) == 3
+        for index, column in enumerate(PLANS[name].columns):
+            if column.label:
+                assert after[index] is None or before[index] is not None
+                assert after[index] in (None, b"[ssn]", b"[card]") or (after[index] or b"").startswith(b"card_")
+    again = RowRedactor(PLANS[name])
+    again.redact(out, 0, len(out))
+    if name == "detect":
+        assert again.cells == {}
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.one_of(
+        st.binary(max_size=80),
+        st.binary(max_size=60).map(lambda b: b"D" + struct.pack("!i", len(b) + 4) + b),
+        st.binary(max_size=60).map(lambda b: b"D" + struct.pack("!iH", len(b) + 6, 3) + b),
+    )
+)
+def test_garbage_raises_protocol_error_only(data: bytes) -> None:
+    """Whatever the bytes: rows, or ProtocolError."""
+    for one in PLANS.values():
+        try:
+            RowRedactor(one).redact(data, 0, len(data))
+        except ProtocolError:
+            pass
