@@ -1,0 +1,139 @@
+"""What every store must do: inherit, and give the fixture `store`."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from doorward.errors import IntegrityError
+from doorward.guard.ports import Boot, Fold, Head, OpenOperation, SessionRow, StoredEvent
+from doorward.model import Approval, ApprovalState, Vote
+
+HEAD = Head("log.test", 1, b"r" * 32, b"note 1")
+NEXT = Head("log.test", 2, b"s" * 32, b"note 2")
+ASKED = Approval(
+    "a1", b"digest", "idp|bot", ("idp|dana",), "shop", ("dba", "sec"), 2, ApprovalState.WAITING, 1000, 2000,
+)
+
+
+def event(index: int, **more: Any) -> StoredEvent:
+    return replace(StoredEvent(index, "boot", index, "policy.changed", 5, "s1", "idp|bot", "s1", b"sealed"), **more)
+
+
+def row(number: int, **more: Any) -> SessionRow:
+    return replace(SessionRow(f"s{number}", "boot", number, opened=number * 10, identity="idp|bot"), **more)
+
+
+class StoreSuite:
+    async def test_a_new_store_is_empty(self, store: Any) -> None:
+        """Nothing is there before something is folded."""
+        assert await store.head() is None
+        assert await store.boots() == []
+        assert await store.events() == []
+        assert await store.sessions() == []
+        assert await store.open_operations() == []
+        assert await store.wrapped_key("s1") is None
+        assert await store.session("s1") is None
+
+    async def test_a_fold_is_all_there(self, store: Any) -> None:
+        """Everything that a fold names is there afterwards, as it was given."""
+        boot = Boot("boot", 1, 100, 2, b"l" * 32)
+        await store.fold(Fold(None, HEAD, [event(0), event(1, type="session.opened", session_id="s2")], [boot],
+                              {"s1": b"wrapped"}, [row(1)], [OpenOperation("o1", "s1"), OpenOperation("o2", "s1")]))
+        assert await store.head() == HEAD
+        assert await store.boots() == [boot]
+        assert [each.index for each in await store.events()] == [0, 1]
+        assert await store.events(session_id="s1") == [event(0)]
+        assert [each.index for each in await store.events(types=["session.opened"])] == [1]
+        assert [each.index for each in await store.events(after=0)] == [1]
+        assert [each.index for each in await store.events(limit=1)] == [0]
+        assert await store.wrapped_key("s1") == b"wrapped"
+        assert await store.session("s1") == row(1)
+        await store.fold(Fold(HEAD, NEXT, boots=[replace(boot, position=200, ended=True)], settled=["o1"],
+                              sessions=[row(1, state="closed", segments=3)]))
+        assert (await store.boots())[0].ended
+        assert await store.open_operations() == [OpenOperation("o2", "s1")]
+        assert (await store.session("s1")).segments == 3
+
+    @pytest.mark.parametrize("expected", [None, NEXT, replace(HEAD, size=9), replace(HEAD, root=b"x" * 32)])
+    async def test_a_fold_from_another_head_changes_nothing(self, store: Any, expected: Head | None) -> None:
+        """Who does not know the head cannot move it, and nothing else of that fold happens."""
+        await store.fold(Fold(None, HEAD))
+        with pytest.raises(IntegrityError):
+            await store.fold(Fold(expected, NEXT, [event(0)], sessions=[row(1)]))
+        assert await store.head() == HEAD
+        assert await store.events() == []
+        assert await store.sessions() == []
+
+    async def test_sessions_are_filtered_and_paged(self, store: Any) -> None:
+        """Newest first; each filter narrows; `before` goes on where the last page ended."""
+        rows = [row(n, state="closed" if n % 2 else "open", target=f"t{n % 3}") for n in range(1, 8)]
+        await store.fold(Fold(None, HEAD, sessions=[*rows, row(8, identity="idp|eve")]))
+
+        async def ids(**filters: Any) -> list[str]:
+            return [found.id for found in await store.sessions(**filters)]
+
+        assert await ids(limit=3) == ["s8", "s7", "s6"]
+        assert await ids(limit=3, before="s6") == ["s5", "s4", "s3"]
+        assert await ids(identity="idp|eve") == ["s8"]
+        assert await ids(state="closed") == ["s7", "s5", "s3", "s1"]
+        assert await ids(target="t0") == ["s6", "s3"]
+        assert await ids(since=30, until=50) == ["s4", "s3"]
+
+    async def test_an_approval_comes_back_as_it_was(self, store: Any) -> None:
+        """Create, get, list; an id is used once."""
+        await store.approvals.create(ASKED, b"rendering")
+        assert await store.approvals.get("a1") == ASKED
+        assert await store.approvals.body("a1") == b"rendering"
+        assert await store.approvals.get("a2") is None
+        assert await store.approvals.list() == [ASKED]
+        assert await store.approvals.list(ApprovalState.WAITING) == [ASKED]
+        assert await store.approvals.list(ApprovalState.SPENT) == []
+        with pytest.raises(ValueError, match="a1"):
+            await store.approvals.create(ASKED)
+
+    async def test_one_vote_a_voter(self, store: Any) -> None:
+        """A second vote of the same person does not count, nor one when there is nothing to vote on."""
+        await store.approvals.create(ASKED)
+        assert await store.approvals.vote("a1", Vote("idp|dana", True, 1100))
+        assert not await store.approvals.vote("a1", Vote("idp|dana", False, 1200))
+        assert await store.approvals.vote("a1", Vote("idp|kim", False, 1300, "no"))
+        assert not await store.approvals.vote("a2", Vote("idp|dana", True, 1100))
+        assert (await store.approvals.get("a1")).votes == (Vote("idp|dana", True, 1100), Vote("idp|kim", False, 1300, "no"))
+        assert await store.approvals.set_state("a1", ApprovalState.WAITING, ApprovalState.DENIED)
+        assert not await store.approvals.vote("a1", Vote("idp|lee", True, 1400))
+
+    async def test_spent_once(self, store: Any) -> None:
+        """Of many that try at once, one spends an approval; not before it is given, not for another digest, not late."""
+        approvals = store.approvals
+        await approvals.create(ASKED)
+        assert not await approvals.spend("a1", b"digest", 1500)
+        assert await approvals.set_state("a1", ApprovalState.WAITING, ApprovalState.APPROVED)
+        assert not await approvals.set_state("a1", ApprovalState.WAITING, ApprovalState.APPROVED)
+        assert not await approvals.spend("a1", b"another", 1500)
+        assert not await approvals.spend("a1", b"digest", 2000)
+        assert sorted(await asyncio.gather(*(approvals.spend("a1", b"digest", 1500) for _ in range(5)))) == [False] * 4 + [True]
+        assert (await approvals.get("a1")).state is ApprovalState.SPENT
+        assert (await approvals.get("a1")).uses == 1
+
+    async def test_reusable(self, store: Any) -> None:
+        """The same identity and digest find a request that waits, is parked or approved, until it expires."""
+        approvals = store.approvals
+        await approvals.create(ASKED)
+        assert (await approvals.find_reusable("idp|bot", b"digest", 1500)).id == "a1"
+        assert await approvals.find_reusable("idp|eve", b"digest", 1500) is None
+        assert await approvals.find_reusable("idp|bot", b"other", 1500) is None
+        assert await approvals.find_reusable("idp|bot", b"digest", 2000) is None
+        await approvals.set_state("a1", ApprovalState.WAITING, ApprovalState.DENIED)
+        assert await approvals.find_reusable("idp|bot", b"digest", 1500) is None
+
+    async def test_a_fold_parks_what_waits(self, store: Any) -> None:
+        """Recovery parks an approval in the same transaction as its event, and only one that waits."""
+        await store.approvals.create(ASKED)
+        await store.approvals.create(replace(ASKED, id="a2", state=ApprovalState.APPROVED))
+        await store.fold(Fold(None, HEAD, parked=["a1", "a2"]))
+        assert (await store.approvals.get("a1")).state is ApprovalState.PARKED
+        assert (await store.approvals.get("a2")).state is ApprovalState.APPROVED

@@ -1,0 +1,65 @@
+"""The store's adapters, memory and SQLite, against one suite; and what only SQL has."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection
+
+from doorward.adapters.store.sql import SqlStore
+from doorward.adapters.store.tables import metadata
+from doorward.errors import UpstreamError
+from tests.memory.store import MemoryStore
+from tests.suites.store import ASKED, StoreSuite
+
+
+class TestMemory(StoreSuite):
+    @pytest.fixture
+    def store(self) -> Any:
+        return MemoryStore()
+
+
+class TestSql(StoreSuite):
+    @pytest.fixture
+    async def store(self, tmp_path: Path) -> AsyncIterator[Any]:
+        store = SqlStore(tmp_path / "store.sqlite")
+        await store.open()
+        yield store
+        await store.close()
+
+    async def test_migrations_make_the_schema(self, store: SqlStore) -> None:
+        """What the migrations build is what `tables.py` says, column for column."""
+
+        def differences(connection: Connection) -> Any:
+            return compare_metadata(MigrationContext.configure(connection), metadata)
+
+        async with store.transaction() as connection:
+            assert await connection.run_sync(differences) == []
+
+    async def test_opened_again(self, store: SqlStore, tmp_path: Path) -> None:
+        """Migrating what is migrated changes nothing; two may have it open."""
+        await store.approvals.create(ASKED)
+        again = SqlStore(tmp_path / "store.sqlite")
+        await again.open()
+        assert await again.approvals.get("a1") == ASKED
+        await again.close()
+
+    async def test_nobody_else_may_read_it(self, store: SqlStore, tmp_path: Path) -> None:
+        """The file and its journals are 0600."""
+        await store.approvals.create(ASKED)
+        assert {path.stat().st_mode & 0o777 for path in tmp_path.glob("store.sqlite*")} == {0o600}
+
+    async def test_a_broken_store_is_an_upstream_error(self, store: SqlStore, tmp_path: Path) -> None:
+        """Whatever SQL says, callers get one error."""
+        broken = sqlite3.connect(tmp_path / "store.sqlite")
+        broken.execute("drop table head")
+        broken.commit()
+        broken.close()
+        with pytest.raises(UpstreamError, match="no such table"):
+            await store.head()
