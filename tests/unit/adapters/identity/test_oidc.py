@@ -20,6 +20,7 @@ from doorward.errors import AuthenticationError, ConfigError, UpstreamError
 from doorward.model import Kind
 from tests.rig.certificates import Authority
 from tests.rig.issuer import LocalIssuer, b64, ec_key, ed_key, local_issuer, rsa_key
+from tests.rig.refusals import documented
 
 __all__ = ["local_issuer"]
 
@@ -48,11 +49,12 @@ def door(issuer: LocalIssuer, now: Now | None = None, **changes: Any) -> OidcAut
 
 
 async def refusal(authenticator: OidcAuthenticator, token: str) -> AuthenticationError:
-    """The error that a token gets; it holds a hint, and nothing of the token."""
+    """The error that a token gets; it is in the guide, has a hint, and holds nothing of the token."""
     with pytest.raises(AuthenticationError) as caught:
         await authenticator.authenticate(token)
     said = f"{caught.value.message} {caught.value.hint}"
     assert caught.value.hint
+    assert documented(caught.value.message), caught.value.message
     for part in token.split("."):
         assert len(part) < 8 or part not in said
     return caught.value
@@ -185,6 +187,9 @@ REFUSED = {
     "exp true": (changed(exp=True), "'exp'"),
     "exp missing": (changed(exp=None), "no 'exp'"),
     "exp huge": (changed(exp=10**30), "'exp' is not a time"),
+    "exp of 4000 digits": (changed(exp=10**4000), "'exp' is not a time"),
+    "exp of 5000 digits": (lambda issuer: issuer.mint(raw=b'{"exp":' + b"9" * 5000 + b"}"), "not JSON"),
+    "sub with half a character": (changed(sub="a\ud800"), "'sub'"),
     "exp negative": (changed(exp=-1), "'exp' is not a time"),
     "future nbf": (changed(nbf=NOW + 600), "not valid before"),
     "nbf an object": (changed(nbf={}), "'nbf'"),
