@@ -2,7 +2,7 @@
 
 `decide` answers for an Operation, `may` for everything else, `may_vote` for a vote on an Approval. All three are total:
 they return a Decision for any input and never raise; what goes wrong denies. They are deterministic: the same arguments
-give the same Decision, so that it can be cached under them (unless `cacheable` is false).
+give the same Decision. It can be cached for a statement of a session, unless `cacheable` is false.
 
 *Hold* is not a word of the policy language. A question is asked with `context.approved` false; if that is denied it is
 asked again with true; if that is allowed, people must agree first. What they must agree to is annotated on the policies
@@ -31,21 +31,11 @@ import cedarpy
 
 from doorward.model import Approval, Decision, Effect, Identity, Kind, Operation, Outcome, Target
 from doorward.policy import entities
-from doorward.policy.policies import SCHEMA, Compiled, PolicySet
+from doorward.policy.policies import ACTIONS, SCHEMA, Compiled, PolicySet
 
 MOST_RESOURCES = 4096
 SUPPLIED = ("now", "client", "application")  # what a caller gives in `extra`; a policy that reads one needs it
-_IN_TARGET = ("Target", "Database", "Schema", "Table", "Function", "Setting")
-# What each action is about, as in schema.cedarschema.
-ACTIONS: Mapping[str, tuple[str, ...]] = {
-    "connect": ("Target",),
-    **{effect.value: _IN_TARGET for effect in Effect},
-    "unmask": ("Label",),
-    "approve": ("Approval",),
-    "replay": ("Recording",),
-    "export": ("Recording",),
-    "administer": ("Target", "Gateway"),
-}
+FLEETING = ("now", "in_transaction")  # what may be another the next time, for the same statement of the same session
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _STRICTNESS = {Outcome.ALLOW: 0, Outcome.HOLD: 1, Outcome.DENY: 2}
@@ -250,9 +240,15 @@ class _Bench:
     def judge(self, questions: Sequence[Question], *, approved: bool) -> list[Verdict]:
         """Allow, hold or deny for each question."""
         first = self.answer(questions, approved=approved)
-        if approved or not self._policies.reads("approved"):
+        if approved:
             return first
-        again = [n for n, verdict in enumerate(first) if verdict.outcome is Outcome.DENY and not verdict.errors]
+        again = [
+            n
+            for n, verdict in enumerate(first)
+            if verdict.outcome is Outcome.DENY
+            and not verdict.errors
+            and self._policies.reads("approved", verdict.question.action)
+        ]
         second = self.answer([questions[n] for n in again], approved=True) if again else []
         for n, verdict in zip(again, second, strict=True):
             if verdict.errors:
@@ -274,17 +270,19 @@ class _Bench:
         who, described = entities.principal(self._who)
         described += entities.target(self._target) if self._target else []
         requests: list[tuple[Compiled, dict[str, Any]]] = []
-        context = json.dumps(self._circumstances(approved))
+        contexts: dict[str, str] = {}
         for question in questions:
             if question.kind not in ACTIONS.get(question.action, ()):
                 raise ValueError(f"there is no action {question.action[:80]!r} on a {question.kind[:80]!r}")
+            if question.action not in contexts:
+                contexts[question.action] = json.dumps(self._circumstances(question.action, approved))
             what, around = entities.resource(question.kind, question.name, self._target)
             described += around
             requests.append(
                 (
                     self._policies.naming_unknown if question.action == Effect.UNKNOWN else self._policies.every,
                     {"principal": who, "action": entities.uid("Action", question.action), "resource": what,
-                     "context": context},
+                     "context": contexts[question.action]},
                 )
             )  # fmt: skip
         known = _entities(json.dumps(list({(e["uid"]["type"], e["uid"]["id"]): e for e in described}.values())))
@@ -309,9 +307,12 @@ class _Bench:
             return Verdict(self._who, question, Outcome.DENY, errors=tuple(_name(compiled, e) for e in errors))
         return Verdict(self._who, question, Outcome.ALLOW if result.allowed else Outcome.DENY, rules)
 
-    def _circumstances(self, approved: bool) -> dict[str, Any]:
+    def _circumstances(self, action: str, approved: bool) -> dict[str, Any]:
         """Only what some policy reads: each attribute costs more than the rest of a simple decision."""
-        reads = self._policies.reads
+
+        def reads(attribute: str) -> bool:
+            return self._policies.reads(attribute, action)
+
         context: dict[str, Any] = {key: value for key, value in self._context.items() if reads(key)}
         if reads("approved"):
             context["approved"] = approved
@@ -354,7 +355,8 @@ def _fold(
     """The strictest outcome, and the obligations of all that led to it."""
     deciding = [v for v in verdicts if v.outcome is worst]
     rules = tuple(sorted({rule for v in deciding for rule in v.rules}))
-    cacheable = not policies.reads("now")
+    actions = {verdict.question.action for verdict in (*verdicts, *shown)}
+    cacheable = not any(policies.reads(attribute, action) for attribute in FLEETING for action in actions)
     refused = {v.question.name for v in shown if v.outcome is not Outcome.ALLOW}
     unmask = frozenset(v.question.name for v in shown) - refused
     if worst is Outcome.DENY:

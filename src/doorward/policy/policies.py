@@ -29,10 +29,22 @@ import cedarpy
 from cedarpy import pst
 
 from doorward.errors import ConfigError
+from doorward.model import Effect
 
 SCHEMA_TEXT = files("doorward.policy").joinpath("schema.cedarschema").read_text(encoding="utf-8")
 SCHEMA = cedarpy.Schema.from_str(SCHEMA_TEXT)
 
+_IN_TARGET = ("Target", "Database", "Schema", "Table", "Function", "Setting")
+# What each action is about, as in schema.cedarschema.
+ACTIONS: Mapping[str, tuple[str, ...]] = {
+    "connect": ("Target",),
+    **{effect.value: _IN_TARGET for effect in Effect},
+    "unmask": ("Label",),
+    "approve": ("Approval",),
+    "replay": ("Recording",),
+    "export": ("Recording",),
+    "administer": ("Target", "Gateway"),
+}
 DEFAULT_EXPIRY = 900
 ANNOTATIONS = ("id", "reason", "quorum", "expires", "approvers")
 _HOLDING = ("quorum", "expires", "approvers")
@@ -86,16 +98,17 @@ class PolicySet:
     expiry: int
     every: Compiled
     naming_unknown: Compiled  # all forbids, and of the permits only those whose scope names the action `unknown`
-    read: frozenset[str]  # the attributes of `context` that any policy reads; "*" stands for all
+    read: Mapping[str, frozenset[str]]  # by action, the attributes of `context` that policies read; "*" stands for all
 
     @property
     def ids(self) -> tuple[str, ...]:
         """The ids of all policies, in the order of the files and of the text."""
         return self.every.ids
 
-    def reads(self, attribute: str) -> bool:
-        """Whether any policy reads `context.<attribute>`."""
-        return attribute in self.read or "*" in self.read
+    def reads(self, attribute: str, action: str) -> bool:
+        """Whether any policy about an action reads `context.<attribute>`."""
+        read = self.read.get(action, frozenset())
+        return attribute in read or "*" in read
 
     def mentions(self, kind: str) -> frozenset[str]:
         """The ids of every entity of one type that any policy names: `mentions("Target")`."""
@@ -185,7 +198,10 @@ def load(sources: Mapping[str, str], *, expiry: int = DEFAULT_EXPIRY) -> PolicyS
         expiry=expiry,
         every=_compile(list(rules.values())),
         naming_unknown=_compile(naming),
-        read=frozenset().union(*(rule.reads for rule in rules.values())),
+        read={
+            action: frozenset().union(*(r.reads for r in rules.values() if _covers_action(r.template.action, action)))
+            for action in ACTIONS
+        },
     )
 
 

@@ -21,8 +21,8 @@ from doorward.model import (
     Resource,
     Target,
 )
-from doorward.policy.decide import ACTIONS, decide, may, may_vote
-from doorward.policy.policies import SCHEMA_TEXT, PolicySet, load
+from doorward.policy.decide import decide, may, may_vote
+from doorward.policy.policies import ACTIONS, SCHEMA_TEXT, PolicySet, load
 
 ISSUER = "https://id.example"
 SHOP = Target("shop", "postgresql", "db.example", 5432, database="sales")
@@ -293,6 +293,20 @@ def test_time_and_client_are_asked_of_the_caller_and_missing_ones_deny() -> None
         some = {key: value for key, value in noon.items() if key != missing}
         assert f"context.{missing}" in decide(policies, BOT, SHOP, asks(), extra=some).reason
     assert decide(rules(READS), BOT, SHOP, asks()).cacheable
+    assert not decide(
+        rules(READS, "forbid (principal, action, resource) when { context.in_transaction }"), BOT, SHOP, asks()
+    ).cacheable
+
+
+def test_what_a_policy_about_another_action_reads_is_not_asked_for() -> None:
+    """Office hours for writes need no clock for connecting."""
+    policies = rules(
+        EVERYTHING, 'forbid (principal, action == Action::"write", resource) when { context has now && context.own }'
+    )
+    assert may(policies, BOT, "connect", SHOP).outcome is Outcome.ALLOW
+    read = decide(policies, BOT, SHOP, asks())
+    assert (read.outcome, read.cacheable) == (Outcome.ALLOW, True)
+    assert decide(policies, BOT, SHOP, asks(Effect.WRITE)).outcome is Outcome.DENY
 
 
 def request(by: Identity, *approvers: str, target: str = "shop") -> Approval:

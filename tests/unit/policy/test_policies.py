@@ -101,7 +101,7 @@ def test_what_policies_read_and_mention_is_known() -> None:
         "f": '@id("a") permit (principal in Group::"g", action, resource in Target::"shop") '
         'when { context has now && context.purpose == "x" || principal in Group::"h" };'
     })
-    assert loaded.reads("now")
-    assert loaded.reads("purpose")
-    assert not loaded.reads("approved")
+    assert loaded.reads("now", "read")
+    assert loaded.reads("purpose", "connect")
+    assert not loaded.reads("approved", "read")
     assert (loaded.mentions("Group"), loaded.mentions("Target")) == (frozenset({"g", "h"}), frozenset({"shop"}))
