@@ -52,10 +52,10 @@ class Gateway:
         self.recorder = Recorder(
             clock=self.clock,
             store=self.store,
-            wal=LocalWalFiles(data / "wal"),
-            recordings=LocalRecordingFiles(data / "recordings"),
-            log=LocalLogFiles(data / "log"),
-            keys=LocalKeyFiles(data / "keys"),
+            wal=LocalWalFiles(data),
+            recordings=LocalRecordingFiles(data),
+            log=LocalLogFiles(data),
+            keys=LocalKeyFiles(data),
             gateway=config.gateway.name,
             origin=f"doorward/{config.gateway.name}",
         )
@@ -119,6 +119,7 @@ class Gateway:
             async with asyncio.TaskGroup() as group:
                 listener = await self._listen(group)
                 sweeping = group.create_task(listener.sweep())
+                sequencing = group.create_task(self.recorder.run())
                 web = await self._serve_web(group)
                 watching = group.create_task(self._watch_policies())
                 if signals:
@@ -132,7 +133,7 @@ class Gateway:
                 self.draining = True
                 self.log.info("gateway.draining", sessions=len(listener.relays))
                 await listener.drain(self.config.gateway.drain)
-                for task in (sweeping, watching):
+                for task in (sweeping, watching, sequencing):
                     task.cancel()
                 web.stop()
         self.log.info("gateway.stopped")
