@@ -70,6 +70,9 @@ class CopyRedactor:
         self._binary = style == "binary"
         self._delimiter = delimiter.encode() or (b"," if self._csv else b"\t")
         self._null = (null if null is not None else "" if self._csv else "\\N").encode()
+        # In text format a null string without a backslash cannot be told from a value that reads the same. Passing it
+        # on would tell a client that guessed a value whether it was right; so labelled fields are then never NULL.
+        self._ambiguous = style == "text" and b"\\" not in self._null
         self._quote = quote.encode() or b'"'
         self._escape = escape.encode() or self._quote
         if len(self._delimiter) != 1 or len(self._quote) != 1 or len(self._escape) != 1:
@@ -263,7 +266,9 @@ class CopyRedactor:
 
     def _field(self, raw: bytes, column: ColumnPlan, looking: bool) -> bytes | None:
         """What a field becomes, as COPY writes it; None: it stays."""
-        if column.action == Action.PASS or raw == self._null:
+        if column.action == Action.PASS:
+            return None
+        if raw == self._null and (column.action == Action.DETECT or not self._ambiguous):
             return None
         if column.action == Action.DETECT:
             if not looking:
