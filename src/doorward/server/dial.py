@@ -41,7 +41,7 @@ _contexts: dict[tuple[str, str, int], ssl.SSLContext] = {}
 
 
 class Upstream(asyncio.Protocol):
-    """A connection to a target. After `dial` it is logged in; its attributes are those of `ServerLogin`."""
+    """A connection to a target. After `dial` it is logged in; its attributes are those of `ServerLogin`, and `lost`."""
 
     def __init__(self) -> None:
         self.transport: asyncio.Transport
@@ -54,8 +54,8 @@ class Upstream(asyncio.Protocol):
         self._unread = bytearray()
         self._paused = False
         self._handed_over = False
-        self._lost = False
-        self._lost_why: Exception | None = None
+        self.lost = False
+        self._why: Exception | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._writable: asyncio.Future[None] | None = None
 
@@ -72,8 +72,8 @@ class Upstream(asyncio.Protocol):
         self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._lost = True
-        self._lost_why = exc
+        self.lost = True
+        self._why = exc
         self._wake()
         self.resume_writing()
 
@@ -124,11 +124,11 @@ class Upstream(asyncio.Protocol):
         nothing can arrive in between.
         """
         self._handed_over = True
-        if self._lost:
+        if self.lost:
             protocol.connection_made(self.transport)
             if self._unread:
                 protocol.data_received(self._take())
-            protocol.connection_lost(self._lost_why)
+            protocol.connection_lost(self._why)
             return
         self.transport.set_protocol(protocol)
         protocol.connection_made(self.transport)
@@ -160,7 +160,7 @@ class Upstream(asyncio.Protocol):
 
     async def ended(self) -> None:
         """Waits until the target has closed the connection; what it still sends is thrown away."""
-        while not self._lost:
+        while not self.lost:
             await self._raw_or_end()
             self._take()
 
@@ -169,13 +169,13 @@ class Upstream(asyncio.Protocol):
         if not self._unread:
             raise UpstreamError(
                 "the target closed the connection"
-                if self._lost_why is None
-                else f"the connection to the target broke: {_why(self._lost_why)}"
+                if self._why is None
+                else f"the connection to the target broke: {_why(self._why)}"
             )
         return self._take()
 
     async def _raw_or_end(self) -> None:
-        if self._unread or self._lost:
+        if self._unread or self.lost:
             return
         self._waiter = asyncio.get_running_loop().create_future()
         try:
@@ -190,7 +190,7 @@ class Upstream(asyncio.Protocol):
         return data
 
     def _resume(self) -> None:
-        if self._paused and not self._lost:
+        if self._paused and not self.lost:
             self._paused = False
             self.transport.resume_reading()
 
@@ -233,6 +233,8 @@ async def dial(
     Raises UpstreamError (with a hint), ProtocolError, or ConfigError when the target's options make no sense.
     """
     allowed = auth_methods(target)
+    if 0 in password:
+        raise ConfigError(f'target "{target.name}": its credential holds a NUL byte', hint="store the password as text")
     upstream = await _connect(target, connect_timeout)
     try:
         async with asyncio.timeout(login_timeout):

@@ -32,7 +32,7 @@ class SideConnection:
     """One connection for statements of the gateway itself. Make it with `open`."""
 
     def __init__(self, target: Target, upstream: Upstream) -> None:
-        self.closed = False
+        self._closed = False
         self._target = target
         self._upstream = upstream
         self._frames = wire.Frames(MAX_MESSAGE, types=wire.BACKEND_TYPES)
@@ -51,6 +51,11 @@ class SideConnection:
         """Connects like `dial`, and raises like it."""
         settings = {"application_name": "doorward", **(parameters or {})}
         return cls(target, await dial(target, password, user=user, database=database, parameters=settings))
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is over: open another."""
+        return self._closed or self._upstream.lost
 
     @property
     def parameters(self) -> Mapping[str, str]:
@@ -99,8 +104,8 @@ class SideConnection:
 
     async def close(self) -> None:
         """Ends the connection. Never raises."""
-        if not self.closed:
-            self.closed = True
+        if not self._closed:
+            self._closed = True
             await self._upstream.close()
 
     async def _answer(self, max_bytes: int) -> tuple[list[Row], UpstreamError | None]:
@@ -110,7 +115,10 @@ class SideConnection:
         finished = False
         size = asides = 0
         while True:
-            messages = self._frames.feed(await self._upstream.receive())
+            try:
+                messages = self._frames.feed(await self._upstream.receive())
+            except UpstreamError:
+                raise failure or UpstreamError("the target ended the gateway's own connection") from None
             for number, (kind, payload) in enumerate(messages):
                 if kind in (Backend.NOTICE_RESPONSE, Backend.PARAMETER_STATUS, Backend.NOTIFICATION_RESPONSE):
                     asides += 1
@@ -148,7 +156,7 @@ class SideConnection:
 
     async def _give_up(self) -> None:
         """Ends the connection, and what still runs on it at the target: a server does not notice a client that left."""
-        self.closed = True
+        self._closed = True
         self._upstream.abort()
         if self._upstream.secret:
             try:

@@ -430,6 +430,13 @@ async def test_options_that_make_no_sense_are_named(options: dict[str, str]) -> 
             await dial(at(port, **options), b"x")
 
 
+async def test_a_credential_with_a_nul_is_named() -> None:
+    """A NUL would end the password early on the wire: it is a mistake in the store, said without the secret."""
+    with pytest.raises(ConfigError, match="NUL") as caught:
+        await dial(at(1), b"CANARY\0x")
+    assert "CANARY" not in str(caught.value)
+
+
 def test_the_default_is_the_strictest() -> None:
     """A target without options is dialled with verify-full and SCRAM only."""
     plain = Target(name="t", protocol="postgres", host="h", port=1)

@@ -130,6 +130,27 @@ async def test_a_caller_that_is_cancelled_leaves_nothing_behind(side: SideConnec
     assert await stopped(postgres, "side-cancelled")
 
 
+async def test_the_end_of_the_connection_is_noticed(side: SideConnection, postgres: PostgresServer) -> None:
+    """A connection that the server ends, in a statement or between two, says why or that it is closed."""
+    with pytest.raises(UpstreamError, match="57P01"):
+        await side.query("select pg_terminate_backend(pg_backend_pid())")
+    assert side.closed
+    with pytest.raises(UpstreamError, match="has ended"):
+        await side.query("select 1")
+
+
+async def test_an_idle_connection_that_ends_is_closed(side: SideConnection, postgres: PostgresServer) -> None:
+    """When the server goes away between statements, `closed` says so before the next one is tried."""
+    ((pid,),) = await side.query("select pg_backend_pid()")
+    with postgres.connect() as connection:
+        connection.execute("select pg_terminate_backend(%s::int)", [pid])
+    for _ in range(100):
+        if side.closed:
+            return
+        await asyncio.sleep(0.02)
+    pytest.fail("the end went unnoticed")
+
+
 OPENED = (
     wire.authentication_ok()
     + wire.parameter_status("client_encoding", "UTF8")
