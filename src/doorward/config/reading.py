@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from doorward.model import SecretRef
+from doorward.policy.entities import parts
 
 SECRET_SCHEMES = ("env", "file", "vault")
 # Keys under which people write secrets. None of them is a setting, and what they hold is never quoted.
@@ -200,6 +201,23 @@ def secret() -> Kind:
     return Kind(allowed, read)
 
 
+def column() -> Kind:
+    """A column by its full name, read without quotes: `public."Big".ssn` is the column ssn of the table Big. Left as
+    written, it would be the name of no column, and what is in it would be shown."""
+    allowed = 'a column: "schema.table.column", as in the catalogue'
+
+    def read(value: Any, _: Path) -> str:
+        try:
+            names = parts(value) if isinstance(value, str) and value.isprintable() else ()
+        except ValueError:
+            names = ()
+        if len(names) != 3 or any(name != name.strip() for name in names):
+            raise _fault(value, allowed)
+        return ".".join(name[1:-1].replace('""', '"') if name.startswith('"') else name for name in names)
+
+    return Kind(allowed, read)
+
+
 def list_of(kind: Kind, least: int = 0, most: int = 1000) -> Kind:
     """Several of one kind, read as a tuple."""
 
@@ -235,6 +253,8 @@ def table_of(kind: Kind, keys: Kind, most: int = 10_000) -> Kind:
             if key.lower() in FORBIDDEN:
                 raise FaultError(f"{key!r}: {NO_SECRETS}")
             name = keys.read(key, base)
+            if name in found:
+                raise FaultError(f"{key!r} is there twice, written differently")
             try:
                 found[name] = kind.read(item, base)
             except FaultError as fault:

@@ -14,6 +14,7 @@ from pathlib import Path
 from doorward.adapters.identity.settings import ALGORITHMS, DEFAULT_ALGORITHMS, DEFAULT_CLAIMS
 from doorward.config.reading import (
     address,
+    column,
     directory,
     duration,
     file,
@@ -36,7 +37,7 @@ from doorward.model import Kind, SecretRef
 
 NAME = text("letters, digits, - and _, at most 63", r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 LABEL = text("a label: lower-case letters, digits, - and _", r"[a-z][a-z0-9_-]{0,31}")
-COLUMN = text('a column: "schema.table.column"', r'(?:(?:"(?:[^"]|"")+"|[^".\s]+)\.){2}(?:"(?:[^"]|"")+"|[^".\s]+)')
+COLUMN = column()
 HOST = text("a host name or an IP address", r"[A-Za-z0-9]([A-Za-z0-9._-]{0,252}[A-Za-z0-9])?|[0-9A-Fa-f:.]{2,45}")
 PORT = whole(1, 65535)
 LISTENING_PORT = whole(0, 65535)

@@ -50,6 +50,11 @@ ANNOTATIONS = ("id", "reason", "quorum", "expires", "approvers")
 _HOLDING = ("quorum", "expires", "approvers")
 _MOST_BYTES = 1 << 20  # of one file
 _MOST_POLICIES = 10_000
+# Cedar's parser recurses, and a text nested some hundred deep ends the whole process with SIGSEGV (cedarpy 4.12). A
+# chain of operators nests as brackets do. Cedar itself takes no more than 100 levels once it has parsed.
+_DEEPEST = 50
+_MOST_JOINTS = 600
+_JOINTS = frozenset({".", "&", "|", "+", "-", "*", "!", "<", ">", "if", "else"})
 
 _TOKEN = re.compile(r'\s+|//[^\r\n]*|"(?:\\.|[^"\\])*"|\w+|.', re.DOTALL)
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}")
@@ -250,6 +255,7 @@ def _pieces(name: str, text: str) -> Iterator[_Piece]:
 
 def _rule(piece: _Piece) -> Rule:
     at = f"{piece.file}:{piece.line(0)}"
+    _check_depth(piece)
     try:
         handle = cedarpy.PolicySet.from_str(piece.text)
         tree = handle.to_pst()
@@ -304,6 +310,18 @@ def _rule(piece: _Piece) -> Rule:
         reason=notes.get("reason", ""), quorum=quorum, expires=expires, approvers=approvers, reads=reads,
         template=template,
     )  # fmt: skip
+
+
+def _check_depth(piece: _Piece) -> None:
+    depth = joints = 0
+    for token in _TOKEN.finditer(piece.text):
+        said = token.group()
+        depth += (said in "([{") - (said in ")]}")
+        joints += said in _JOINTS
+        if depth > _DEEPEST or joints > _MOST_JOINTS:
+            raise _FaultyPolicyError(
+                f"{piece.file}:{piece.line(token.start())}: the policy is nested too deeply or too long; cut it into several"
+            )
 
 
 def _syntax(piece: _Piece, said: str) -> str:

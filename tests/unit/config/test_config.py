@@ -156,6 +156,14 @@ def test_a_secret_in_the_configuration_is_refused_and_not_repeated(tmp_path: Pat
     assert "doorward secrets set" in fault
 
 
+def test_a_quoted_column_is_the_column_that_it_means(tmp_path: Path) -> None:
+    """Quotes are SQL's way to write a name; kept, they would label no column at all."""
+    text = GOOD.replace('"public.customers.ssn" =', "'public.\"Big One\".ssn' =")
+    assert load(write(tmp_path, text)).targets["shop"].labels == {"public.Big One.ssn": "ssn"}
+    twice = GOOD.replace('{ "public.customers.ssn"', "{ 'public.\"customers\".ssn' = \"x\", \"public.customers.ssn\"")
+    assert "is there twice" in faults(tmp_path, twice)[0]
+
+
 def test_a_relative_secret_file_is_beside_the_configuration(tmp_path: Path) -> None:
     """Like every path in the file."""
     config = load(write(tmp_path, GOOD.replace("vault:shop", "file:shop.secret")))

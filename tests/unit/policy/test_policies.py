@@ -44,6 +44,23 @@ def test_a_fault_is_named_with_file_and_line(text: str, complaint: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "condition",
+    ["(" * 5000 + "true" + ")" * 5000, "[" * 5000, "true && " * 5000 + "true", "context" + ".a" * 5000,
+     "if true then " * 5000, "1 + " * 5000 + "1 == 1", "!" * 5000 + "true", "{a:" * 5000],
+)  # fmt: skip
+def test_a_policy_nested_too_deeply_is_a_fault_and_not_the_end_of_the_process(condition: str) -> None:
+    """Cedar's parser recurses without a bound: such a text would end the gateway when policies are reloaded."""
+    with pytest.raises(ConfigError, match=r"f\.cedar:2: the policy is nested too deeply"):
+        load({"f.cedar": f'@id("a") permit (principal, action, resource)\nwhen {{ {condition} }};'})
+
+
+def test_a_long_list_is_no_nesting() -> None:
+    """A policy may name many things."""
+    tables = ", ".join(f'Table::"shop.public.t{n}"' for n in range(2000))
+    assert load({"f": f'@id("a") permit (principal, action == Action::"read", resource) when {{ resource in [{tables}] }};'})
+
+
+@pytest.mark.parametrize(
     ("annotation", "complaint"),
     [
         ('@quorum("0")', "@quorum must be"),
