@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import lru_cache
 from struct import Struct
 from typing import Any, Final, Protocol
 
@@ -25,6 +25,7 @@ from doorward.guard.ports import Clock
 from doorward.guard.recorder import Recorder, SessionRecorder
 from doorward.guard.template import Template
 from doorward.ledger.commitment import commit
+from doorward.ledger.encoding import canonical
 from doorward.masking.statement import mask_params
 from doorward.model import (
     Approval,
@@ -75,7 +76,7 @@ class Settled(Protocol):
     sqlstate: str
     in_transaction: bool
     masked: Mapping[str, int]
-    shape: Sequence[tuple[str, int]]
+    shape: tuple[tuple[str, int, int], ...]
     statements: Sequence[Mapping[str, Any]]
 
 
@@ -364,7 +365,17 @@ class GuardedSession:
         """Record what became of a permitted operation."""
         self.rows += result.rows
         operation = result.permit.operation
+        template = result.template
+        reads = operation.effect is Effect.READ
+        described = bool(result.shape) and (not reads or result.shape != template.described)
+        if reads and not (described or result.masked or result.statements or len(result.tags) > 1):
+            tag = result.tags[0] if result.tags else None
+            self.record.settled(_settled(result.outcome, result.rows, tag, result.sqlstate, result.in_transaction))
+            return
         body: dict[str, Any] = {"outcome": result.outcome, "rows": result.rows}
+        if described:  # a reader keeps a template's shape until another is given
+            body["shape"] = [list(column) for column in result.shape]
+            template.described = result.shape
         if result.tags:
             body["tags"] = list(result.tags[:1000])
         if result.sqlstate:
@@ -375,8 +386,8 @@ class GuardedSession:
             body["masked"] = dict(result.masked)
         if result.statements:
             body["statements"] = [dict(s) for s in result.statements[:1000]]
-        if operation.effect is Effect.READ:
-            self.record.settled(json.dumps(body, separators=(",", ":")).encode())
+        if reads:
+            self.record.settled(canonical(body))
         else:
             body["operation"] = operation.id
             self.record.event("operation.settled", body)
@@ -410,6 +421,7 @@ class GuardedSession:
         template.epoch = self.guard.policies.epoch
         template.permit = None
         template.number = -1
+        template.described = ()
 
     def _circumstances(self) -> dict[str, Any]:
         host = self.session.client.rsplit(":", 1)[0].strip("[]")
@@ -420,7 +432,7 @@ class GuardedSession:
         if template.number < 0:
             assert template.decision is not None
             template.number = self.record.template(
-                json.dumps(
+                canonical(
                     {
                         "action": template.action,
                         "effect": template.effect,
@@ -430,9 +442,8 @@ class GuardedSession:
                         "role": template.role,
                         "search_path": template.search_path,
                         "decision": describe_decision(template.decision),
-                    },
-                    separators=(",", ":"),
-                ).encode()
+                    }
+                )
             )
         return template.number
 
@@ -554,6 +565,19 @@ def describe_decision(decision: Decision) -> dict[str, Any]:
         "unmask": sorted(decision.unmask),
         "policy": decision.policy_hash,
     }
+
+
+@lru_cache(1024)
+def _settled(outcome: str, rows: int, tag: str | None, sqlstate: str, in_transaction: bool) -> bytes:
+    """The plain outcome of a read: the same bytes again and again."""
+    body: dict[str, Any] = {"outcome": outcome, "rows": rows}
+    if tag is not None:
+        body["tags"] = [tag]
+    if sqlstate:
+        body["sqlstate"] = sqlstate
+    if in_transaction:
+        body["in_transaction"] = True
+    return canonical(body)
 
 
 def _params(turn: Asked, *, continues: bool = False) -> bytes:

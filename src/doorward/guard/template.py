@@ -22,6 +22,7 @@ class Template:
     __slots__ = (
         "action",
         "decision",
+        "described",
         "effect",
         "epoch",
         "exact",
@@ -69,12 +70,13 @@ class Template:
         self.decision: Decision | None = None
         self.epoch = -1
         self.number = -1
+        self.described: tuple[tuple[str, int, int], ...] = ()  # the result shape that the record has for this number
         self.permit: Permit | None = None
 
     def operation(
         self,
         *,
-        id: str,
+        id: str,  # noqa: A002 - the field's own name
         session_id: str,
         phase: Phase,
         params: tuple[str | None, ...] = (),

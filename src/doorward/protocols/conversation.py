@@ -45,7 +45,9 @@ class Need:
 @dataclass(slots=True)
 class Result:
     """What became of a permitted turn. `outcome`: completed, failed, rolled_back, suspended, executed (its
-    transaction's end is not known yet), unknown (the target went away)."""
+    transaction's end is not known yet), not_run (an error before it made the target skip it), unknown (the target went
+    away). Results come in the order of their turns, one a turn. `shape` is (name, type, format) of each column, where the
+    answer itself does not say."""
 
     template: Template
     permit: Permit
@@ -55,7 +57,7 @@ class Result:
     sqlstate: str = ""
     in_transaction: bool = False
     masked: Mapping[str, int] = field(default_factory=dict)
-    shape: Sequence[tuple[str, int]] = ()
+    shape: tuple[tuple[str, int, int], ...] = ()
     statements: Sequence[Mapping[str, Any]] = ()
 
 

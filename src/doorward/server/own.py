@@ -14,6 +14,7 @@ from typing import Final, Protocol
 
 from doorward.errors import UpstreamError
 from doorward.guard.guard import Guard, GuardedSession
+from doorward.ledger.encoding import canonical
 from doorward.model import SecretRef, Target
 from doorward.server.side import Row, SideConnection
 from doorward.sql.catalogue import QUERIES, Catalogue, build
@@ -53,14 +54,14 @@ class OwnStatements:
         async with self._turn:
             side, session = await self._open()
             number = session.record.template(
-                json.dumps(
+                canonical(
                     {
                         "action": name,
                         "effect": "read",
                         "text": text,
                         "decision": {"outcome": "allow", "rules": ["doorward"]},
-                    },
-                ).encode()
+                    }
+                )
             )
             position = session.record.run(number, b"\0\0")
             durable = self._guard.recorder.wait(position)

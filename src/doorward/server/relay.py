@@ -11,7 +11,6 @@ A connection is a `Door` (the client's protocol) and, once a target has been dia
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from doorward.errors import DoorwardError, ProtocolError, UpstreamError
 from doorward.guard.guard import GuardedSession
+from doorward.ledger.encoding import canonical
 from doorward.model import Approval, Permit, Refusal
 from doorward.protocols.conversation import Need, Result, Turn
 from doorward.protocols.postgres import wire
@@ -526,7 +526,7 @@ def new_key(pid: int) -> tuple[int, bytes]:
     return pid, secrets.token_bytes(4)
 
 
-_LOOK: Final = json.dumps(
+_LOOK: Final = canonical(
     {
         "action": "look at the session",
         "effect": "read",
@@ -534,4 +534,4 @@ _LOOK: Final = json.dumps(
         "text": PROBE,
         "decision": {"outcome": "allow", "rules": ["doorward"]},
     }
-).encode()
+)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from struct import Struct
 from typing import Final, Protocol
 
@@ -68,6 +69,7 @@ class Run:
     __slots__ = (
         "cells",
         "copier",
+        "discarded",
         "failed",
         "permit",
         "portal",
@@ -98,6 +100,7 @@ class Run:
         self.sqlstate = ""
         self.failed = False
         self.suspended = False
+        self.discarded = False  # the server skipped it: an error stood before it in its batch
         self.strip = False
 
 
@@ -342,7 +345,7 @@ class Answers:
             return swallow
         if expected == DESCRIBE:
             return self._described(kind, front, data[start + 5 : end], swallow)
-        if expected == EXECUTE or expected == QUERY:
+        if expected in (EXECUTE, QUERY):
             return self._executed(kind, front, data[start + 5 : end])
         raise ProtocolError(f"the target sent {wire.BACKEND_NAMES.get(kind, hex(kind))} out of turn")
 
@@ -439,7 +442,8 @@ class Answers:
     def _completed(self, run: Run, tag: str) -> None:
         self._count(run)
         run.tags.append(tag)
-        run.shape = None
+        if run.portal is None:
+            run.shape = None  # each statement of a Query has its own description
         run.statement += 1
         self.finished.append(run)
 
@@ -479,7 +483,7 @@ class Answers:
         answer = front.instead or self._masked_error(payload, strip or self._strips_next())
         if run is not None:
             self._finish(run)
-        self._discard_to_sync()
+        self._discard_to_sync(sqlstate)
         return answer
 
     def _strips_next(self) -> bool:
@@ -494,11 +498,25 @@ class Answers:
         masked = self.masks.fields(payload, strip=strip)
         return None if masked == payload else wire.message(Backend.ERROR_RESPONSE, masked)
 
-    def _discard_to_sync(self) -> None:
-        """The server ignores what follows an error up to Sync: take it back, newest first."""
+    def _discard_to_sync(self, sqlstate: str) -> None:
+        """The server ignores what follows an error up to Sync: take it back, newest first. A permitted execution among
+        it did not run, which is an outcome too; it failed if the error was about its own statement or portal."""
         dropped: list[Pending] = []
         while self.pending and self.pending[0].kind != SYNC:
             dropped.append(self.pending.popleft())
+        culprit = dropped[0] if dropped and dropped[0].run is None else None
+        for gone in dropped[1:]:
+            run = gone.run
+            if run is None:
+                continue
+            portal = run.portal
+            if culprit is not None and portal is not None and (
+                culprit.portal is portal or (culprit.portal is None and culprit.entry is portal.entry)
+            ):  # fmt: skip
+                run.failed, run.sqlstate, culprit = True, sqlstate, None
+            else:
+                run.discarded = True
+            self._finish(run)
         for gone in reversed(dropped):
             if gone.kind == PARSE or (gone.kind == CLOSE and gone.statement):
                 self.names.set_statement(gone.name, gone.before if isinstance(gone.before, Entry) else None)
@@ -547,7 +565,7 @@ class Answers:
         for run in runs:
             self._count(run)
             result = self._result(run, wire.IDLE, failed=False, implicit=False)
-            if result.outcome != "failed":
+            if result.outcome not in ("failed", "not_run"):
                 result.outcome = "unknown"
             results.append(result)
         return results
@@ -563,6 +581,8 @@ class Answers:
         statements: list[Mapping[str, object]] = []
         if run.failed:
             outcome = "failed"
+        elif run.discarded:
+            outcome = "not_run"
         elif early:
             outcome = "executed"
         elif run.suspended:
@@ -584,9 +604,7 @@ class Answers:
             sqlstate=run.sqlstate,
             in_transaction=status != wire.IDLE,
             masked=run.cells,
-            shape=()
-            if run.shape is None
-            else tuple((c.name.decode("utf-8", "replace"), c.type_oid) for c in run.shape),
+            shape=() if run.shape is None else _shape(run.shape),
             statements=statements,
         )
 
@@ -620,6 +638,11 @@ class Answers:
             return b""  # whose account this is at the target is not the client's business
         masked = self.masks.text(value)
         return None if masked == value else wire.parameter_status(name, masked)
+
+
+@lru_cache(256)
+def _shape(columns: tuple[Column, ...]) -> tuple[tuple[str, int, int], ...]:
+    return tuple((c.name.decode("utf-8", "replace"), c.type_oid, c.format) for c in columns)
 
 
 def _fates(run: Run, *, implicit: bool, failed: bool) -> list[Mapping[str, object]]:
