@@ -28,7 +28,7 @@ from doorward.guard.ports import Boot, Clock, KeyFiles, LogFiles, RecordingFiles
 from doorward.guard.recovery import Recovery, recover
 from doorward.guard.sequencer import Declaration, Entry, Sequencer
 from doorward.guard.session_recorder import DECLARED, NOTE, OVERHEAD, SessionRecorder
-from doorward.guard.wal import WriteAheadLog, parse_name
+from doorward.guard.wal import FACT, INTENT, OWN, WriteAheadLog, parse_name
 from doorward.ledger.encoding import canonical
 from doorward.ledger.segment import DEK_SIZE, header, header_hash
 from doorward.model import Event, Session
@@ -36,6 +36,7 @@ from doorward.model import Event, Session
 TICK = 1.0  # seconds between steps of the sequencer
 BEAT = 60.0  # seconds between beats: an empty minute looks different from a cut log
 BACKLOG = 64 * 1024 * 1024  # bytes of durable events that the store would not take yet
+MAX_OPENED = 64 * 1024  # bytes of what is told of an identity and its session
 
 # What has happened already: kept even while the record fails, because it is the truth and there is no taking it back.
 FACTS = frozenset((
@@ -129,8 +130,10 @@ class Recorder:
         """Close sessions' segments, write and fold everything, say goodbye. UpstreamError when that does not work; the
         next start then recovers as after a crash."""
         try:
-            for session in list(self._sessions.values()):
-                await session.close({"reason": "the gateway stopped"})
+            closes = [session.close({"reason": "the gateway stopped"}) for session in self._sessions.values()]
+            for outcome in await asyncio.gather(*closes, return_exceptions=True):
+                if isinstance(outcome, BaseException):
+                    raise outcome
             self.append_event("gateway.stopped", {"boot": self.boot})
             await self.wal.flush()
             await self.fold(ended=True)
@@ -160,13 +163,22 @@ class Recorder:
         declared = Declaration(session.id, handle, created, self.keyring.wrap(session.id, dek))
         body = canonical({"created": created, "session": session.id, "wrapped": declared.wrapped.hex()})
         # In one turn of the loop, so in one frame: a handle is never without its session, nor the other way round.
+        told = _opened(session, created, self.retention)
+        size = len(canonical(told))
+        if size > MAX_OPENED:
+            raise UpstreamError(f"an identity of {size} bytes is too large to record")
+        self.wal.check(size + MAX_OPENED)
         position = self.wal.append(DECLARED, handle, created, body)
         self._entries.append(Entry(position, position - OVERHEAD - len(body), declared))
-        opened = recorder.event("session.opened", _opened(session, created, self.retention))
+        opened = recorder.opened(told)
         self._sessions[session.id] = recorder
-        waiter = self.wal.wait(opened)
-        if waiter is not None:
-            await waiter  # if this raises, the session stays in the index as one that was opened and saw nothing
+        try:
+            waiter = self.wal.wait(opened)
+            if waiter is not None:
+                await waiter
+        except BaseException:  # cancelled, too: nobody will close a session that nobody was given
+            recorder.abandon()
+            raise
         return recorder
 
     async def event(self, type: str, body: Mapping[str, Any], *, session_id: str = "", actor: str = "") -> int:  # noqa: A002
@@ -255,12 +267,12 @@ class Recorder:
         """Append an event; `own` ones are the recorder's and are never refused. Returns it, its bytes, its position."""
         event = Event(self.clock.new_id(), self.clock.now(), type, session_id, actor, body)
         record = encode_event(event)
-        fact = own or type in FACTS
+        claim = OWN if own else FACT if type in FACTS else INTENT
         if len(record) > MAX_EVENT:
             raise UpstreamError(f"an event of {len(record)} bytes is too large to record")
-        if self._entries_size > BACKLOG and not fact:
+        if self._entries_size > BACKLOG and claim == INTENT:
             raise UpstreamError("the log is too far behind: the store takes no events")
-        position = self.wal.append(kind, handle, event.at, record, fact)
+        position = self.wal.append(kind, handle, event.at, record, claim)
         start = position - OVERHEAD - len(record)
         self._entries.append(Entry(position, keep_from if keep_from >= 0 else start, None, event, record))
         self._entries_size += len(record)

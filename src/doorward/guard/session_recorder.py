@@ -96,6 +96,7 @@ class SessionRecorder:
         self._closing: Mapping[str, Any] | None = None
         self._closed: asyncio.Future[Recording] | None = None
         self._failing = False
+        self._opened_at = 0  # position of session.opened in the write-ahead log
 
     # What the data path calls --------------------------------------------------------------------------------------
 
@@ -129,6 +130,16 @@ class SessionRecorder:
             self._timer = self._loop.call_later(SEGMENT_SECONDS, self.cut)
         if self._size >= SEGMENT_BYTES:
             self.cut()
+        return position
+
+    def opened(self, body: Mapping[str, Any]) -> int:
+        """The first event; the recorder has made sure that there is room."""
+        event, record, position = self._recorder.log_event(
+            EVENT, self.handle, "session.opened", body, self.session.id, self.session.identity.id, own=True
+        )
+        self._logged(position, record)
+        self._keep(EVENT, event.at, record)
+        self._opened_at = position
         return position
 
     def event(self, type: str, body: Mapping[str, Any]) -> int:  # noqa: A002 - the field's own name
@@ -219,6 +230,12 @@ class SessionRecorder:
             await waiter
         return recording
 
+    def abandon(self) -> None:
+        """Close without waiting, now or as soon as the record works again."""
+        if self._closing is None and self._closed is None:
+            self._closing = {"reason": "it could not be recorded, so it was not let in"}
+            self.cut()
+
     # Behind it -----------------------------------------------------------------------------------------------------
 
     def counts(self) -> dict[str, int]:
@@ -251,6 +268,10 @@ class SessionRecorder:
             self.cut()
 
     def _seal_next(self) -> None:
+        if self._recorder.wal.durable < self._opened_at:
+            # No file before its session is on record: if we died now, nobody could say whose it is.
+            self._loop.call_later(RETRY, self._retry)
+            return
         job = self._jobs[0]
         self._loop.run_in_executor(self._recorder.sealing, self._seal, job).add_done_callback(self._sealed)
 
@@ -265,6 +286,8 @@ class SessionRecorder:
 
     def _sealed(self, outcome: asyncio.Future[None]) -> None:
         error = outcome.exception()
+        if not self._recorder.running:
+            return  # the next start finds what was written
         if error is not None:
             self._failing = True
             self._recorder.sealing_failed(self.session.id, str(error) or type(error).__name__)

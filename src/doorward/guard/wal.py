@@ -9,7 +9,8 @@ disk. Each frame names the position it starts at, so that one written twice is r
 
 When a write fails, everyone who waits gets UpstreamError, and `failed` stays true until all that is unwritten stands in
 a new file: after a failed fsync nothing can be said of the old file's pages, so it is never touched again. Until then
-appends are refused, except facts (what has happened already and must not be lost), which are kept, within LIMIT.
+appends are refused, except facts (what has happened already and must not be lost) and the recorder's own, which are
+kept and have room of their own (FACT, OWN).
 
 If we die, what was not durable is lost, and nobody was told that it is there.
 
@@ -31,7 +32,8 @@ from doorward.ledger.seal import WalSealer, iter_frames
 
 FLUSH_AFTER = 0.02  # seconds that a record nobody waits for may stay in memory
 FLUSH_BYTES = 256 * 1024
-LIMIT = 8 * 1024 * 1024  # bytes appended and not yet durable
+LIMIT = 4 * 1024 * 1024  # bytes appended and not yet durable
+INTENT, FACT, OWN = 0, 2, 3  # what an append has a claim to: nothing while the record fails, and LIMIT; that many LIMITs
 ROTATE = 16 * 1024 * 1024  # a file is closed at this size, so that old ones can be deleted
 RETRY = 1.0  # seconds between tries to write again after a failure
 
@@ -96,10 +98,14 @@ class WriteAheadLog:
     def unwritten(self) -> int:
         return self.appended - self.durable
 
-    def append(self, kind: int, handle: int, at: int, body: bytes, fact: bool = False) -> int:
+    def append(self, kind: int, handle: int, at: int, body: bytes, claim: int = INTENT) -> int:
         """Buffer a record; returns the position after it. `at` is Unix ms. UpstreamError when it cannot be kept."""
         appended = self.appended + 13 + len(body)
-        if (not fact and (self.failed or self.blocked)) or appended - self.durable > LIMIT or self._closed:
+        if (
+            (claim == INTENT and (self.failed or self.blocked))
+            or (appended - self.durable > LIMIT and (claim == INTENT or appended - self.durable > claim * LIMIT))
+            or self._closed
+        ):
             self._refuse(appended)
         if not self._parts:
             self._base = at
@@ -112,6 +118,11 @@ class WriteAheadLog:
         if appended - self._start >= FLUSH_BYTES and not self._kick_scheduled:
             self._kick_soon()
         return appended
+
+    def check(self, size: int) -> None:
+        """UpstreamError unless intents of `size` bytes together would be taken now."""
+        if self.failed or self.blocked or self._closed or self.unwritten + size > LIMIT:
+            self._refuse(self.appended + size)
 
     def _refuse(self, appended: int) -> None:
         if self._closed:
@@ -165,7 +176,8 @@ class WriteAheadLog:
             self._fail(error)
             return
         self._advance(flying.end)
-        if self._parts and (self._waiters or self.appended - self._start >= FLUSH_BYTES):
+        late = self._timer is None  # it went off while we were writing
+        if self._parts and (late or self._waiters or self.appended - self._start >= FLUSH_BYTES):
             self._kick()
 
     def _advance(self, position: int) -> None:

@@ -150,11 +150,41 @@ async def test_waiters_hear_of_a_failure(disk: Disk, monkeypatch: pytest.MonkeyP
     assert "operation.settled" in types
 
 
+async def test_a_session_that_could_not_be_opened_is_closed(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is given it, so nobody would ever close it; the log says what became of it."""
+    monkeypatch.setattr(wal, "RETRY", 0.02)
+    recorder, plan = broken(disk)
+    await recorder.start()
+    plan.at, plan.fault, plan._errors = len(plan.happened), Fault.FAILED, 1
+    opened = a_session()
+    with pytest.raises(UpstreamError):
+        await recorder.session(opened)
+    with pytest.raises(UpstreamError):
+        await recorder.session(a_session())
+    await settled_down(recorder)
+    while recorder._sessions:
+        await asyncio.sleep(0.001)
+    await recorder.stop()
+    rows = await disk.store.sessions()
+    assert [(row.id, row.state) for row in rows] == [(opened.id, "closed")]
+
+
+async def test_what_nobody_waits_for_is_durable_soon(recorder: Recorder) -> None:
+    """Batched records reach the disk by themselves, also those appended while it was being written."""
+    session = await recorder.session(a_session())
+    number = session.template(b"{}")
+    for _ in range(20):
+        position = session.run(number, b"x")
+        await asyncio.sleep(0.007)
+    await asyncio.sleep(0.2)
+    assert recorder.durable == position
+
+
 async def test_a_stalled_disk_does_not_grow_memory(recorder: Recorder) -> None:
     """What is appended and not durable is bounded; over it, an error."""
     session = await recorder.session(a_session())
     number = session.template(b"{}")
-    for _ in range(8):
+    for _ in range(4):
         session.run(number, bytes(1_000_000))
     with pytest.raises(UpstreamError, match="behind"):
         session.run(number, bytes(1_000_000))
