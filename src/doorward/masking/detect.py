@@ -145,11 +145,13 @@ class Detectors:
             suspects = self.suspects(value)
             if suspects is None:
                 return None
+        found = _places(value, suspects.detectors)
+        if not found and not suspects.disguised:
+            return None
         counts: Counter[str] = Counter()
         masked = value
         # What replaces one value can end the word that hid the next, so what comes out is looked at again.
         for _ in range(_ROUNDS):
-            found = _places(masked, suspects.detectors)
             if found:
                 masked = _replaced(masked, found, counts)
             if suspects.disguised and (hidden := self._hidden(masked)):
@@ -160,6 +162,7 @@ class Detectors:
             suspects = self.suspects(masked)
             if suspects is None:
                 break
+            found = _places(masked, suspects.detectors)
         else:
             return _REDACTIONS[min(counts)], counts
         return (masked, counts) if counts else None
