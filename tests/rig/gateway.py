@@ -3,7 +3,7 @@
 Contract: `launch(...)` is a context manager that writes a configuration, starts the gateway, waits until it listens and
 ends it, also when the test fails; fixture `gateway` gives the same as a factory that belongs to one test. By default
 there is one target, `shop`, which is the database of the server it is given, reached over verified TLS; one issuer, the
-test's own; and a policy that allows everything (`ALLOW_ALL`). Anything in the configuration can be replaced:
+test's own; and a policy that allows everything but unmasking (`ALLOW_ALL`). Anything in the configuration can be replaced:
 
     door = gateway(policy=READ_ONLY, target={"detect": False, "labels": {"public.customers.ssn": "ssn"}})
     with psycopg.connect(door.dsn(sub="alice", groups=["agents"])) as connection: ...
@@ -34,9 +34,11 @@ from tests.rig.postgres import PostgresServer
 
 ROOT = Path(__file__).resolve().parents[2]
 
+# Everything goes through, and what is labelled or detected is masked all the same.
 ALLOW_ALL = """
 @id("all") permit (principal, action, resource);
 @id("unknown-too") permit (principal, action == Action::"unknown", resource);
+@id("masked") forbid (principal, action == Action::"unmask", resource);
 """
 
 Table = Mapping[str, Any]

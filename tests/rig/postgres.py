@@ -18,7 +18,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,8 +106,10 @@ class PostgresServer:
         return Path(self.log).stat().st_size
 
 
-def start(name: str, binaries: Path, own: Path, *, tls: bool) -> PostgresServer:
-    """Create a cluster under `own` and start it; it lives as long as the test run."""
+def start(
+    name: str, binaries: Path, own: Path, *, tls: bool, settings: Mapping[str, str] | None = None
+) -> PostgresServer:
+    """Create a cluster under `own` and start it; it lives as long as the test run. `settings` change those below."""
     user = shared.unprivileged()
     if not _executable(binaries / "postgres", user):
         # A clone below a folder that only root may enter: the server's user gets a copy of its own.
@@ -141,6 +143,7 @@ def start(name: str, binaries: Path, own: Path, *, tls: bool) -> PostgresServer:
         "timezone": "UTC",
         "jit": "off",
         "password_encryption": "scram-sha-256",
+        **(settings or {}),
     }
     ca = ""
     if tls:

@@ -1,0 +1,48 @@
+"""What a process and its descendants have used, as Linux tells in /proc."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def family(pid: int) -> list[int]:
+    """The process and everything it started that still runs."""
+    found = [pid]
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            except (OSError, ValueError, IndexError):
+                continue  # it ended while we looked
+            if parent == pid:
+                found += family(int(entry.name))
+    return found
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU that the process, all its threads, and its descendants have used, user and system."""
+    ticks = 0
+    for member in family(pid):
+        try:
+            fields = Path(f"/proc/{member}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        ticks += int(fields[11]) + int(fields[12])
+        if member == pid:
+            ticks += int(fields[13]) + int(fields[14])  # children that have ended
+    return ticks / _TICKS
+
+
+def resident_bytes(pid: int) -> int:
+    """Resident memory of the process and its descendants."""
+    total = 0
+    for member in family(pid):
+        try:
+            status = Path(f"/proc/{member}/status").read_text()
+        except OSError:
+            continue
+        total += sum(int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith("VmRSS:"))
+    return total
