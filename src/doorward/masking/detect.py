@@ -87,7 +87,7 @@ class Detectors:
         self._narrowed: dict[frozenset[str], Detectors] = {}
         options = re2.Options()
         # A set whose automaton does not fit its memory would silently match nothing.
-        options.max_mem = 128 << 20
+        options.max_mem = 48 << 20
         options.log_errors = False
         patterns = re2.Set.SearchSet(options)
         self._owners: list[Detector | None] = []

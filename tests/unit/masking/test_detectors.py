@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from random import Random
 
 import pytest
 from hypothesis import given, settings
@@ -176,6 +177,17 @@ def test_any_bytes_can_be_looked_at(value: bytes) -> None:
     """No bytes make the detectors fail, UTF-8 or not."""
     result = ALL.mask_bytes(value)
     assert result is None or isinstance(result[0], bytes)
+
+
+@pytest.mark.parametrize("alphabet", ["0123456789 -.", "abcdefghijklmnopqrstuvwxyz0123456789 -.@:/+%\\_'=&#;é１\u00a0"])
+def test_the_prefilter_stays_awake(alphabet: str) -> None:
+    """An automaton that ran out of memory would match nothing: after megabytes of near misses it still sees."""
+    draw = Random(1)  # noqa: S311 - the same near misses every time
+    for _ in range(12):
+        chunk = "".join(draw.choices(alphabet, k=65_536)).encode()
+        suspects = ALL.suspects(chunk + b"\0-----BEGIN PRIVATE KEY-----\0")
+        assert suspects is not None
+        assert "private_key" in {detector.name for detector in suspects.detectors}
 
 
 @pytest.mark.parametrize(
