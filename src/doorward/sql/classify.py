@@ -18,7 +18,7 @@ from doorward.sql.classification import NOTHING, Classification, Copy, Facts, Na
 from doorward.sql.definitions import Definitions
 from doorward.sql.parse import Unparsable, parse
 from doorward.sql.statements import Draft
-from doorward.sql.walker import ExhaustedError
+from doorward.sql.walker import MAX_NODES, ExhaustedError
 
 __all__ = ["Classification", "Copy", "Facts", "Namespace", "Output", "Statement", "classify"]
 
@@ -34,7 +34,7 @@ def classify(text: str, facts: Facts) -> Classification:
     except Unparsable as why:
         return Classification(effect=Effect.UNKNOWN, resources=(_whole(Effect.UNKNOWN),), reason=why.reason,
                               labels=frozenset(facts.labels.values()), position=why.position)
-    text_so_far = _Text(facts)
+    text_so_far = _Text(facts, min(MAX_NODES, 20_000 + 30 * len(text)))
     for raw in parsed:
         text_so_far.add(raw.tag, raw.body, raw.offset, raw.length)
     return text_so_far.told()
@@ -43,8 +43,9 @@ def classify(text: str, facts: Facts) -> Classification:
 class _Text:
     """The statements of one text, and what the earlier ones mean for the later."""
 
-    def __init__(self, facts: Facts) -> None:
+    def __init__(self, facts: Facts, budget: int) -> None:
         self.facts = facts
+        self.budget = budget
         self.walks: list[Definitions] = []
         self.statements: list[Statement] = []
         self.prepared: dict[str, Classification] = {}
@@ -57,7 +58,7 @@ class _Text:
     def add(self, tag: str, body: dict[str, Any], offset: int, length: int) -> None:
         """Judges one more statement."""
         walk = Definitions(self.facts, unsure_path=self.unsure_path, changed=frozenset(self.changed),
-                           temporary=frozenset(self.temporary))
+                           temporary=frozenset(self.temporary), budget=self.budget)
         walk.draft = draft = Draft()
         walk.prepared, walk.cursors, walk.judge = self.prepared, self.cursors, self.inner
         self.depth += 1
@@ -72,6 +73,7 @@ class _Text:
             # A tree of a shape that this walk does not expect is a defect here; until it is mended, nothing passes by it.
             walk.unknown("the statement has a form that cannot be judged")
         self.depth -= 1
+        self.budget = min(self.budget, walk.budget)
         statement = _statement(walk, draft, offset, length)
         self.walks.append(walk)
         self.statements.append(statement)
@@ -79,10 +81,11 @@ class _Text:
 
     def inner(self, tag: str, body: dict[str, Any]) -> Classification:
         """A statement within a statement, judged on its own in the same place."""
-        text = _Text(self.facts)
+        text = _Text(self.facts, self.budget)
         text.prepared, text.cursors, text.depth = self.prepared, self.cursors, self.depth
         text.changed, text.temporary, text.unsure_path = self.changed, self.temporary, self.unsure_path
         text.add(tag, body, 0, 0)
+        self.budget = text.budget
         return text.told()
 
     def follow(self, statement: Statement) -> None:

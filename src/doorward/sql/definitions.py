@@ -78,8 +78,8 @@ _SCHEMA_LEVEL = frozenset({
 })
 _GUARDING = ("AT_ChangeOwner", "AT_EnableRowSecurity", "AT_DisableRowSecurity", "AT_ForceRowSecurity",
              "AT_NoForceRowSecurity")
-_TRIGGERS = ("AT_EnableTrig", "AT_DisableTrig", "AT_EnableAlwaysTrig", "AT_EnableReplicaTrig", "AT_EnableRule", "AT_DisableRule",
-             "AT_EnableAlwaysRule", "AT_EnableReplicaRule")
+_TRIGGERS = ("AT_EnableTrig", "AT_DisableTrig", "AT_EnableAlwaysTrig", "AT_EnableReplicaTrig", "AT_EnableRule",
+             "AT_DisableRule", "AT_EnableAlwaysRule", "AT_EnableReplicaRule")
 _SAFE_LANGUAGES = frozenset({"sql", "plpgsql"})
 
 

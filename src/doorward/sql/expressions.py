@@ -151,8 +151,11 @@ class Expressions(Walker):
         name, value, local = (constant(argument) for argument in arguments)
         if name is None:
             name = self.only_setting(arguments[0], scope)
+        parameter = arguments[1].get("TypeCast", {}).get("arg", arguments[1]).get("ParamRef")
+        if name is not None and value is None and parameter is not None and settings.any_value(name):
+            value = f"${parameter.get('number', 0)}"
         if name is None or value is None:
-            self.unknown("set_config cannot be judged: the name and the value must be constants")
+            self.unknown("set_config cannot be judged: the name must be a constant, and the value one or a parameter")
             return
         if settings.canonical(name) in ("role", "session_authorization"):
             value = value or "none"

@@ -40,9 +40,10 @@ REMOVED: Final[dict[str, str]] = {
     "pg_stat_get_wal_receiver": "shows a connection string",
 }
 
-# Volatile, and yet it only answers.
+# Volatile, and yet it only answers, or gives back what this session holds.
 ADDED: Final = _words(
-    "array_sample array_shuffle clock_timestamp current_query currval gen_random_uuid lastval "
+    "pg_advisory_unlock pg_advisory_unlock_all pg_advisory_unlock_shared array_sample array_shuffle "
+    "clock_timestamp current_query currval gen_random_uuid lastval "
     "pg_blocking_pids pg_collation_actual_version pg_current_wal_flush_lsn pg_current_wal_insert_lsn pg_current_wal_lsn "
     "pg_database_collation_actual_version pg_database_size pg_get_sequence_data pg_get_wait_events pg_indexes_size "
     "pg_is_in_recovery pg_is_wal_replay_paused pg_isolation_test_session_is_blocked pg_jit_available "

@@ -17,6 +17,7 @@ from __future__ import annotations
 import ctypes
 import re
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,12 +30,14 @@ MAX_STATEMENTS = 1000
 MAX_CHAIN = 4000  # tokens of one statement that could each nest one level deeper
 MAX_TREE = 32 << 20  # bytes of the tree's JSON
 
+_STATEMENT = b'{"stmt":{'  # cannot be in a string of the tree, where quotes are escaped
 _SHORT = 2 * MAX_CHAIN  # a text no longer than this cannot hold MAX_CHAIN levels: each takes an operator and an operand
 _NAMES = {"darwin": "libpg_query.dylib", "win32": "pg_query.dll"}
 
 # Tokens of libpg_query's scanner (its protobuf enum): these never nest.
 _SEMICOLON = 59
 _FLAT = frozenset({40, 41, 44, 46, _SEMICOLON})
+_LEVEL = frozenset({b"null", b"true", b"false", b"default", b"and", b"or"})  # chains of AND, of OR, are one list
 
 
 class Unparsable(ValueError):  # noqa: N818 - it is what the text is, and a caller reads better for it
@@ -129,6 +132,8 @@ def parse(text: str, *, max_bytes: int = MAX_BYTES, max_statements: int = MAX_ST
         _free_parse(result)
     if error:
         raise Unparsable(message, position)
+    if tree.count(_STATEMENT) > max_statements:
+        raise Unparsable(f"more than {max_statements} statements in one text")
     if len(tree) > MAX_TREE:
         raise Unparsable("the statement is too large to be judged")
     try:
@@ -137,8 +142,6 @@ def parse(text: str, *, max_bytes: int = MAX_BYTES, max_statements: int = MAX_ST
         raise Unparsable("the statement is nested too deeply to be judged") from None
     except (msgspec.DecodeError, UnicodeDecodeError):  # not seen; a tree that cannot be read is not judged
         raise Unparsable("the statement's tree cannot be read") from None
-    if len(statements) > max_statements:
-        raise Unparsable(f"more than {max_statements} statements in one text")
     parsed: list[Raw] = []
     for statement in statements:
         offset = statement.get("stmt_location", 0)
@@ -164,10 +167,10 @@ def encode(text: str, max_bytes: int = MAX_BYTES) -> bytes:
     return encoded
 
 
-def scan(encoded: bytes) -> list[tuple[int, int, int, int]]:
-    """The tokens of NUL-free UTF-8 text as (start, end, token, keyword kind), comments among them.
+def scan(encoded: bytes) -> Iterator[tuple[int, int, int, int]]:
+    """The tokens of UTF-8 text as (start, end, token, keyword kind), comments among them.
 
-    Raises Unparsable where the scanner does. Not recursive, so safe on any depth.
+    Raises Unparsable where the scanner does, and for a NUL. Not recursive, so safe on any depth.
     """
     if b"\0" in encoded:
         raise Unparsable("the text holds a NUL byte", encoded.find(b"\0"))
@@ -182,9 +185,8 @@ def scan(encoded: bytes) -> list[tuple[int, int, int, int]]:
     return _tokens(packed)
 
 
-def _tokens(packed: bytes) -> list[tuple[int, int, int, int]]:
+def _tokens(packed: bytes) -> Iterator[tuple[int, int, int, int]]:
     """ScanResult{version=1, tokens=2 repeated ScanToken{start=1, end=2, token=4, keyword_kind=5}}, all varints."""
-    tokens: list[tuple[int, int, int, int]] = []
     position, size = 0, len(packed)
     while position < size:
         key, position = _varint(packed, position)
@@ -197,8 +199,7 @@ def _tokens(packed: bytes) -> list[tuple[int, int, int, int]]:
             key, position = _varint(packed, position)
             value, position = _varint(packed, position)
             fields[key >> 3] = value
-        tokens.append((fields[1], fields[2], fields[4], fields[5]))
-    return tokens
+        yield fields[1], fields[2], fields[4], fields[5]
 
 
 def _varint(packed: bytes, position: int) -> tuple[int, int]:
@@ -221,13 +222,13 @@ def _bound_nesting(encoded: bytes) -> None:
     if len(_TOKENISH.findall(encoded)) <= MAX_CHAIN:
         return
     chain = 0
-    for start, _end, token, keyword in scan(encoded):
+    for start, end, token, keyword in scan(encoded):
         if token == _SEMICOLON:
             chain = 0
         elif token < 256:
             chain += token not in _FLAT
         elif keyword or encoded[start : start + 1] in b"+-*/<>=~!@#%^&|`?:":
-            chain += encoded[start : start + 4].lower() not in (b"null", b"true", b"fals", b"defa")
+            chain += encoded[start:end].lower() not in _LEVEL
         if chain > MAX_CHAIN:
             raise Unparsable("the statement is nested too deeply, or has too many operators, to be judged", start)
 

@@ -15,7 +15,7 @@ from doorward.sql import functions
 from doorward.sql.classification import NOTHING
 from doorward.sql.expressions import Expressions
 from doorward.sql.names import column_name
-from doorward.sql.scope import Col, Cols, Item, Rows, Scope, joined, positions
+from doorward.sql.scope import MAX_COLUMNS, Col, Cols, Item, Rows, Scope, joined, positions
 from doorward.sql.walker import MAX_DEPTH
 
 Ctes = dict[str, Rows]
@@ -108,7 +108,7 @@ class Queries(Expressions):
             star: Cols | None = ()
             for source in body.get("fromClause", ()):
                 more = self.source(source, scope, locked)
-                star = None if star is None or more is None else star + more
+                star = joined(star, more, [])
             self.infer(body.get("whereClause", {}), scope)
             if "valuesLists" in body:
                 cols, labels = self.values(body["valuesLists"], scope)
@@ -168,7 +168,7 @@ class Queries(Expressions):
                 continue
             more, found = expanded
             labels = labels | found
-            if more is None:
+            if more is None or len(cols) + len(more) > MAX_COLUMNS:
                 known = False
             else:
                 cols.extend(more)
@@ -383,7 +383,7 @@ class Queries(Expressions):
         star = target.cols
         for source in sources:
             more = self.source(source, scope)
-            star = None if star is None or more is None else star + more
+            star = joined(star, more, [])
         if "whereClause" in body or "returningClause" in body or "targetList" in body:
             self.relation(body.get("relation", {}), None, Effect.READ)
         self.infer(body.get("whereClause", {}), scope)
@@ -396,7 +396,7 @@ class Queries(Expressions):
         self.relation(body.get("relation", {}), None, Effect.READ)
         scope = Scope(parent, [], ctes)
         star = self.source(body.get("sourceRelation", {}), scope)
-        star = None if star is None or target.cols is None else star + target.cols  # the source's columns come first
+        star = joined(star, target.cols, [])  # the source's columns come first
         scope.items.append(target)
         self.infer(body.get("joinCondition", {}), scope)
         for clause in body.get("mergeWhenClauses", ()):

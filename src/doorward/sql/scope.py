@@ -25,6 +25,7 @@ class Col:
 
 
 Cols = tuple[Col, ...]
+MAX_COLUMNS = 1664  # the server allows no more in a result (MaxTupleAttributeNumber), so neither does `*` over a join
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,7 @@ def positions(left: Cols | None, right: Cols | None) -> Cols | None:
 def joined(left: Cols | None, right: Cols | None, using: list[str] | None) -> Cols | None:
     """What `*` means over a join: the merged columns, then the rest of the left, then of the right. `using` None is a
     natural join."""
-    if left is None or right is None:
+    if left is None or right is None or len(left) + len(right) > MAX_COLUMNS:
         return None
     if using is None:
         if any(not col.name for col in left + right):

@@ -100,6 +100,12 @@ def judge(name: str, value: str | None, pinned: Collection[str] = ()) -> Effect 
     return Effect.CONTROL
 
 
+def any_value(name: str) -> bool:
+    """Whether the verdict on a setting is the same for every value, so that it may come in a parameter."""
+    name = canonical(name)
+    return name not in _NEVER and name not in _SAME and name != "client_min_messages"
+
+
 def canonical(name: str) -> str:
     """The name as pg_settings spells it, in lower case; SQL's own words for a setting become that setting's name."""
     lowered = name.lower()

@@ -19,7 +19,7 @@ from doorward.sql.classification import NOTHING, Facts
 from doorward.sql.parse import Unparsable, parse
 from doorward.sql.scope import Col, Cols, Item, Rows, Scope
 
-MAX_NODES = 2_000_000
+MAX_NODES = 2_000_000  # of one text's trees, counting again what a recursive query makes the walk visit again
 MAX_DEPTH = 60  # queries within queries, views within views
 ANYTHING = ("*", "*")
 
@@ -40,8 +40,8 @@ REVEALING: dict[str, frozenset[str] | None] = {
     "pg_cursors": frozenset({"statement"}),
     "pg_publication_tables": frozenset(),
 }
-# Hold credentials: reading them is not like reading a table.
-SECRET = frozenset({"pg_authid", "pg_shadow", "pg_user_mapping", "pg_user_mappings", "pg_subscription", "pg_hba_file_rules"})
+# Hold password hashes and the like, and only superusers can read them: that is not like reading a table.
+SECRET = frozenset({"pg_authid", "pg_shadow", "pg_user_mapping", "pg_hba_file_rules"})
 
 
 class ExhaustedError(Exception):
@@ -52,7 +52,7 @@ class Walker:
     """Collects what one statement does. One instance a statement."""
 
     def __init__(self, facts: Facts, *, unsure_path: bool = False, changed: frozenset[tuple[str, str]] = frozenset(),
-                 temporary: frozenset[str] = NOTHING, viewing: tuple[int, ...] = ()) -> None:
+                 temporary: frozenset[str] = NOTHING, viewing: tuple[int, ...] = (), budget: int = MAX_NODES // 20) -> None:
         self.facts = facts
         self.catalogue = facts.catalogue
         self.top = frozenset(facts.labels.values()) if facts.labels else NOTHING
@@ -71,7 +71,7 @@ class Walker:
         self.defines: set[tuple[str, str]] = set()
         self.access = Effect.READ  # what naming a relation in FROM means just now: WRITE under FOR UPDATE
         self.depth = 0
-        self.budget = MAX_NODES
+        self.budget = budget
 
     # -- collecting
 
@@ -201,7 +201,6 @@ class Walker:
             Facts(self.catalogue, ("pg_catalog",), self.facts.labels),
             changed=self.changed - {ANYTHING}, viewing=(*self.viewing, relation.oid),
         )
-        inner.budget = min(self.budget, MAX_NODES // 20)
         try:
             rows = inner.query({parsed[0].tag: parsed[0].body}, None, {})
         except ExhaustedError:
