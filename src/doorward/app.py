@@ -74,6 +74,7 @@ class Gateway:
             hold_in_transaction=config.limits.hold_in_transaction, longest_hold=config.limits.hold,
         )  # fmt: skip
         self.detectors = Detectors(config.masking.detectors or None)
+        self.guard.detected_labels = self.detectors.labels
         self.reach: dict[str, Reach] = {}
         self.listener: Listener | None = None
         self.postgres_port = 0

@@ -171,11 +171,11 @@ class Approvals:
         self._wake(approval_id)
         return fresh
 
-    async def wait(self, approval_id: str, timeout: float) -> Approval | None:
-        """Until the state is no longer waiting or parked, or `timeout` seconds are over; then the request as it stands."""
+    async def wait(self, approval_id: str, seconds: float) -> Approval | None:
+        """Until the state is no longer waiting or parked, or `seconds` are over; then the request as it stands."""
         flag = asyncio.Event()
         self._changed.setdefault(approval_id, set()).add(flag)
-        deadline = self._clock.monotonic() + timeout
+        deadline = self._clock.monotonic() + seconds
         try:
             while True:
                 approval = await self.get(approval_id)

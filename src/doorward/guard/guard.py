@@ -14,6 +14,7 @@ import asyncio
 import hashlib
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from struct import Struct
 from typing import Any, Final, Protocol
@@ -99,13 +100,17 @@ class Guard:
         self.clock = clock
         self.hold_in_transaction = hold_in_transaction
         self.longest_hold = longest_hold
+        self.detected_labels: frozenset[str] = frozenset()  # of the detectors in use
         self.sessions: dict[str, GuardedSession] = {}
 
     async def open(
         self, identity: Identity, target: Target, *, client: str, purpose: str = "", application: str = ""
     ) -> GuardedSession | Refusal:
         """Let an identity in, or not. The session's opening is durable when this returns."""
-        decision = may(self.policies.current, identity, "connect", target, purpose=purpose)
+        decision = may(
+            self.policies.current, identity, "connect", target, purpose=purpose,
+            extra=circumstances(self.clock.now(), client, application),
+        )  # fmt: skip
         if decision.outcome is not Outcome.ALLOW and target.mode is Mode.ENFORCE:
             await self.recorder.event(
                 "session.refused",
@@ -160,7 +165,10 @@ class Guard:
             session = guarded.session
             if session.identity.issuer == "doorward":
                 continue
-            decision = may(policies, session.identity, "connect", session.target, purpose=session.purpose)
+            decision = may(
+                policies, session.identity, "connect", session.target, purpose=session.purpose,
+                extra=circumstances(self.clock.now(), session.client, session.application),
+            )  # fmt: skip
             if decision.outcome is not Outcome.ALLOW and session.target.mode is Mode.ENFORCE:
                 guarded.end(f"the policy changed: {decision.reason or 'connecting is no longer allowed'}")
 
@@ -177,6 +185,7 @@ class GuardedSession:
         self.on_end: Callable[[str], None] | None = None
         self._observe = session.target.mode is Mode.OBSERVE
         self._batched = session.target.durability == "batched"
+        self._seen: tuple[int, frozenset[str]] = (-1, frozenset())
         self.statements = 0
         self.refused = 0
         self.held = 0
@@ -195,7 +204,7 @@ class GuardedSession:
         """The verdict, if no person has to be asked; None: call `hold`. Raises UpstreamError when it cannot be recorded."""
         template = turn.template
         if template.epoch != self.guard.policies.epoch or not (template.decision and template.decision.cacheable):
-            self._judge(template)
+            self._judge(template, in_transaction=turn.in_transaction)
         decision = template.decision
         assert decision is not None
         if turn.refusal is not None:
@@ -310,7 +319,7 @@ class GuardedSession:
         """Judge again what was approved, spend the approval, record, and only then permit."""
         guard = self.guard
         template = turn.template
-        self._judge(template)
+        self._judge(template, in_transaction=turn.in_transaction)
         decision = template.decision
         assert decision is not None
         if decision.outcome is Outcome.DENY or self.ended:
@@ -408,8 +417,10 @@ class GuardedSession:
 
     # -- parts -------------------------------------------------------------------------------------------------------
 
-    def _judge(self, template: Template) -> None:
-        operation = template.operation(id="", session_id=self.session.id, phase=Phase.EXECUTE)
+    def _judge(self, template: Template, *, in_transaction: bool = False) -> None:
+        operation = template.operation(
+            id="", session_id=self.session.id, phase=Phase.EXECUTE, in_transaction=in_transaction
+        )
         template.decision = decide(
             self.guard.policies.current,
             self.session.identity,
@@ -418,14 +429,32 @@ class GuardedSession:
             purpose=self.session.purpose,
             extra=self._circumstances(),
         )
+        seen = self._detected_labels_seen()
+        if seen:
+            template.decision = replace(template.decision, unmask=template.decision.unmask | seen)
         template.epoch = self.guard.policies.epoch
         template.permit = None
         template.number = -1
         template.described = ()
 
+    def _detected_labels_seen(self) -> frozenset[str]:
+        """Labels of detectors that this identity may see in the clear, wherever they are found."""
+        epoch = self.guard.policies.epoch
+        if self._seen[0] != epoch:
+            session = self.session
+            extra = self._circumstances()
+            self._seen = epoch, frozenset(
+                label
+                for label in self.guard.detected_labels
+                if may(
+                    self.guard.policies.current, session.identity, "unmask", session.target,
+                    resource=("Label", label), purpose=session.purpose, extra=extra,
+                ).outcome is Outcome.ALLOW
+            )  # fmt: skip
+        return self._seen[1]
+
     def _circumstances(self) -> dict[str, Any]:
-        host = self.session.client.rsplit(":", 1)[0].strip("[]")
-        return {"now": self.guard.clock.now(), "client": host or "127.0.0.1", "application": self.session.application}
+        return circumstances(self.guard.clock.now(), self.session.client, self.session.application)
 
     def _number(self, template: Template) -> int:
         """The recording's number for this text and this decision; its first use writes both down."""
@@ -539,6 +568,12 @@ class GuardedSession:
         except UpstreamError:
             pass  # nothing is going to run, so the missing record hides no action; the failure has its own event
         return refusal
+
+
+def circumstances(now: int, client: str, application: str) -> dict[str, Any]:
+    """What a policy may read of a request besides who asks for what: the time, the address, the client's own name."""
+    host = client.rsplit(":", 1)[0].strip("[]")
+    return {"now": now, "client": host or "127.0.0.1", "application": application}
 
 
 def describe_identity(identity: Identity) -> dict[str, Any]:

@@ -73,6 +73,8 @@ class Run:
         "failed",
         "permit",
         "portal",
+        "recorder",
+        "recording",
         "redactor",
         "rows",
         "shape",
@@ -93,6 +95,8 @@ class Run:
         self.statements: list[dict[str, object]] = []
         self.shape: tuple[Column, ...] | None = None
         self.redactor: Redactor | None = None
+        self.recorder: Redactor | None = None  # for the record, which stays masked when this identity may see more
+        self.recording: CopyRedactor | None = None
         self.copier: CopyRedactor | None = None
         self.rows = 0
         self.cells: Counter[str] = Counter()
@@ -164,8 +168,14 @@ class Answers:
         self._need = 0
         self._out: list[bytes] = []
         self._kept: list[bytes] = []  # for the record, where it differs
-        self._differs = observe or rows_recorded is not None
+        self._differs = observe or rows_recorded is not None  # or once somebody has seen more than is recorded
         self._was_idle = True  # status before the batch that is being answered
+
+    def unmasks(self) -> None:
+        """From here on the client may see what the record may not: keep them apart."""
+        if not self._differs:
+            self._differs = True
+            self._kept = list(self._out)
 
     # -- output ------------------------------------------------------------------------------------------------------
 
@@ -228,11 +238,11 @@ class Answers:
                 self._pass(data, start, position)
                 if replaced:
                     self._out.append(replaced)
-                    if self._differs:
-                        self._kept.append(replaced)
+                    if self._differs and kind != Backend.COPY_DATA and kind != Backend.COPY_DONE:
+                        self._kept.append(self._recorded(kind, replaced))
                 start = end
             elif self._differs:
-                self._kept.append(data[position:end])
+                self._kept.append(self._recorded(kind, data[position:end]))
             position = end
         if start < position:
             self._pass(data, start, position)
@@ -242,6 +252,26 @@ class Answers:
             self._have = len(rest)
             self._need = 5 if self._have < 5 else 1 + _LENGTH(rest, 1)[0]
         return results
+
+    def _recorded(self, kind: int, message: bytes) -> bytes:
+        """A message as the record keeps it: always masked, whoever may see what, and in observe mode too."""
+        if kind in (Backend.ERROR_RESPONSE, Backend.NOTICE_RESPONSE):
+            run = self.pending[0].run if self.pending else self.done[-1] if self.done else None
+            strip = run is not None and self.masks.strips(run.template, frozenset())
+            return wire.message(kind, self.masks.fields(message[5:], strip=strip))
+        if kind == Backend.NOTIFICATION_RESPONSE or kind == Backend.PARAMETER_STATUS:
+            return wire.message(kind, self._masked_text(kind, message[5:]))
+        if kind in (Backend.COPY_DATA, Backend.COPY_DONE):
+            return b""  # kept by `_copied`, which holds lines back
+        return message
+
+    def _masked_text(self, kind: int, payload: bytes) -> bytes:
+        if kind == Backend.PARAMETER_STATUS:
+            name, value = wire.parse_parameter_status(payload)
+            return wire.parameter_status(name, self.masks.text(value))[5:]
+        pid, channel, extra = wire.parse_notification(payload)
+        said = self.masks.text(extra.decode("utf-8", "replace")).encode()
+        return pid.to_bytes(4, "big", signed=True) + channel + b"\0" + said + b"\0"
 
     def _pass(self, data: bytes, start: int, end: int) -> None:
         if start < end:
@@ -280,11 +310,16 @@ class Answers:
             raise ProtocolError("the target sent rows out of turn")
         redactor = run.redactor
         if redactor is None:
-            redactor = run.redactor = self._redactor(front, run)
+            redactor = run.redactor = self._redactor(front, run, run.permit.decision.unmask)
         before = redactor.rows
         redacted = redactor.redact(data, start, end)
         if self._differs:
-            self._keep_rows(redacted, run.rows + before, redactor.rows - before)
+            kept = redacted
+            if run.permit.decision.unmask:
+                if run.recorder is None:
+                    run.recorder = self._redactor(front, run, frozenset())
+                kept = run.recorder.redact(data, start, end)
+            self._keep_rows(kept, run.rows + before, redactor.rows - before)
             if self.observe:
                 return None
         return None if len(redacted) == end - start and data.startswith(redacted, start) else redacted
@@ -299,7 +334,7 @@ class Answers:
             position += 1 + _LENGTH(redacted, position + 1)[0]
         self._kept.append(redacted[:position])
 
-    def _redactor(self, front: Pending, run: Run) -> Redactor:
+    def _redactor(self, front: Pending, run: Run, unmask: frozenset[str]) -> Redactor:
         shape = run.shape
         if shape is None:
             portal = run.portal
@@ -314,7 +349,7 @@ class Answers:
                     raise ProtocolError("the result formats of a portal do not fit its columns")
                 shape = tuple(c._replace(format=f) for c, f in zip(shape, formats, strict=True))
             run.shape = shape
-        return self.masks.rows(run.template, run.statement, shape, run.permit.decision.unmask)
+        return self.masks.rows(run.template, run.statement, shape, unmask)
 
     # -- everything else ---------------------------------------------------------------------------------------------
 
@@ -422,22 +457,32 @@ class Answers:
             form, columns = wire.parse_copy_response(payload)
             self.copy_out = run
             run.copier = self.masks.copy(run.template, run.statement, len(columns), form, run.permit.decision.unmask)
+            if self._differs:
+                run.recording = self.masks.copy(run.template, run.statement, len(columns), form, frozenset())
             return None
         if kind == Backend.COPY_DATA and self.copy_out is run and run.copier is not None:
-            return self._copy_bytes(run, run.copier.feed(payload), payload)
+            if run.recording is not None:
+                self._keep_copy(run, run.recording.feed(payload))
+            redacted = run.copier.feed(payload)
+            if self.observe or redacted == payload:
+                return None
+            return wire.message(Backend.COPY_DATA, redacted) if redacted else b""
         if kind == Backend.COPY_DONE and self.copy_out is run and run.copier is not None:
+            if run.recording is not None:
+                self._keep_copy(run, run.recording.finish())
+                self._kept.append(wire.message(Backend.COPY_DONE, b""))
             rest = run.copier.finish()
             run.rows += run.copier.rows
             run.cells.update(run.copier.cells)
-            self.copy_out = run.copier = None
+            self.copy_out = run.copier = run.recording = None
             done = wire.message(Backend.COPY_DONE, b"")
             return wire.message(Backend.COPY_DATA, rest) + done if rest and not self.observe else None
         raise ProtocolError(f"the target sent {wire.BACKEND_NAMES.get(kind, hex(kind))} out of turn")
 
-    def _copy_bytes(self, run: Run, redacted: bytes, payload: bytes) -> bytes | None:
-        if self.observe or redacted == payload:
-            return None
-        return wire.message(Backend.COPY_DATA, redacted) if redacted else b""
+    def _keep_copy(self, run: Run, redacted: bytes) -> None:
+        limit = self.rows_recorded
+        if redacted and run.recording is not None and (limit is None or run.recording.rows <= limit):
+            self._kept.append(wire.message(Backend.COPY_DATA, redacted))
 
     def _completed(self, run: Run, tag: str) -> None:
         self._count(run)
@@ -454,7 +499,7 @@ class Answers:
             run.rows += redactor.rows
             if redactor.cells:
                 run.cells.update(redactor.cells)
-            run.redactor = None
+            run.redactor = run.recorder = None
 
     def _finish(self, run: Run) -> None:
         self.done.append(run)
@@ -617,14 +662,12 @@ class Answers:
             run = self.pending[0].run if self.pending else None
             masked = self.masks.fields(payload, strip=run is not None and run.strip)
             return None if masked == payload else wire.message(Backend.NOTICE_RESPONSE, masked)
-        pid, channel, extra = wire.parse_notification(payload)
+        _, _, extra = wire.parse_notification(payload)
         text = extra.decode("utf-8", "replace")
         masked_text = self.masks.text(text)
         if masked_text == text:
             return None
-        return wire.message(
-            Backend.NOTIFICATION_RESPONSE, pid.to_bytes(4, "big") + channel + b"\0" + masked_text.encode() + b"\0"
-        )
+        return wire.message(kind, self._masked_text(kind, payload))
 
     def _parameter(self, payload: bytes) -> bytes | None:
         name, value = wire.parse_parameter_status(payload)

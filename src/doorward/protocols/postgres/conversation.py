@@ -384,7 +384,7 @@ class PostgresConversation:
         return None
 
     def _execute(self, payload: bytes) -> Turn | Need | None:
-        name, limit = wire.parse_execute(payload)
+        name, _ = wire.parse_execute(payload)
         portal = self.names.portals.get(name)
         if portal is None:
             return self._no("missing_portal", f'portal "{_name(name)}" does not exist')
@@ -474,6 +474,8 @@ class PostgresConversation:
         portal: Portal | None = turn.part[2]
         run = Run(template, permit, portal)
         run.strip = self.masks.strips(template, permit.decision.unmask)
+        if permit.decision.unmask:
+            self.answers.unmasks()
         if what == "query":
             self._drop_deferred()
             self._server.append(wire.query(turn.part[1]))
@@ -569,7 +571,7 @@ class PostgresConversation:
     def _discard(self) -> bool:
         if not self._inbox:
             return False
-        kind, payload = self._inbox.popleft()
+        kind, _ = self._inbox.popleft()
         if kind in (Frontend.COPY_DONE, Frontend.COPY_FAIL):
             error, self._discarding = self._discarding, None
             assert error is not None
