@@ -49,7 +49,7 @@ class RowRedactor:
         self.rows: int = 0
         self.cells: Counter[str] = Counter()
         self.plan = plan
-        self._limit = max_row
+        self._limit = (1 << 31) if plan.passes else max_row  # nothing is held for a plan that passes
         self._masked = plan.masked
         self._detectors = plan.detectors
         self._looks = bool(plan.detectors.detectors)
