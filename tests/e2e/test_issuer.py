@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hmac
 import html
 import json
 import os
@@ -14,11 +16,12 @@ from urllib.parse import urljoin
 
 import httpx2
 import pytest
+from joserfc.jwk import RSAKey
 
 from doorward.adapters.identity.oidc import KindRule, OidcAuthenticator
 from doorward.errors import AuthenticationError
 from doorward.model import Kind
-from tests.rig.issuer import RealIssuer, issuer
+from tests.rig.issuer import RealIssuer, b64, issuer
 
 __all__ = ["issuer"]
 
@@ -144,3 +147,28 @@ async def test_device_flow(issuer: RealIssuer, arguments: list[str], claim: str 
     assert (identity.subject, identity.kind) == ("alice", Kind.HUMAN)
     assert identity.groups == {"dba", "staff"}
     assert ("client_id" in identity.claims) is bool(claim)
+
+
+@pytest.mark.parametrize("case", ["alg none", "HS256 under the public key", "tampered", "cut"])
+async def test_a_forged_token_of_a_real_issuer(issuer: RealIssuer, case: str) -> None:
+    """What an attacker makes of a real token and the issuer's published key is refused; the token itself is not."""
+    token = await asyncio.to_thread(client_token, issuer)
+    header, payload, signature = token.split(".")
+    claims = json.loads(base64.urlsafe_b64decode(payload + "=="))
+    assert claims["sub"] == "agent"
+    keys = (await asyncio.to_thread(httpx2.get, issuer.url + "/jwks", trust_env=False)).json()["keys"]
+    if case == "alg none":
+        forged = f"{b64({'alg': 'none', 'typ': 'at+jwt'})}.{payload}."
+    elif case == "tampered":
+        forged = f"{header}.{b64(claims | {'sub': 'alice', 'groups': ['dba']})}.{signature}"
+    elif case == "cut":
+        forged = f"{header}.{payload}."
+    else:
+        key = next(key for key in keys if key["alg"] == "RS256")
+        secret = RSAKey.import_key(key).as_pem(private=False)
+        signing_input = f"{b64({'alg': 'HS256', 'typ': 'at+jwt', 'kid': key['kid']})}.{payload}"
+        forged = f"{signing_input}.{b64(hmac.digest(secret, signing_input.encode(), 'sha256'))}"
+    authenticator = OidcAuthenticator([issuer.settings()])
+    with pytest.raises(AuthenticationError):
+        await authenticator.authenticate(forged)
+    assert (await authenticator.authenticate(token)).subject == "agent"

@@ -139,6 +139,13 @@ def tampered(issuer: LocalIssuer) -> str:
     return f"{header}.{b64(issuer.claims(sub='root', groups=['dba']))}.{signature}"
 
 
+def respelled(issuer: LocalIssuer) -> str:
+    """The same signature with another last letter, whose unused low bits a lax decoder drops."""
+    token = issuer.mint()
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    return token[:-1] + letters[letters.index(token[-1]) ^ 1]
+
+
 NOW = int(time.time())
 
 REFUSED = {
@@ -149,6 +156,7 @@ REFUSED = {
     "newline at the end": (lambda issuer: issuer.mint() + "\n", "not a signed JWT"),
     "padded": (lambda issuer: issuer.mint() + "=", "not a signed JWT"),
     "not base64": (lambda issuer: "A." + issuer.mint().split(".", 1)[1], "base64url"),
+    "signature in another spelling": (respelled, "only spelling"),
     "alg none": (lambda issuer: unsigned(issuer, "none"), "algorithm"),
     "alg None": (lambda issuer: unsigned(issuer, "None"), "algorithm"),
     "alg nOnE with bytes": (lambda issuer: unsigned(issuer, "nOnE", "AAAA"), "algorithm"),
