@@ -473,6 +473,10 @@ class Door(asyncio.Protocol):
             self.listener.doors.discard(self)
             if self._deadline is not None:
                 self._deadline.cancel()
+            tls = self._tls
+            if tls is not None and tls.established and not self.transport.is_closing():
+                tls.close()  # without close_notify a client cannot tell an end from a cut
+                self.transport.write(tls.outgoing())
             self.transport.close()
 
     def _too_slow(self) -> None:

@@ -276,6 +276,11 @@ class PostgresConversation:
 
     def _query(self, payload: bytes) -> Turn | Need | None:
         text = wire.parse_query(payload)
+        shared = self.judge.normal(text, self)
+        if shared is not None:
+            turn = self._proposed(shared[0], Phase.EXECUTE, part=("query", text, None))
+            turn.params = shared[1]
+            return turn
         template = self._judged(text)
         if template is None:
             self._inbox.appendleft((Frontend.QUERY, payload))

@@ -15,6 +15,7 @@ from doorward.errors import ProtocolError
 from doorward.guard.template import Template
 from doorward.masking.statement import mask_statement
 from doorward.model import Effect, Resource
+from doorward.protocols.postgres.normal import normal
 from doorward.sql.catalogue import Catalogue
 from doorward.sql.classification import Classification, Facts, Statement
 from doorward.sql.classify import classify
@@ -120,6 +121,7 @@ class Judge:
         self._max = max_statement
         self._catalogue = source.catalogue
         self._templates: dict[bytes, PgTemplate] = {}
+        self._normal: dict[bytes, PgTemplate] = {}
         self.version = 0
         self._depth = 0
         self.unsettled = False  # the end of the open transaction may change search_path
@@ -194,6 +196,36 @@ class Judge:
             self._templates.clear()
         self._templates[text] = made
         return made
+
+    def normal(self, text: bytes, names: Names) -> tuple[PgTemplate, tuple[bytes, ...]] | None:
+        """The template that this text shares with others that differ only in numbers, and its numbers; None: there is
+        none yet, or the text is not of that kind."""
+        found = normal(text)
+        if found is None:
+            return None
+        key, numbers = found
+        catalogue = self._source.catalogue
+        if catalogue is not self._catalogue:
+            self._catalogue = catalogue
+            self.version += 1
+        template = self._normal.get(key)
+        if template is None or template.version != self.version:
+            exact = self._judge(text, names)
+            if exact.misses or exact.named or exact.barrier or exact.reason or exact.forbidden:
+                return None
+            template = PgTemplate(
+                exact.classification,
+                key,
+                mask_statement(key.decode())[0],
+                self.version,
+                exact.names_version,
+                exact.role,
+                exact.search_path,
+            )
+            if len(self._normal) >= MAX_TEMPLATES:
+                self._normal.clear()
+            self._normal[key] = template
+        return template, numbers
 
     def _judge(self, text: bytes, names: Names) -> PgTemplate:
         facts = Facts(
