@@ -20,6 +20,7 @@ from doorward.protocols.conversation import Result
 from doorward.protocols.postgres import wire
 from doorward.protocols.postgres.judge import PgTemplate
 from doorward.protocols.postgres.namespace import Entry, Namespace, Portal
+from doorward.protocols.postgres.redact_copy import TooLargeError
 from doorward.protocols.postgres.wire import Backend, Column
 
 _LENGTH: Final = Struct("!i").unpack_from
@@ -226,14 +227,20 @@ class Answers:
                 break
             if kind == Backend.DATA_ROW:
                 stop = self._extent(data, position, size)
-                changed = self._rows(data, position, stop)
+                try:
+                    changed = self._rows(data, position, stop)
+                except TooLargeError as error:
+                    raise ProtocolError(str(error), hint="raise limits.row_bytes if rows of this size are expected") from None
                 if changed is not None:
                     self._pass(data, start, position)
                     self._out.append(changed)
                     start = stop
                 position = stop
                 continue
-            replaced = self._message(kind, data, position, end, results)
+            try:
+                replaced = self._message(kind, data, position, end, results)
+            except TooLargeError as error:
+                raise ProtocolError(str(error), hint="raise limits.row_bytes if rows of this size are expected") from None
             if replaced is not None:
                 self._pass(data, start, position)
                 if replaced:
