@@ -2,8 +2,8 @@
 
 Contract: `literals` returns every constant and comment in order, by PostgreSQL's own scanner, as byte offsets into the
 text's UTF-8; the rest of the text is names, keywords and punctuation. A string that is continued on another line is one
-literal a line; a function's body between dollar signs is one literal. A text that the scanner refuses raises Unparsable:
-mask such a text whole.
+literal, with what lies between; so is a function's body between dollar signs. A text that the scanner refuses raises
+Unparsable: mask such a text whole.
 """
 
 from __future__ import annotations

@@ -305,7 +305,8 @@ class Queries(Expressions):
                 named = self.function_columns(call, alias if len(calls) == 1 else "")
             cols = None if cols is None or named is None else cols + tuple(Col(name, found) for name in named)
         if body.get("ordinality") and cols is not None:
-            cols = (*cols, Col("ordinality"))
+            cols = (*cols, Col("ordinality", labels))
+        self.inferred = self.inferred | labels  # how many rows come of it
         item = Item("", cols, labels).renamed(alias or _called(calls), names)
         scope.items.append(item)
         return item.cols
