@@ -47,6 +47,7 @@ class Suite:
     kept: tuple[str, ...]
     tests: tuple[str, ...]
     options: tuple[str, ...]
+    database: str
     prepare: tuple[str, ...]  # statements that its documentation asks for, in its database
 
     @property
@@ -157,6 +158,7 @@ ASYNCPG = Suite(
     # Left out: test__sourcecode runs linters over asyncpg's own sources.
     tests=("tests", "--ignore=tests/test__sourcecode.py"),
     options=(),
+    database="postgres",  # some of its tests connect to it by this name
     prepare=(),
 )
 SQLALCHEMY = Suite(
@@ -164,6 +166,7 @@ SQLALCHEMY = Suite(
     kept=("test", "lib", "setup.cfg", "pyproject.toml"),
     tests=("test/dialect/postgresql", "test/dialect/test_suite.py"),
     options=("--maxfail=100000",),
+    database="test",
     prepare=(
         "create schema test_schema",
         "create schema test_schema_2",
