@@ -22,7 +22,7 @@ from doorward.adapters.identity import jwt
 from doorward.adapters.identity.device import Prompt, TokenClient, Tokens
 from doorward.adapters.identity.settings import check_url
 from doorward.adapters.secrets.sources import SecretSources
-from doorward.config import load
+from doorward.config import Config, load
 from doorward.errors import AuthenticationError, ConfigError
 from doorward.model import SecretRef
 
@@ -84,7 +84,7 @@ def token_command(
     if file is not None or env:
         if file is not None and env:
             raise ConfigError("--file and --env are both given", hint="give one of them")
-        token = _from_file(file) if file is not None else os.environ.get(env, "").strip()
+        token = from_file(file) if file is not None else os.environ.get(env, "").strip()
         if not token:
             raise ConfigError(f"{file or env} holds no token", hint="check its name, and that the job may have a token")
     else:
@@ -134,6 +134,13 @@ def _client(
     )  # fmt: skip
 
 
+async def log_in(settings: Config) -> str:
+    """A person's token from the first issuer of a configuration, by the device flow. AuthenticationError, UpstreamError."""
+    first = settings.issuers[0]
+    client = TokenClient(first.url, first.client_id, ca_file=first.ca_file, scope="openid")
+    return _chosen(await client.device(_show), id_token=False)
+
+
 def _show(prompt: Prompt) -> None:
     lines = [f"Open {prompt.address} and type the code {prompt.code}"]
     if prompt.complete:
@@ -156,7 +163,8 @@ def _chosen(tokens: Tokens, id_token: bool) -> str:
     )
 
 
-def _from_file(path: Path) -> str:
+def from_file(path: Path) -> str:
+    """The token in a file; "" if it is empty. ConfigError if it cannot be read."""
     try:
         with path.open("rb") as opened:
             raw = opened.read(jwt.MAX_TOKEN + 2)

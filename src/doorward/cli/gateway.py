@@ -1,0 +1,175 @@
+"""The commands' side of the gateway's HTTP API: where it is, whose token, and what its answers mean.
+
+Contract: a token never comes from the command line, where every process of the machine could read it, and is never sent
+in clear to another machine. Whatever goes wrong becomes one of the five errors, or RefusedError where the gateway
+understood and said no.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import os
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import quote, urlsplit
+
+import httpx2
+from cyclopts import Parameter
+
+from doorward.cli import token as tokens
+from doorward.config import Config, load
+from doorward.errors import AuthenticationError, ConfigError, UpstreamError
+
+DEFAULT_GATEWAY = "http://127.0.0.1:7480"
+TIMEOUT = 30.0  # seconds for one answer
+LONGEST = 64 << 20  # bytes of one answer
+
+
+class RefusedError(Exception):
+    """The gateway said no, or knows of no such thing. Exit code 1."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Connection:
+    """Which gateway, and as whom.
+
+    Parameters
+    ----------
+    gateway
+        The gateway's HTTP address. Default: what --config says, or http://127.0.0.1:7480.
+    token_file
+        A file that holds the token. Default: DOORWARD_TOKEN, or the login of `doorward token`.
+    ca
+        PEM file of the authorities to trust for the gateway's TLS.
+    config
+        A configuration to take address and issuer from.
+    """
+
+    gateway: Annotated[str, Parameter(env_var="DOORWARD_GATEWAY")] = ""
+    token_file: Annotated[Path | None, Parameter(env_var="DOORWARD_TOKEN_FILE")] = None
+    ca: Annotated[Path | None, Parameter(env_var="DOORWARD_CA")] = None
+    config: Path | None = None
+
+
+HERE = Connection()
+
+
+class GatewayClient:
+    """One command's conversation with the gateway. Use as a context manager."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._settings = _settings(connection.config)
+        self.url = _address(connection, self._settings)
+        self._client = httpx2.Client(
+            base_url=self.url,
+            headers={"authorization": f"Bearer {_token(connection, self._settings)}", "accept": "application/json"},
+            verify=_authorities(connection.ca) if self.url.startswith("https:") else False,
+            timeout=TIMEOUT,
+            # A proxy of the environment must not see traffic that is meant for loopback.
+            trust_env=not _loopback(urlsplit(self.url).hostname or ""),
+        )
+
+    def __enter__(self) -> GatewayClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+    def get(self, *path: str, timeout: float = TIMEOUT, **query: str | int | float) -> Any:
+        """The answer's JSON. `path` is in parts, each quoted as one."""
+        return self._ask("GET", path, params={k: v for k, v in query.items() if v != ""}, timeout=timeout)
+
+    def post(self, *path: str, body: dict[str, Any] | None = None) -> Any:
+        return self._ask("POST", path, json=body or {}, timeout=TIMEOUT)
+
+    def _ask(self, method: str, path: tuple[str, ...], **how: Any) -> Any:
+        place = "/api/" + "/".join(quote(part, safe="") for part in path)
+        try:
+            response = self._client.request(method, place, **how)
+            answer = response.json() if len(response.content) <= LONGEST else None
+        except (httpx2.HTTPError, OSError) as error:
+            raise UpstreamError(
+                f"no gateway answers at {self.url} ({str(error) or type(error).__name__})",
+                hint="start it with `doorward serve`, or say where it is with --gateway or DOORWARD_GATEWAY",
+            ) from None
+        except ValueError:
+            answer = None
+        if response.status_code == 200 and answer is not None:
+            return answer
+        said = answer if isinstance(answer, dict) else {}
+        message = str(said.get("error") or f"{self.url} answered {response.status_code} and nothing that Doorward says")
+        hint = str(said.get("hint") or "")
+        match response.status_code:
+            case 401:
+                raise AuthenticationError(message, hint=hint or "get a token with `doorward token`")
+            case 403 | 404:
+                raise RefusedError(message, hint=hint)
+            case 400 | 422:
+                raise ConfigError(message, hint=hint)
+            case _:
+                raise UpstreamError(message, hint=hint or "is that the gateway's HTTP address?")
+
+
+def _settings(config: Path | None) -> Config | None:
+    if config is not None:
+        return load(config)
+    return load(tokens.DEFAULT_CONFIG) if tokens.DEFAULT_CONFIG.is_file() else None
+
+
+def _address(connection: Connection, settings: Config | None) -> str:
+    url = connection.gateway.rstrip("/")
+    if not url and settings is not None and settings.listen.http.port:
+        said = settings.listen.http
+        host = said.address if said.address not in ("", "0.0.0.0", "::") else "127.0.0.1"  # noqa: S104 - not to bind to
+        url = f"{'https' if said.tls_cert else 'http'}://{f'[{host}]' if ':' in host else host}:{said.port}"
+    url = url or DEFAULT_GATEWAY
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path or parts.query or parts.username:
+        raise ConfigError(f"{url} is no address of a gateway", hint="write it as https://host:port")
+    if parts.scheme == "http" and not _loopback(parts.hostname):
+        raise ConfigError(
+            f"{url} would send your token in clear to another machine", hint="give the gateway TLS and use https://"
+        )
+    return url
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _authorities(ca: Path | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=None if ca is None else str(ca))
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"--ca {ca} cannot be read as PEM certificates ({error})") from None
+
+
+def _token(connection: Connection, settings: Config | None) -> str:
+    if connection.token_file is not None:
+        token = tokens.from_file(connection.token_file)
+        if not token:
+            raise ConfigError(f"{connection.token_file} holds no token")
+    else:
+        token = os.environ.get("DOORWARD_TOKEN", "").strip()
+    if not token and settings is not None and settings.issuers[0].client_id:
+        token = asyncio.run(tokens.log_in(settings))
+    if not token:
+        raise AuthenticationError(
+            "this needs your token",
+            hint="set DOORWARD_TOKEN=$(doorward token), or give --token-file; it is never taken from the command line",
+        )
+    if not token.isascii() or not token.isprintable() or " " in token:
+        raise AuthenticationError("what is given as the token is none", hint="get one with `doorward token`")
+    return token

@@ -1,0 +1,144 @@
+"""How commands print: text for people, JSON for programs, nothing that a stranger wrote unescaped.
+
+Contract: results go to standard output, everything else to standard error. Colours only on a terminal, and never with
+NO_COLOR. Whatever came from a client or a target passes `visible` before it is printed: control characters, which could
+move the cursor and rewrite what an approver has read, and invisible or direction-changing ones are spelled out.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import unicodedata
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+_SPELLED = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+# Drawn as nothing or as a blank, whatever their category says.
+_BLANK = frozenset("\u00a0\u034f\u115f\u1160\u17b4\u17b5\u1680\u2800\u3000\u3164\uffa0") | {
+    chr(code) for code in (*range(0x2000, 0x200B), 0x202F, 0x205F, *range(0x180B, 0x180F), *range(0xFE00, 0xFE10))
+}
+
+STATES = {
+    "approved": "green", "spent": "green", "completed": "green", "committed": "green", "allowed": "green", "open": "green",
+    "waiting": "yellow", "parked": "yellow", "observed": "yellow", "suspended": "yellow", "rolled_back": "yellow",
+    "denied": "red", "expired": "red", "withdrawn": "red", "refused": "red", "failed": "red", "unknown": "red",
+}  # fmt: skip
+
+
+def visible(text: str, *, lines: bool = False) -> str:
+    """`text` with every character that is not seen as itself spelled as \\n, \\x1b, \\u202e. `lines`: newlines and tabs stay,
+    for a statement that is shown over several lines."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_seen(character, lines) for character in text)
+
+
+def _seen(character: str, lines: bool) -> str:
+    if character in "\n\t" and lines:
+        return character
+    if character not in _BLANK and unicodedata.category(character) not in _SPELLED and not _tag(character):
+        return character
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def _tag(character: str) -> bool:
+    return 0xE0000 <= ord(character) <= 0xE0FFF
+
+
+def console(*, error: bool = False) -> Console:
+    """A console that adds nothing of its own: no markup, no highlighting, no wrapping."""
+    return Console(stderr=error, markup=False, highlight=False, soft_wrap=True, emoji=False)
+
+
+def print_json(value: object) -> None:
+    """JSON for programs, ASCII only, so that what is in it cannot act on a terminal either."""
+    print(json.dumps(value, indent=2))
+
+
+def print_json_line(value: object) -> None:
+    print(json.dumps(value, separators=(",", ":")), flush=True)
+
+
+def styled(text: str) -> Text:
+    """A state in its colour."""
+    return Text(text, style=STATES.get(text, ""))
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, states: str = "STATE") -> None:
+    """Aligned columns, never cut: a listing is for copying ids out of."""
+    shown = [[visible(cell) for cell in row] for row in rows]
+    widths = [max(len(row[n]) for row in [list(heads), *shown]) for n in range(len(heads))]
+    out = console()
+    out.print(Text("  ".join(h.ljust(w) for h, w in zip(heads, widths, strict=True)).rstrip(), style="bold"))
+    for row in shown:
+        line = Text()
+        for n, cell in enumerate(row):
+            padded = cell.ljust(widths[n]) if n < len(row) - 1 else cell
+            line.append(padded, style=STATES.get(cell, "") if heads[n] == states else "")
+            line.append("  " if n < len(row) - 1 else "")
+        line.rstrip()
+        out.print(line)
+
+
+def facts(pairs: Iterable[tuple[str, str | Text]]) -> None:
+    """One fact a line, names aligned. Text values are printed as they are: they must have passed `visible`."""
+    kept = [(name, value) for name, value in pairs if str(value)]
+    width = max((len(name) for name, _ in kept), default=0)
+    out = console()
+    for name, value in kept:
+        line = Text(f"{name:<{width}}  ", style="bold")
+        body = value if isinstance(value, Text) else Text(value)
+        body.style = body.style or "not bold"
+        rest = body.split("\n")
+        line.append_text(rest[0])
+        for more in rest[1:]:
+            line.append("\n" + " " * (width + 2))
+            line.append_text(more)
+        out.print(line)
+
+
+def note(text: str) -> None:
+    """Something to know that is not the result."""
+    console(error=True).print(Text(text, style="dim"))
+
+
+def moment(at: int) -> str:
+    """Unix ms as UTC, to the second; empty for never."""
+    if not at:
+        return ""
+    return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def precise(at: int) -> str:
+    """Unix ms as UTC time of day, to the millisecond."""
+    return datetime.fromtimestamp(at / 1000, UTC).strftime("%H:%M:%S.%f")[:-3] if at else "--:--:--.---"
+
+
+def lasting(milliseconds: int) -> str:
+    """A length of time, to two units."""
+    if milliseconds < 1000:
+        return f"{max(0, milliseconds)} ms"
+    seconds = milliseconds // 1000
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60} s"
+    return f"{seconds // 3600} h {seconds // 60 % 60} min"
+
+
+def failed(message: str, hint: str = "") -> None:
+    """What happened and what to do next, on standard error."""
+    print(f"doorward: {visible(message, lines=True)}", file=sys.stderr)
+    if hint:
+        print(f"  {visible(hint, lines=True)}", file=sys.stderr)
+
+
+def who(identity: Any) -> str:
+    """An identity's id, which is issuer|subject, with the subject first."""
+    issuer, bar, subject = str(identity).partition("|")
+    return f"{subject} ({issuer})" if bar else issuer
