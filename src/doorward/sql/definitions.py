@@ -187,10 +187,9 @@ class Definitions(Statements):
                     elif key == "A_Expr":
                         self.operator(value.get("name", ()))
                         waiting.append(value)
-                    elif key in ("RangeVar", "pktable", "constrrel") and "relname" in value:
-                        self.relation(value, None, _READ)
-                    elif key == "TableLikeClause":
-                        self.relation(value.get("relation", {}), None, _READ)
+                    elif type(value) is dict and "relname" in value:
+                        # As `name` it is a partition that is attached or detached.
+                        self.relation(value, None, _DEFINE if key == "name" else _READ)
                     elif key == "A_Indirection":
                         for name in strings(value.get("indirection", ())):
                             self.function([name], notation=True)

@@ -63,6 +63,8 @@ class Expressions(Walker):
                     found = found | self.reference(body.get("fields", ()), scope)
                 elif tag == "A_Expr":
                     found = found | self.operator(body.get("name", ()))
+                    if "BETWEEN" in body.get("kind", ""):
+                        found = found | self.signs((">=", "<=", "<", ">"))
                     for side in ("lexpr", "rexpr"):
                         if side in body:
                             waiting.append(body[side])
@@ -90,6 +92,8 @@ class Expressions(Walker):
             return
         if tag == "SortBy" and "useOp" in body:
             self.operator(body["useOp"])
+        elif tag == "CaseExpr" and "arg" in body:
+            self.signs(("=",))
         for name in fields:
             child = body.get(name)
             if child is not None:
@@ -182,6 +186,8 @@ class Expressions(Walker):
 
     def sublink(self, body: dict[str, Any], scope: Scope, waiting: list[Any]) -> frozenset[str]:
         found = self.operator(body["operName"]) if "operName" in body else NOTHING
+        if "testexpr" in body and "operName" not in body:  # value IN (query)
+            found = found | self.signs(("=",))
         if "testexpr" in body:
             waiting.append(body["testexpr"])
         before, access = self.inferred, self.access

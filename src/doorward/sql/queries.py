@@ -272,6 +272,8 @@ class Queries(Expressions):
         star = joined(left, right, using)
         self.infer(body.get("quals", {}), scope)
         names = using
+        if using is None or using:
+            self.signs(("=",))
         if names is None:
             names = [] if left is None or right is None else [c.name for c in left if c.name in {r.name for r in right}]
             if left is None or right is None:

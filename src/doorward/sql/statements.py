@@ -86,9 +86,10 @@ class Statements(Queries):
     def rows(self, tag: str, body: Body) -> None:
         self.draft.tag = _ROWS[tag]
         rows = self.query({tag: body}, None, {})
-        into = "intoClause" in body
+        into = tag == "SelectStmt" and bool(self.defines)  # in a set operation, INTO stands in its first query
         if into:
             self.draft.tag = "SELECT INTO"
+            self.stored = self.stored | rows.labels
         self.draft.returns_rows = (tag == "SelectStmt" and not into) or "returningClause" in body
         if self.draft.returns_rows:
             self.show(rows)

@@ -10,6 +10,7 @@ functions run. Whoever may define those may run code as whoever uses the table; 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from doorward.model import Effect, Resource
@@ -80,6 +81,10 @@ class Walker:
         self.reason = self.reason or reason
 
     def touch(self, kind: str, name: str, access: Effect) -> None:
+        if (access is Effect.DEFINE or (access is Effect.WRITE and kind == "Table")) and (
+            name == "pg_catalog" or name.startswith("pg_catalog.")
+        ):
+            access = Effect.CONTROL  # the catalogues are what every other rule rests on
         self.resources[Resource(kind, name, access)] = None
 
     def spend(self, nodes: int = 1) -> None:
@@ -139,9 +144,15 @@ class Walker:
         if schema == "pg_catalog" and name in SECRET:
             access = Effect.CONTROL
         self.touch("Table", f"{schema}.{name}", access)
+        if access is not Effect.READ and (
+            (schema, name) == ("pg_catalog", "pg_settings") or (relation and "pg_settings" in relation.definition)
+        ):  # a rule on that view turns UPDATE into set_config
+            self.forbidden = self.forbidden or "settings are changed by SET, not by writing to pg_settings"
         if relation is None:
             return Item(name, None, self.top, schema)
         cols, labels = self.shape(relation)
+        if self.changed and relation.kind in "vm" and schema not in SYSTEM:  # what it is made of may have changed
+            return Item(name, tuple(Col(col.name, self.top) for col in cols), self.top, schema)
         return Item(name, cols, labels, schema)
 
     def shape(self, relation: Relation) -> tuple[Cols, frozenset[str]]:
@@ -199,7 +210,7 @@ class Walker:
             return None
         inner = type(self)(
             Facts(self.catalogue, ("pg_catalog",), self.facts.labels),
-            changed=self.changed - {ANYTHING}, viewing=(*self.viewing, relation.oid),
+            viewing=(*self.viewing, relation.oid),
         )
         try:
             rows = inner.query({parsed[0].tag: parsed[0].body}, None, {})
@@ -260,14 +271,22 @@ class Walker:
     def operator(self, names: Any) -> frozenset[str]:
         """Judges an operator by its name. Those of pg_catalog call functions that only answer."""
         path = [name["String"].get("sval", "") for name in names if "String" in name]
-        if len(path) > 1 and path[-2] != "pg_catalog":
+        if len(path) == 1:
+            return self.signs(path)
+        if path and path[-2] != "pg_catalog":
             self.unknown(f"operator {path[-2]}.{path[-1]} is not one of PostgreSQL's own")
             return self.top
-        if len(path) != 1 or not self.catalogue.operators:
-            return NOTHING
+        return NOTHING
+
+    def signs(self, signs: Iterable[str]) -> frozenset[str]:
+        """Judges operators without a schema, written or implied: any of theirs on search_path might fit best."""
         found = NOTHING
-        for schema, function_schema, function in self.catalogue.operators.get(path[0], ()):
-            if schema in self.facts.search_path:
+        if not self.catalogue.operators:
+            return found
+        for sign in signs:
+            for schema, function_schema, function in self.catalogue.operators.get(sign, ()):
+                if schema not in self.facts.search_path:
+                    continue
                 if function_schema == "pg_catalog":
                     found = found | self.builtin(function, notation=False)
                 else:

@@ -151,6 +151,9 @@ EFFECTS = {
     ],
     Effect.CONTROL: [
         "grant select on orders to public",
+        "delete from pg_proc",
+        "insert into pg_catalog.pg_authid select * from pg_authid",
+        "create or replace function pg_catalog.upper(text) returns text language sql as ''",
         "revoke all on orders from public",
         "alter system set work_mem = '1GB'",
         "create role r",
@@ -498,3 +501,30 @@ def test_statements_counted_as_the_server_does(text: str, server: str, request: 
         return
     theirs = _count(connection, text)
     assert theirs is None or ours == theirs
+
+
+def test_a_users_operator_is_a_users_function(facts: Facts) -> None:
+    """An operator on search_path, written or implied, is judged by the function behind it."""
+    built = Catalogue(
+        facts.catalogue.relations,
+        operators={sign: frozenset({("public", "public", "evil")}) for sign in ("=", ">=", "%")},
+    )
+    evil = Resource("Function", "public.evil", Effect.EXECUTE)
+    for text in (
+        "select 1 = 2",
+        "select 1 % 2",
+        "select 1 between 0 and 2",
+        "select case 1 when 2 then 3 end",
+        "select 1 in (select 2)",
+        "select 1 from customers join orders using (id)",
+        'select 1 operator("=".=) 2',
+    ):
+        told = classify(text, Facts(built))
+        assert evil in told.resources or told.effect is Effect.UNKNOWN, text
+    assert classify("select 1 operator(pg_catalog.=) 2", Facts(built)).effect is Effect.READ
+
+
+def test_attaching_a_partition_defines_both(facts: Facts) -> None:
+    """The table that becomes a partition changes too."""
+    touched = _touched("alter table part attach partition orders for values in (2)", facts)
+    assert touched == {("Table", "public.part", "define"), ("Table", "public.orders", "define")}

@@ -247,3 +247,16 @@ def test_a_function_made_in_this_transaction_is_no_built_in(facts: Facts) -> Non
     """A function that shadows a built-in counts from the statement that defines it."""
     told = classify("create function public.upper(text) returns text language sql as ''; select upper('x')", facts)
     assert told.statements[1].effect is Effect.EXECUTE
+
+
+def test_a_view_over_what_changed_may_show_anything(facts: Facts) -> None:
+    """A view that is made of a view which this transaction replaced keeps its columns, and loses its certainty."""
+    told = classify("create or replace view v as select id, card as code from secrets; select code from api.v2", facts)
+    assert told.statements[1].outputs is not None
+    assert told.statements[1].outputs[0].sources == {"ssn", "card"}
+
+
+def test_into_of_a_set_operation_stores_all_of_it(facts: Facts) -> None:
+    """INTO stands in the first query, and takes the rows of each."""
+    statement = classify("select name into t from customers union select ssn from customers", facts).statements[0]
+    assert (statement.tag, set(statement.stored), statement.returns_rows) == ("SELECT INTO", {"ssn"}, False)
