@@ -11,7 +11,6 @@ import sys
 import cyclopts
 
 from doorward import __version__
-from doorward.cli import serve
 from doorward.errors import DoorwardError
 
 app = cyclopts.App(
@@ -19,7 +18,15 @@ app = cyclopts.App(
     help="The door that every agent goes through: identity, policy, approval, masking and a record that anyone can verify.",
     version=__version__,
 )
-app.command(serve.serve)
+# By name, and so imported only when asked for: what one command needs must not slow another down.
+for _name, _where, _help in (
+    ("serve", "serve:serve", "Run the gateway."),
+    ("demo", "demo:demo", "Show what Doorward does, with a database and a gateway of its own."),
+    ("token", "token:app", "Get an identity token, to be used where a password goes."),
+    ("policy", "policy:app", "Check policies, and ask why a decision is what it is."),
+    ("secrets", "secrets:app", "Keep secrets in the local encrypted vault."),
+):
+    app.command(f"doorward.cli.{_where}", name=_name, help=_help)
 
 
 def run(arguments: list[str] | None = None) -> int:

@@ -1,0 +1,46 @@
+"""What to paste while the demonstration is left running."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+from doorward.cli.demo.shown import Screen
+from doorward.cli.demo.stage import AGENT, APPROVER, Stage
+
+
+def lines(stage: Stage, screen: Screen) -> None:
+    """Print them."""
+    doorward = Path(sys.executable).with_name("doorward")
+    keywords = " ".join(f"{name}={value}" for name, value in stage.connection().items())
+    screen.line()
+    screen.line("In another terminal:", "bold")
+    screen.line()
+    screen.line(f"cd {stage.folder}")
+    screen.line(f"alias doorward={doorward}")
+    screen.line(f"export DOORWARD_TOKEN_FILE=tokens/{APPROVER}")
+    screen.line()
+    screen.line(f"# As the agent {AGENT}: its password is its identity token", "dim")
+    if shutil.which("psql"):
+        screen.line(f'PGPASSWORD=$(cat tokens/{AGENT}) psql "{keywords}"')
+        screen.line("    select * from customers limit 3;", "dim")
+        screen.line("    delete from orders where state = 'cancelled';    -- waits until somebody approves", "dim")
+    else:
+        code = f"import psycopg; c = psycopg.connect('{keywords}', autocommit=True)"
+        screen.line(f'PGPASSWORD=$(cat tokens/{AGENT}) {sys.executable} -i -c "{code}"')
+        screen.line("    c.execute('select * from customers limit 3').fetchall()", "dim")
+        screen.line("    c.execute(\"delete from orders where state = 'cancelled'\")", "dim")
+    screen.line()
+    screen.line(f"# As {APPROVER}, who may approve, in a third terminal", "dim")
+    screen.line("doorward approvals list")
+    screen.line("doorward approvals show ID")
+    screen.line("doorward approvals approve ID")
+    screen.line()
+    screen.line("# What happened", "dim")
+    screen.line("doorward sessions list")
+    screen.line("doorward sessions replay ID")
+    screen.line("doorward verify data")
+    screen.line(f"curl http://127.0.0.1:{stage.http_port}/metrics")
+    screen.line()
+    screen.line("Ctrl-C here ends everything and cleans up.", "bold")
