@@ -120,7 +120,9 @@ class Statement:
 @dataclass(frozen=True, slots=True)
 class Classification:
     """`reason` says why `effect` is UNKNOWN. `forbidden` says why the text may not run whatever policy says: law.
-    `misses` are names that the catalogue does not have: read it anew and classify again, once."""
+    `misses` are names that the catalogue does not have: read it anew and classify again, once. `fixed` says that a
+    constant in the text decided part of this (a setting's value, ORDER BY 2, nextval's name): a text that differs from
+    this one only in constants may share the classification only where it is False."""
 
     statements: tuple[Statement, ...] = ()
     effect: Effect = Effect.READ
@@ -130,4 +132,5 @@ class Classification:
     reason: str = ""
     forbidden: str = ""
     misses: tuple[str, ...] = ()
+    fixed: bool = False
     position: int = -1  # byte offset of the error, for a text that cannot be parsed

@@ -32,7 +32,7 @@ def classify(text: str, facts: Facts) -> Classification:
     try:
         parsed = parse(text, max_bytes=facts.max_bytes, max_statements=facts.max_statements)
     except Unparsable as why:
-        return Classification(effect=Effect.UNKNOWN, resources=(_whole(Effect.UNKNOWN),), reason=why.reason,
+        return Classification(effect=Effect.UNKNOWN, resources=(_whole(Effect.UNKNOWN),), reason=why.reason, fixed=True,
                               labels=frozenset(facts.labels.values()), position=why.position)
     text_so_far = _Text(facts, min(MAX_NODES, 20_000 + 30 * len(text)))
     for raw in parsed:
@@ -113,7 +113,7 @@ class _Text:
         if len(self.walks) == 1:
             walk, statement = self.walks[0], self.statements[0]
             return Classification((statement,), statement.effect, statement.resources, statement.labels,
-                                  statement.inferred, walk.reason, walk.forbidden, tuple(walk.misses))
+                                  statement.inferred, walk.reason, walk.forbidden, tuple(walk.misses), walk.fixed)
         resources = dict.fromkeys(resource for statement in self.statements for resource in statement.resources)
         if not self.statements:
             resources = {_whole(Effect.READ): None}
@@ -124,6 +124,7 @@ class _Text:
             next((walk.reason for walk in self.walks if walk.reason), ""),
             next((walk.forbidden for walk in self.walks if walk.forbidden), ""),
             tuple(dict.fromkeys(name for walk in self.walks for name in walk.misses)),
+            any(walk.fixed for walk in self.walks),
         )
 
 

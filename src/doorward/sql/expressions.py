@@ -139,6 +139,7 @@ class Expressions(Walker):
 
     def sequence(self, arguments: list[Any], scope: Scope) -> None:
         """Names the sequence that nextval or setval writes, where it is spelt out."""
+        self.fixed = True
         text = constant(arguments[0]) if arguments else None
         if text is None:
             return
@@ -149,6 +150,7 @@ class Expressions(Walker):
 
     def set_config(self, arguments: list[Any], scope: Scope) -> None:
         """set_config(name, value, is_local) is a SET. All of it must be constant, or nobody can say what it sets."""
+        self.fixed = True
         if len(arguments) != 3:
             self.unknown("set_config cannot be judged: it does not have three plain arguments")
             return

@@ -208,6 +208,7 @@ class Queries(Expressions):
                 node = entry.get("SortBy", {}).get("node", {}) if "SortBy" in entry else entry
                 self.infer(entry, scope)
                 self.inferred = self.inferred | _output(node, cols, labels)
+                self.fixed = self.fixed or "A_Const" in node
         self.infer([body.get("limitCount", {}), body.get("limitOffset", {})], scope)
 
     def locks(self, clauses: Any) -> frozenset[str]:

@@ -72,6 +72,7 @@ class Statements(Queries):
         if tag in _ROWS:
             self.rows(tag, body)
             return
+        self.fixed = True  # options and names that are written as constants
         handler = _HANDLERS.get(tag)
         if handler is not None:
             handler(self, body)

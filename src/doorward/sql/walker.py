@@ -70,6 +70,7 @@ class Walker:
         self.stored: frozenset[str] = NOTHING
         self.settings: list[tuple[str, str | None, bool]] = []
         self.defines: set[tuple[str, str]] = set()
+        self.fixed = False  # whether a constant of the text decided anything
         self.access = Effect.READ  # what naming a relation in FROM means just now: WRITE under FOR UPDATE
         self.depth = 0
         self.budget = budget

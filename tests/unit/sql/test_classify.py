@@ -528,3 +528,21 @@ def test_attaching_a_partition_defines_both(facts: Facts) -> None:
     """The table that becomes a partition changes too."""
     touched = _touched("alter table part attach partition orders for values in (2)", facts)
     assert touched == {("Table", "public.part", "define"), ("Table", "public.orders", "define")}
+
+
+@pytest.mark.parametrize(
+    ("text", "fixed"),
+    [
+        ("select * from orders where id = 5 and note = 'x'", False),
+        ("select ssn from customers order by 1", True),
+        ("select ssn from customers order by ssn limit 3", False),
+        ("select name, count(*) from customers group by 1", True),
+        ("set standard_conforming_strings = 1", True),
+        ("select set_config('jit', 'off', false)", True),
+        ("select nextval('seq1')", True),
+        ("update orders set note = 'x' where id = 3", False),
+    ],
+)
+def test_whether_a_constant_mattered(text: str, fixed: bool, facts: Facts) -> None:
+    """A classification says whether it holds for the same text with other constants."""
+    assert classify(text, facts).fixed is fixed
