@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import importlib
 import re
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 from cyclopts import App
 
 from doorward import errors
+from doorward.cli.main import app
 from tests.fitness.test_house import ROOT, SOURCE, tracked
 
 PAGES = sorted(path for path in tracked() if path.suffix == ".md")
@@ -127,22 +127,11 @@ def commands(app: App, prefix: tuple[str, ...] = ()) -> set[str]:
     return found
 
 
-def all_commands() -> list[str]:
-    """Every command that a module of doorward.cli offers."""
-    found: set[str] = set()
-    for path in sorted((SOURCE / "doorward/cli").glob("*.py")):
-        module = importlib.import_module(f"doorward.cli.{path.stem}" if path.stem != "__init__" else "doorward.cli")
-        for value in vars(module).values():
-            if isinstance(value, App):
-                own = value.name[0] if value.name else ""
-                found |= commands(value, () if own in ("", "doorward") else (own,))
-    return sorted(found)
-
-
-@pytest.mark.parametrize("command", all_commands())
-def test_every_command_is_documented(command: str) -> None:
+def test_every_command_is_documented() -> None:
     """Each command is in the reference as somebody would type it."""
-    assert documented(f"doorward {command}")
+    offered = commands(app)
+    assert {"serve", "verify"} <= offered
+    assert sorted(command for command in offered if not documented(f"doorward {command}")) == []
 
 
 def metrics() -> list[str]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import psycopg
 import pytest
 
+from tests.rig.gateway import Gateway
 from tests.rig.postgres import ROLES, PostgresServer
 
 
@@ -52,3 +55,11 @@ def test_the_server_tells_what_reached_it(database: PostgresServer) -> None:
         connection.execute("select 1\n  as one")
         connection.execute("select %s::int", (2,))
     assert database.statements(since=before) == ["select 1\n  as one", "select $1::int"]
+
+
+def test_a_gateway_runs_before_the_server(gateway: Callable[..., Gateway]) -> None:
+    """The gateway of the rig lets a client with a token read the shop over TLS, and ends when it is asked to."""
+    door = gateway()
+    with door.connect(sub="alice") as connection:
+        assert connection.execute("select count(*) from customers").fetchone() == (26,)
+    assert door.stop() == 0
