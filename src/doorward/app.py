@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import ssl
 from collections.abc import AsyncIterator, Callable
@@ -109,6 +110,7 @@ class Gateway:
 
     async def run(self, started: Callable[[Gateway], None] | None = None, *, signals: bool = True) -> None:
         """Serve until `stop` or SIGTERM. Raises ConfigError, UpstreamError or IntegrityError when it cannot start."""
+        _allow_files(2 * self.config.limits.connections + 1000)
         async with AsyncExitStack() as stack:
             await self.store.open()
             stack.push_async_callback(self.store.close)
@@ -225,9 +227,9 @@ class Gateway:
             await asyncio.sleep(1.0)
             now = await asyncio.to_thread(_stamp, self.config)
             if now != seen:
-                seen = now
-                with suppress(DoorwardError):
+                with suppress(DoorwardError):  # it could not be recorded, so it is not in force: try again
                     await self.reload()
+                    seen = now
 
 
 class SecretsAside:
@@ -240,6 +242,15 @@ class SecretsAside:
         if reference is None:
             return b""
         return bytes(await asyncio.to_thread(self._sources.get, reference))
+
+
+def _allow_files(wanted: int) -> None:
+    """Room for two sockets a session: a gateway that runs out of descriptors cannot write its record either."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def load_policies(config: Config) -> PolicySet:

@@ -84,7 +84,7 @@ class Approvals:
             requested_at=now,
             expires_at=now + lasts * 1000,
         )
-        shown = {
+        shown: dict[str, Any] = {
             **body,
             "approval": approval.id,
             "quorum": approval.quorum,
@@ -95,7 +95,8 @@ class Approvals:
         # The record comes first: a request that nobody can find later must not be answerable.
         await self._recorder.event("approval.requested", shown, session_id=session.id, actor=who.id)
         # The salt of the exact bytes stays in the sealed event: with it, what is masked here could be guessed.
-        await self._store.create(approval, canonical({k: v for k, v in shown.items() if k != "exact"}))
+        exact = shown.pop("exact", {})
+        await self._store.create(approval, canonical({**shown, "bytes": exact.get("bytes", 0)}))
         return approval
 
     async def get(self, approval_id: str) -> Approval | None:
@@ -108,6 +109,8 @@ class Approvals:
         ):
             await self.end(approval.id, ApprovalState.EXPIRED, reason="nobody answered in time")
             approval = await self._store.get(approval_id)
+        if approval is not None and approval.state in OPEN and approval.votes:
+            return await self._count(approval_id)  # a vote was cast, and we died before it was counted
         return approval
 
     async def body(self, approval_id: str) -> bytes:
@@ -168,7 +171,8 @@ class Approvals:
                 break
         fresh = await self._store.get(approval_id)
         assert fresh is not None
-        self._wake(approval_id)
+        if fresh.state not in OPEN:
+            self._wake(approval_id)
         return fresh
 
     async def wait(self, approval_id: str, seconds: float) -> Approval | None:

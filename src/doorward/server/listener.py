@@ -11,6 +11,7 @@ import asyncio
 import hmac
 import secrets
 import ssl
+from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ from doorward.server.relay import Relay
 from doorward.server.tls import ALPN, TlsLayer
 
 CANCELS_PER_SECOND: Final = 50
+STRANGERS: Final = 500  # connections beyond `limits.connections`, for those who have not signed in yet
+LINGER: Final = 5.0  # seconds that a closed connection's last bytes may take
 # What the target reports of itself that a client may hear at login; the rest stays inside.
 REPORTED: Final = frozenset({
     "server_version", "server_encoding", "client_encoding", "DateStyle", "IntervalStyle", "TimeZone", "integer_datetimes",
@@ -85,6 +88,10 @@ class Reach:
     masks: Callable[[CatalogueHolder], PostgresMasks]
 
 
+class FullError(UpstreamError):
+    """There are as many connections as there may be."""
+
+
 class Listener:
     """One listening port. `context` None: no TLS, and only a loopback listener may say so."""
 
@@ -116,6 +123,9 @@ class Listener:
         self.monotonic = guard.clock.monotonic
         self.relays: dict[int, Relay] = {}
         self.doors: set[Door] = set()
+        self.strangers: dict[Door, None] = {}  # in the order of their arrival
+        self._entering: Counter[str] = Counter()  # identities that are being let in
+        self._refreshing: set[int] = set()
         self.draining = False
         self._group = group
         self._server: asyncio.Server | None = None
@@ -134,8 +144,15 @@ class Listener:
         return int(self._server.sockets[0].getsockname()[1])
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run something beside the connections; it must handle its own errors."""
-        self._group.create_task(work)
+        """Run something beside the connections. It should handle its own errors: what it does not handle is written down,
+        and ends neither the gateway nor anybody else's session."""
+        self._group.create_task(self._contained(work))
+
+    async def _contained(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception as error:
+            self.log.error("task.failed", work=getattr(work, "__qualname__", ""), error=repr(error), exc_info=True)
 
     async def sweep(self) -> None:
         """Once a second: end what has lasted too long. Runs until cancelled."""
@@ -145,17 +162,26 @@ class Listener:
             now = self.monotonic()
             limits = self.limits
             for relay in list(self.relays.values()):
-                busy = not relay.conversation.quiescent
                 if limits.session_seconds and now - relay.started_at > limits.session_seconds:
                     relay.guarded.end("this session has reached its longest duration")
-                elif limits.idle_seconds and not busy and now - relay.active_at > limits.idle_seconds:
+                elif limits.idle_seconds and relay.idle and now - relay.active_at > limits.idle_seconds:
                     relay.guarded.end("this session was idle for too long")
-                elif limits.statement_seconds and busy and now - relay.active_at > limits.statement_seconds:
-                    relay.cancel()
-            for holder in {id(r.catalogue): r.catalogue for r in self.reach.values()}.values():
-                if holder.stale and self.relays:
-                    with suppress(DoorwardError):
-                        await holder.refresh()
+                elif limits.statement_seconds:
+                    relay.check_statement(now, limits.statement_seconds)
+            if self.relays:
+                for holder in {id(r.catalogue): r.catalogue for r in self.reach.values()}.values():
+                    if holder.stale and id(holder) not in self._refreshing:
+                        self._refreshing.add(id(holder))
+                        self.start(self._refresh(holder))
+
+    async def _refresh(self, holder: CatalogueHolder) -> None:
+        """Beside the sweep: one target that does not answer delays nobody else."""
+        try:
+            await holder.refresh()
+        except DoorwardError as error:
+            self.log.warning("catalogue.stale", reason=error.message)
+        finally:
+            self._refreshing.discard(id(holder))
 
     async def drain(self, seconds: float) -> None:
         """Stop accepting; close sessions as they fall idle; after `seconds` close the rest."""
@@ -214,12 +240,19 @@ class Listener:
                     "login.refused", {"target": startup.database, "client": door.peer, "reason": error.message}
                 )
             door.refuse("28000", error.message, error.hint)
+        except FullError as error:
+            self.metrics.login_failed("limit")
+            self.log.warning("login.failed", target=startup.database, reason=error.message)
+            door.refuse("53300", error.message, error.hint)
         except (UpstreamError, ConfigError, ProtocolError) as error:
             self.metrics.login_failed("upstream")
             self.log.warning("login.failed", target=startup.database, reason=error.message)
             door.refuse("08001", error.message, error.hint)
         except TimeoutError:
             door.refuse("08001", "signing in took too long", "try again; see the gateway's log if it goes on")
+        except Exception:
+            door.refuse("58000", "the gateway failed; its log says more")
+            raise
 
     async def _let_in(self, door: Door, startup: Startup, token: str) -> None:
         identity = await self.authenticator.authenticate(token)
@@ -231,11 +264,22 @@ class Listener:
                 hint="the database name chooses the target: ask which you may use",
             )
         limits = self.limits
-        if len(self.relays) >= limits.connections:
-            raise UpstreamError(f"the gateway serves {limits.connections} connections already", hint="try again later")
+        entering = self._entering
+        if len(self.relays) + entering.total() >= limits.connections:
+            raise FullError(f"the gateway serves {limits.connections} connections already", hint="try again later")
         mine = sum(1 for r in self.relays.values() if r.guarded.session.identity.id == identity.id)
-        if mine >= limits.connections_per_identity:
-            raise UpstreamError(f"you have {mine} connections open already", hint="close some, or pool them")
+        if mine + entering[identity.id] >= limits.connections_per_identity:
+            raise FullError(f"you have {mine} connections open already", hint="close some, or pool them")
+        entering[identity.id] += 1  # counted while it waits for policy, record and target, or many at once would pass
+        try:
+            await self._let_through(door, startup, identity, reach)
+        finally:
+            entering[identity.id] -= 1
+            if not entering[identity.id]:
+                del entering[identity.id]
+
+    async def _let_through(self, door: Door, startup: Startup, identity: Identity, reach: Reach) -> None:
+        limits = self.limits
         application = startup.parameters.get("application_name", "")
         opened = await self.guard.open(identity, reach.target, client=door.peer, application=application[:64])
         if isinstance(opened, Refusal):
@@ -253,9 +297,16 @@ class Listener:
         except BaseException as error:
             await opened.close(getattr(error, "message", "") or "signing in did not complete")
             raise
+        if self.draining:
+            door.refuse("57P03", "the gateway is shutting down")
         if door.closed or self.draining:
             upstream.abort()
             await opened.close("the client left")
+            return
+        if opened.ended:
+            upstream.abort()
+            door.refuse("57P01", opened.ended)
+            await opened.close(opened.ended)
             return
         target = reach.target
         masks = reach.masks(reach.catalogue)
@@ -278,10 +329,6 @@ class Listener:
         notices = ""
         if target.mode is Mode.OBSERVE:
             notices = f'target "{target.name}" is in observe mode: nothing is refused, held or masked'
-        if opened.ended:
-            door.refuse("57P01", opened.ended)
-            await opened.close(opened.ended)
-            return
         door.welcome(relay, reported, key, notices)
         upstream.hand_over(relay.inside)
         door.go_on()
@@ -327,8 +374,11 @@ class Door(asyncio.Protocol):
         listener.doors.add(self)
         loop = asyncio.get_running_loop()
         self._deadline = loop.call_later(listener.limits.pre_auth_seconds, self._too_slow)
-        if listener.draining or len(listener.doors) > listener.limits.connections + 500:
+        listener.strangers[self] = None
+        if listener.draining:
             self.close()
+        elif len(listener.doors) > listener.limits.connections + STRANGERS:
+            next(iter(listener.strangers)).close()  # silence must not keep anybody else out
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -408,6 +458,7 @@ class Door(asyncio.Protocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+        self.listener.strangers.pop(self, None)
         login.accept(parameters, *key)
         out = login.to_client()
         self._early = login.leftover
@@ -477,7 +528,10 @@ class Door(asyncio.Protocol):
             if tls is not None and tls.established and not self.transport.is_closing():
                 tls.close()  # without close_notify a client cannot tell an end from a cut
                 self.transport.write(tls.outgoing())
+            self.listener.strangers.pop(self, None)
             self.transport.close()
+            # A client that does not read would keep what is left for it, and this connection, for ever.
+            asyncio.get_running_loop().call_later(LINGER, self.transport.abort)
 
     def _too_slow(self) -> None:
         if self.relay is None:

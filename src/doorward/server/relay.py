@@ -22,6 +22,7 @@ from doorward.ledger.encoding import canonical
 from doorward.model import Approval, Permit, Refusal
 from doorward.protocols.conversation import Need, Result, Turn
 from doorward.protocols.postgres import wire
+from doorward.protocols.postgres.answers import Pending
 from doorward.protocols.postgres.conversation import PROBE, PostgresConversation
 from doorward.server.own import CatalogueHolder, OwnStatements
 from doorward.server.tls import TlsLayer
@@ -31,8 +32,10 @@ if TYPE_CHECKING:
     from doorward.server.listener import Listener
 
 BEHIND_A_HOLD: Final = 1 << 20  # bytes a client may pipeline behind a statement that waits for a person
+UNJUDGED: Final = 1 << 20  # bytes of complete messages that wait to be judged before the client is read no further
+GATED: Final = 1 << 20  # bytes that wait for the record before the client is read no further
 RECORDER_PRESSURE: Final = 4 << 20  # bytes of one session that wait to be sealed before its reading stops
-LAST_WORDS: Final = 30.0  # seconds to learn the outcome of what ran when its client left
+LAST_WORDS: Final = 30.0  # seconds to learn the outcome of what ran when its client left, or was cancelled
 
 
 class Inside(asyncio.Protocol):
@@ -86,11 +89,16 @@ class Relay:
         "_client_paused",
         "_closed",
         "_closing",
+        "_front",
+        "_front_cancelled",
+        "_front_since",
         "_gate",
         "_gated",
+        "_gated_size",
         "_gone",
         "_holding",
         "_look",
+        "_sent",
         "_server_paused",
         "_verdict",
         "_waiting",
@@ -136,7 +144,12 @@ class Relay:
         self._waiting: Turn | None = None  # judged, but its refusal or hold needs quiescence
         self._verdict: Refusal | None = None
         self._gate = -1
-        self._gated: list[tuple[int, bytes]] = []
+        self._gated: list[tuple[int, bytes, Pending | None]] = []
+        self._gated_size = 0
+        self._sent: Pending | None = None  # the last message that went to the target
+        self._front: Pending | None = None  # what the target is at, since when, and whether it was told to stop
+        self._front_since = self.started_at
+        self._front_cancelled = False
         self._client_paused: set[str] = set()
         self._server_paused: set[str] = set()
         self._closing = False
@@ -160,6 +173,8 @@ class Relay:
                     self._give_up("too much was sent behind a statement that waits for approval")
                 return
             self.advance()
+            if conversation.unjudged > UNJUDGED:
+                self.pause_client("unjudged")
         except ProtocolError as error:
             self.broken(error, client=True)
         except UpstreamError as error:
@@ -172,9 +187,18 @@ class Relay:
         self.client_gone = True
         if self._gone is not None:
             self._gone.set()
-        self._gated.clear()  # not sent yet, so it never is
+        self._withdraw()
         if not self._holding:
             self._wind_up()
+
+    def _withdraw(self) -> None:
+        """What waits at the gate was not sent, so it never is, and never ran."""
+        if self._gated:
+            self._gated.clear()
+            self._gated_size = 0
+            with suppress(UpstreamError):
+                for result in self.conversation.withdraw(self._sent):
+                    self.guarded.settle(result)
 
     def _wind_up(self) -> None:
         """Say good-bye to the target; keep listening for what became of the last statement."""
@@ -193,7 +217,33 @@ class Relay:
         if self._holding and self._gone is not None:
             self._gone.set()
         elif not self.conversation.quiescent and not self._gated:
-            self.listener.start(self.listener.cancel_upstream(self))
+            self._cancel_running("its client asked")
+
+    def _cancel_running(self, why: str) -> None:
+        pending = self.conversation.answers.pending
+        run = pending[0].run if pending else None
+        operation = None if run is None else run.permit.operation.id
+        with suppress(UpstreamError):  # a cancellation that is not on record does less harm than none
+            self.guarded.record.event("operation.cancelled", {"operation": operation or "", "reason": why})
+        self.listener.start(self.listener.cancel_upstream(self))
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing runs and nothing is held."""
+        return not self._busy and self.conversation.quiescent
+
+    def check_statement(self, now: float, limit: float) -> None:
+        """Once a second: cancel what the target has been at for more than `limit` seconds, once; if the target does not
+        stop, the session ends."""
+        pending = self.conversation.answers.pending
+        front = pending[0] if pending else None
+        if front is not self._front or front is None or self._gated:
+            self._front, self._front_since, self._front_cancelled = front, now, False
+        elif now - self._front_since > limit + LAST_WORDS:
+            self.guarded.end(f"a statement passed its limit of {limit:g} s, and the target did not stop it")
+        elif now - self._front_since > limit and not self._front_cancelled:
+            self._front_cancelled = True
+            self._cancel_running(f"it passed its limit of {limit:g} s")
 
     # -- the loop ----------------------------------------------------------------------------------------------------
 
@@ -234,6 +284,8 @@ class Relay:
         if conversation.injected:
             self._record_injected()
         self._flush()
+        if "unjudged" in self._client_paused and conversation.unjudged <= UNJUDGED // 2:
+            self.resume_client("unjudged")
         if conversation.leaving and not self._busy and self._waiting is None:
             self.leave()
 
@@ -244,14 +296,14 @@ class Relay:
             if self._gate >= 0:
                 durable = self.guarded.guard.recorder.wait(self._gate)
                 if durable is not None or self._gated:
-                    self._gated.append((self._gate, out))
+                    self._hold_back(self._gate, out)
                     if durable is not None:
                         durable.add_done_callback(self._durable)
                 else:
                     self._say(out)
                 self._gate = -1
             elif self._gated:
-                self._gated.append((-1, out))
+                self._hold_back(-1, out)
             else:
                 self._say(out)
             for sent in conversation.request_data():
@@ -266,28 +318,38 @@ class Relay:
             self.guarded.record.response(out if record is None else record)
             if not self.client_gone:
                 self.door.send(out)
-            if self.guarded.record.pressure > RECORDER_PRESSURE:
-                self._wait_for_recorder()
+        if self.guarded.record.pressure > RECORDER_PRESSURE:
+            self._wait_for_recorder()
 
     def _say(self, out: bytes) -> None:
+        pending = self.conversation.answers.pending
+        self._sent = pending[-1] if pending else None
         if not self._closed:
             self.inside.write(out)
+
+    def _hold_back(self, position: int, out: bytes) -> None:
+        pending = self.conversation.answers.pending
+        self._gated.append((position, out, pending[-1] if pending else None))
+        self._gated_size += len(out)
+        if self._gated_size > GATED:
+            self.pause_client("gate")
 
     def _durable(self, future: asyncio.Future[None]) -> None:
         """The log is durable further on: let through what waited for it, in order."""
         if future.cancelled() or future.exception() is not None:
-            self._gated.clear()
+            self._withdraw()
             self.broken(UpstreamError("the record could not be written, so nothing was done"))
             return
         recorder = self.guarded.guard.recorder
         while self._gated:
-            position, out = self._gated[0]
+            position, out, last = self._gated[0]
             if position >= 0 and recorder.wait(position) is not None:
                 return
             self._gated.pop(0)
-            if self.client_gone:
-                continue
+            self._gated_size -= len(out)
             self._say(out)
+            self._sent = last
+        self.resume_client("gate")
 
     def _record_injected(self) -> None:
         conversation = self.conversation
@@ -311,6 +373,9 @@ class Relay:
         except DoorwardError as error:
             self.broken(error)
             return
+        except Exception as error:
+            self._failed(error)
+            raise
         finally:
             self._busy = False
         self._again()
@@ -326,7 +391,15 @@ class Relay:
         except UpstreamError as error:
             self.broken(error)
 
+    def _failed(self, error: Exception) -> None:
+        """A mistake of ours: this session ends, and `Listener.start` writes it down."""
+        self.broken(UpstreamError(f"the gateway failed ({type(error).__name__}); its log says more"))
+
     def _hold(self, turn: Turn) -> None:
+        if self.conversation.waiting > BEHIND_A_HOLD:
+            self._give_up("too much was sent behind a statement that waits for approval")
+            return
+        self.resume_client("unjudged")  # or its departure would not be seen
         self._busy = self._holding = True
         self._gone = asyncio.Event()
         if self.client_gone or self.conversation.leaving:
@@ -339,6 +412,9 @@ class Relay:
         except DoorwardError as error:
             self.broken(error)
             return
+        except Exception as error:
+            self._failed(error)
+            raise
         finally:
             self._busy = self._holding = False
             self._gone = None
@@ -415,9 +491,7 @@ class Relay:
         """The target is gone; what was running has an unknown outcome, and is not tried again."""
         if self._closed:
             return
-        with suppress(UpstreamError):
-            for result in self.conversation.lost():
-                self.guarded.settle(result)
+        self._settle_lost()
         if not self._closing and not self.conversation.answers.fatal:
             self.door.fatal(
                 "08006", "the target closed the connection", "reconnect; check whether the last statement took effect"
@@ -434,13 +508,9 @@ class Relay:
             "session.broken", session=self.guarded.session.id, error=type(error).__name__, reason=error.message
         )
         code = "08P01" if isinstance(error, ProtocolError) else "58030"
-        with suppress(DoorwardError):
-            for result in self.conversation.lost():
-                self.guarded.settle(result)
         self.door.fatal(code, error.message, error.hint)
         if self._gone is not None:
             self._gone.set()
-        self._gated.clear()
         self._finish(error.message)
 
     def _give_up(self, reason: str) -> None:
@@ -450,7 +520,6 @@ class Relay:
         if self._gone is not None:
             self._gone.set()
         self.door.fatal("57P01", reason, "sign in again if you still may")
-        self._gated.clear()
         self._finish(reason)
 
     def drain(self) -> bool:
@@ -466,11 +535,23 @@ class Relay:
     def _finish(self, reason: str) -> None:
         if self._closed:
             return
+        self._withdraw()
+        if not self.conversation.quiescent:
+            # A server does not notice while it works that nobody listens any more.
+            self._cancel_running(reason)
+            self._settle_lost()
         self._closed = self._closing = True
         self.inside.transport.abort()
         self.door.close()
         self.listener.forget(self)
         self.listener.start(self._seal(reason))
+
+    def _settle_lost(self) -> None:
+        """Nobody will hear what became of what was running."""
+        self._withdraw()
+        with suppress(UpstreamError):
+            for result in self.conversation.lost():
+                self.guarded.settle(result)
 
     async def _seal(self, reason: str) -> None:
         try:

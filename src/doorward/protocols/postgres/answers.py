@@ -28,8 +28,11 @@ _MAX_OTHER: Final = 1 << 20  # what is not a row or copy data has no business be
 UNRESOLVED: Final = 256  # finished runs kept until ReadyForQuery says what became of their transaction
 
 
+_NO_CELLS: Final[Mapping[str, int]] = {}
+
+
 class Redactor(Protocol):
-    """Rewrites complete DataRow messages."""
+    """Rewrites complete DataRow messages. `rows` and `cells` are taken, and set back, when a run ends."""
 
     rows: int
     cells: Counter[str]
@@ -100,7 +103,7 @@ class Run:
         self.recording: CopyRedactor | None = None
         self.copier: CopyRedactor | None = None
         self.rows = 0
-        self.cells: Counter[str] = Counter()
+        self.cells: Mapping[str, int] = _NO_CELLS
         self.tags: list[str] = []
         self.sqlstate = ""
         self.failed = False
@@ -109,7 +112,13 @@ class Run:
         self.strip = False
 
 
-PARSE, BIND, DESCRIBE, CLOSE, EXECUTE, SYNC, QUERY = range(7)
+PARSE: Final = 0
+BIND: Final = 1
+DESCRIBE: Final = 2
+CLOSE: Final = 3
+EXECUTE: Final = 4
+SYNC: Final = 5
+QUERY: Final = 6
 
 
 class Pending:
@@ -354,7 +363,13 @@ class Answers:
                     formats = formats * len(shape)
                 if len(formats) != len(shape):
                     raise ProtocolError("the result formats of a portal do not fit its columns")
-                shape = tuple(c._replace(format=f) for c, f in zip(shape, formats, strict=True))
+                known = portal.entry.formatted
+                if known is not None and known[0] is shape and known[1] == formats:
+                    shape = known[2]
+                else:
+                    formatted = tuple([c._replace(format=f) for c, f in zip(shape, formats, strict=True)])
+                    portal.entry.formatted = (shape, formats, formatted)
+                    shape = formatted
             run.shape = shape
         return self.masks.rows(run.template, run.statement, shape, unmask)
 
@@ -398,9 +413,12 @@ class Answers:
                 front.entry.oids = oids
             return swallow
         if kind == Backend.ROW_DESCRIPTION:
-            shape = wire.parse_row_description(payload)
-            if front.entry is not None:
-                front.entry.shape = shape
+            entry = front.entry
+            if entry is None:
+                wire.parse_row_description(payload)
+            elif entry.shape is None or entry.payload != payload:
+                entry.shape = wire.parse_row_description(payload)
+                entry.payload = payload
             self.pending.popleft()
             return swallow
         if kind == Backend.NO_DATA:
@@ -431,7 +449,10 @@ class Answers:
         if kind == Backend.ROW_DESCRIPTION and simple:
             if run.redactor is not None:
                 self._count(run)
-            run.shape = wire.parse_row_description(payload)
+            known = run.template.shapes.get(run.statement)
+            if known is None or known[0] != payload:
+                known = run.template.shapes[run.statement] = payload, wire.parse_row_description(payload)
+            run.shape = known[1]
             return None
         if kind == Backend.EMPTY_QUERY_RESPONSE:
             run.tags.append("")
@@ -480,7 +501,7 @@ class Answers:
                 self._kept.append(wire.message(Backend.COPY_DONE, b""))
             rest = run.copier.finish()
             run.rows += run.copier.rows
-            run.cells.update(run.copier.cells)
+            run.cells = Counter(run.copier.cells) + Counter(run.cells)
             self.copy_out = run.copier = run.recording = None
             done = wire.message(Backend.COPY_DONE, b"")
             return wire.message(Backend.COPY_DATA, rest) + done if rest and not self.observe else None
@@ -504,8 +525,10 @@ class Answers:
         redactor = run.redactor
         if redactor is not None:
             run.rows += redactor.rows
+            redactor.rows = 0  # it serves the next run of the same shape
             if redactor.cells:
-                run.cells.update(redactor.cells)
+                run.cells = Counter(redactor.cells) + Counter(run.cells)
+                redactor.cells.clear()
             run.redactor = run.recorder = None
 
     def _finish(self, run: Run) -> None:
@@ -607,6 +630,16 @@ class Answers:
         for run in self.done:
             results.append(self._result(run, status, failed=failed, implicit=implicit))
         self.done.clear()
+
+    def withdraw(self, after: Pending | None) -> list[Result]:
+        """What was forwarded after `after` never left the gateway: it did not run. For a session that ends."""
+        unsent: list[Run] = []
+        while self.pending and self.pending[-1] is not after:
+            run = self.pending.pop().run
+            if run is not None:
+                run.discarded = True
+                unsent.append(run)
+        return [self._result(run, wire.IDLE, failed=False, implicit=False) for run in reversed(unsent)]
 
     def lost(self) -> list[Result]:
         """The target is gone: what it had not answered may or may not have happened."""

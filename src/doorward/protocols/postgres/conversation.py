@@ -45,6 +45,7 @@ from doorward.sql.classification import Classification
 
 MAX_PENDING: Final = 4096  # unanswered messages; a server answers long before this without being asked to flush
 MAX_DEFERRED: Final = 64
+A_MESSAGE: Final = 64  # bytes that a waiting message costs besides its payload, about
 RESERVED: Final = b"_doorward"
 
 # Asked on the session's own connection, because only that one knows its settings and its temporary relations.
@@ -92,6 +93,7 @@ class PostgresConversation:
         self.leaving = False
         self._frames = wire.Frames(max_message, frozenset({Frontend.COPY_DATA}), types=wire.FRONTEND_TYPES)
         self._inbox: deque[tuple[int, bytes]] = deque()
+        self.unjudged = 0  # bytes of complete messages that wait for a verdict or an answer
         self._server: list[bytes] = []
         self._requests: list[bytes] = []
         self._turn: Turn | None = None
@@ -118,6 +120,7 @@ class PostgresConversation:
                 self.leaving = True
                 return
             self._inbox.append(message)
+            self.unjudged += A_MESSAGE + len(message[1])
 
     def receive_from_server(self, data: bytes) -> Sequence[Result]:
         """Take bytes from the server. Raises ProtocolError; what the client may see of them waits in `to_client`."""
@@ -161,12 +164,16 @@ class PostgresConversation:
 
     @property
     def waiting(self) -> int:
-        """Bytes and messages of the client that wait for a verdict or an answer."""
-        return sum(len(payload) for _, payload in self._inbox) + self._frames.buffered
+        """Bytes of the client that wait for a verdict or an answer, or for the rest of their message."""
+        return self.unjudged + self._frames.buffered
 
     @property
     def in_transaction(self) -> bool:
         return self.answers.status != wire.IDLE or self.answers.unsynced
+
+    def withdraw(self, after: Pending | None) -> Sequence[Result]:
+        """What was said after `after` was never sent, and never will be: it did not run."""
+        return self.answers.withdraw(after)
 
     def lost(self) -> Sequence[Result]:
         """Nobody will answer any more; what was forwarded has an unknown outcome."""
@@ -207,12 +214,21 @@ class PostgresConversation:
                     return Need("catalogue", why)
             if len(answers.pending) >= MAX_PENDING or not self._inbox:
                 return None
-            kind, payload = self._inbox.popleft()
+            kind, payload = self._next()
             turn = self._take(kind, payload)
             if turn is not None:
                 if isinstance(turn, Turn):
                     self._turn = turn
                 return turn
+
+    def _next(self) -> tuple[int, bytes]:
+        message = self._inbox.popleft()
+        self.unjudged -= A_MESSAGE + len(message[1])
+        return message
+
+    def _put_back(self, kind: int, payload: bytes) -> None:
+        self._inbox.appendleft((kind, payload))
+        self.unjudged += A_MESSAGE + len(payload)
 
     def _take(self, kind: int, payload: bytes) -> Turn | Need | None:
         if kind == Frontend.SYNC:
@@ -283,7 +299,7 @@ class PostgresConversation:
             return turn
         template = self._judged(text)
         if template is None:
-            self._inbox.appendleft((Frontend.QUERY, payload))
+            self._put_back(Frontend.QUERY, payload)
             return Need("catalogue", "a relation is not known yet")
         return self._proposed(template, Phase.EXECUTE, part=("query", text, None))
 
@@ -293,7 +309,7 @@ class PostgresConversation:
             return self._no("protocol", "statement names beginning with _doorward are the gateway's own")
         template = self._judged(text)
         if template is None:
-            self._inbox.appendleft((Frontend.PARSE, payload))
+            self._put_back(Frontend.PARSE, payload)
             return Need("catalogue", "a relation is not known yet")
         if len(template.statements) > 1:
             return self._no("protocol", "cannot insert multiple commands into a prepared statement")
@@ -399,7 +415,7 @@ class PostgresConversation:
             if template is not None and entry.inside >= 0:
                 template = self._inside(entry)
             if template is None:
-                self._inbox.appendleft((Frontend.EXECUTE, payload))
+                self._put_back(Frontend.EXECUTE, payload)
                 return Need("catalogue", "a relation is not known yet")
             entry.template = template
         return self._proposed(entry.template, Phase.EXECUTE, part=("execute", payload, portal), portal=portal)
@@ -562,7 +578,7 @@ class PostgresConversation:
         """Move COPY data on while the server reads it; True when another message may follow."""
         if not self._inbox:
             return False
-        kind, payload = self._inbox.popleft()
+        kind, payload = self._next()
         if kind == Frontend.COPY_DATA:
             self._server.append(wire.message(kind, payload))
             self._requests.append(payload)
@@ -576,7 +592,7 @@ class PostgresConversation:
     def _discard(self) -> bool:
         if not self._inbox:
             return False
-        kind, _ = self._inbox.popleft()
+        kind, _ = self._next()
         if kind in (Frontend.COPY_DONE, Frontend.COPY_FAIL):
             error, self._discarding = self._discarding, None
             assert error is not None
