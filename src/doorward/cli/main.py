@@ -1,7 +1,8 @@
 """The `doorward` command: one group a file, errors as people need them, exit codes that scripts can use.
 
-Exit codes: 0 done; 1 a check failed or the answer is no; 2 usage, or (verify) incomplete; 3 configuration; 4 identity;
-5 protocol; 6 something Doorward depends on.
+Exit codes: 0 done; 1 a check failed or the answer is no; 2 usage, or not decided yet (`verify`: incomplete, `approvals wait`:
+still waiting); 3 configuration; 4 identity; 5 protocol; 6 something Doorward depends on; 130 interrupted.
+docs/guides/cli.md says it to users.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ app = cyclopts.App(
 )
 # By name, and so imported only when asked for: what one command needs must not slow another down.
 for _name, _where, _help in (
+    ("init", "init:init", "Write a first configuration."),
     ("serve", "serve:serve", "Run the gateway."),
     ("demo", "demo:demo", "Show what Doorward does, with a database and a gateway of its own."),
     ("token", "token:app", "Get an identity token, to be used where a password goes."),
@@ -36,10 +38,11 @@ def run(arguments: list[str] | None = None) -> int:
     except cyclopts.CycloptsError:
         return 2
     except DoorwardError as error:
-        print(f"doorward: {error.message}", file=sys.stderr)
-        if error.hint:
-            print(f"  {error.hint}", file=sys.stderr)
+        failed(error.message, error.hint)
         return error.exit_code
+    except RefusedError as error:
+        failed(error.message, error.hint)
+        return 1
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
