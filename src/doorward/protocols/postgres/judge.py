@@ -16,6 +16,7 @@ from doorward.guard.template import Template
 from doorward.masking.statement import mask_statement
 from doorward.model import Effect, Resource
 from doorward.protocols.postgres.normal import normal
+from doorward.protocols.postgres.wire import Column
 from doorward.sql.catalogue import Catalogue
 from doorward.sql.classification import Classification, Facts, Statement
 from doorward.sql.classify import classify
@@ -51,10 +52,12 @@ class PgTemplate(Template):
         "barrier",
         "classification",
         "copies_in",
+        "last",
         "misses",
         "named",
         "names_version",
         "redactors",
+        "shapes",
         "sqlstate",
         "statements",
         "version",
@@ -110,6 +113,8 @@ class PgTemplate(Template):
             )
         )
         self.redactors: dict[object, object] = {}
+        self.shapes: dict[int, tuple[bytes, tuple[Column, ...]]] = {}  # by statement: RowDescription, and what it says
+        self.last: tuple[int, object, frozenset[str], object] | None = None  # the redactor that served last
 
 
 class Judge:

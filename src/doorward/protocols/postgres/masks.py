@@ -56,6 +56,10 @@ class PostgresMasks:
         self, template: PgTemplate, statement: int, shape: Sequence[Column], unmask: frozenset[str]
     ) -> RowRedactor:
         """A redactor for one result."""
+        last = template.last
+        if last is not None and last[1] is shape and last[0] == statement and last[2] == unmask:
+            assert isinstance(last[3], RowRedactor)
+            return last[3]
         key = (statement, unmask, tuple(shape))
         compiled = template.redactors.get(key)
         if not isinstance(compiled, Plan):
@@ -67,7 +71,9 @@ class PostgresMasks:
             if len(template.redactors) >= MAX_SHAPES:
                 template.redactors.clear()
             template.redactors[key] = compiled
-        return RowRedactor(compiled, self._max_row)
+        redactor = RowRedactor(compiled, self._max_row)
+        template.last = (statement, shape, unmask, redactor)
+        return redactor
 
     def copy(
         self, template: PgTemplate, statement: int, columns: int, form: int, unmask: frozenset[str]

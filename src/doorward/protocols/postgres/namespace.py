@@ -19,7 +19,7 @@ MAX_NAMES: Final = 10_000  # prepared statements or portals a session may hold a
 class Entry:
     """A prepared statement. `shape` is its RowDescription once the server has sent it (formats are all text there)."""
 
-    __slots__ = ("described", "inside", "oids", "shape", "template", "text")
+    __slots__ = ("described", "formatted", "inside", "oids", "payload", "shape", "template", "text")
 
     def __init__(self, text: bytes, template: PgTemplate, oids: tuple[int, ...] = (), *, inside: int = -1) -> None:
         self.text = text
@@ -27,6 +27,8 @@ class Entry:
         self.template = template
         self.oids = oids
         self.shape: tuple[Column, ...] | None = None
+        self.payload = b""  # the RowDescription that `shape` was read from
+        self.formatted: tuple[tuple[Column, ...], tuple[int, ...], tuple[Column, ...]] | None = None
         self.described = False  # a Describe is on its way, so the shape will be known before the rows
 
 
