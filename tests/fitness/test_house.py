@@ -26,6 +26,10 @@ MODULES = sorted(
 # Longer than "not much past 500 lines", each with the reason. An entry whose file has shrunk is an error, too.
 LONG = {
     "src/doorward/protocols/postgres/wire.py": "one module knows every message, and mypyc compiles it as one",
+    "src/doorward/protocols/postgres/conversation.py": "one state machine; cut in two, its halves would share all state",
+    "src/doorward/protocols/postgres/answers.py": "the same for the server's side",
+    "src/doorward/guard/guard.py": "the one place where permits are made, and what they rest on",
+    "src/doorward/server/relay.py": "the only loop that moves bytes",
 }
 LIMIT = 600
 
