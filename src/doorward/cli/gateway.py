@@ -20,21 +20,13 @@ import httpx2
 from cyclopts import Parameter
 
 from doorward.cli import token as tokens
+from doorward.cli.output import RefusedError
 from doorward.config import Config, load
 from doorward.errors import AuthenticationError, ConfigError, UpstreamError
 
 DEFAULT_GATEWAY = "http://127.0.0.1:7480"
 TIMEOUT = 30.0  # seconds for one answer
 LONGEST = 64 << 20  # bytes of one answer
-
-
-class RefusedError(Exception):
-    """The gateway said no, or knows of no such thing. Exit code 1."""
-
-    def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
 
 
 @Parameter(name="*")

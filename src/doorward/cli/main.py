@@ -7,11 +7,10 @@ docs/guides/cli.md says it to users.
 
 from __future__ import annotations
 
-import sys
-
 import cyclopts
 
 from doorward import __version__
+from doorward.cli.output import RefusedError, failed
 from doorward.errors import DoorwardError
 
 app = cyclopts.App(
@@ -27,6 +26,11 @@ for _name, _where, _help in (
     ("token", "token:app", "Get an identity token, to be used where a password goes."),
     ("policy", "policy:app", "Check policies, and ask why a decision is what it is."),
     ("secrets", "secrets:app", "Keep secrets in the local encrypted vault."),
+    ("approvals", "approvals:app", "See, answer and wait for requests that need a person."),
+    ("sessions", "sessions:app", "List, show, replay and end sessions."),
+    ("verify", "verify:verify_record", "Check a record offline, with public keys only."),
+    ("whoami", "whoami:whoami", "Say who the gateway takes you to be."),
+    ("completion", "completion:completion", "Print a completion script for a shell."),
 ):
     app.command(f"doorward.cli.{_where}", name=_name, help=_help)
 

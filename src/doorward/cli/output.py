@@ -30,6 +30,15 @@ STATES = {
 }  # fmt: skip
 
 
+class RefusedError(Exception):
+    """The answer is no, or there is no such thing. Exit code 1."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
 def visible(text: str, *, lines: bool = False) -> str:
     """`text` with every character that is not seen as itself spelled as \\n, \\x1b, \\u202e. `lines`: newlines and tabs stay,
     for a statement that is shown over several lines."""

@@ -1,7 +1,8 @@
 """`doorward policy`: check policies before they are in force, and ask why a decision is what it is.
 
-Contract: neither command needs a running gateway or a connection to anything, and neither changes anything. `check`
-says everything that is wrong, each with file and line; `explain` puts its question to the code that decides.
+Contract: `check` and `explain` need no running gateway or connection to anything, and change nothing. `check` says
+everything that is wrong, each with file and line; `explain` puts its question to the code that decides. `reload` asks a
+running gateway to read its files again.
 
 Without a catalogue, `explain` assumes that relations and functions which it does not know exist, in `public` unless
 the statement says otherwise, and says what it assumed. A running gateway knows the real catalogue.
@@ -23,6 +24,7 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 from rich.console import Console
 
+from doorward.cli.gateway import HERE, Connection, GatewayClient
 from doorward.config import Config, load, read_policies
 from doorward.errors import ConfigError
 from doorward.masking.detect import DETECTORS
@@ -82,6 +84,24 @@ def check_command(
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
     print(f"ok: {_count(len(loaded.ids), 'policy', 'policies')} in {_count(len(sources), 'file', 'files')}, {loaded.hash}")
+    return 0
+
+
+@app.command(name="reload")
+def reload_command(
+    *, as_json: Annotated[bool, Parameter(name="--json", negative="")] = False, connection: Connection = HERE
+) -> int:
+    """Have a running gateway read its policies again, whole or not at all. Needs `administer` on every target. Exit code
+    3: they are broken, and the old ones stay in force.
+
+    Parameters
+    ----------
+    as_json
+        Print JSON.
+    """
+    with GatewayClient(connection) as gateway:
+        found = gateway.post("policy", "reload")
+    print(json.dumps(found) if as_json else f"in force: {found['policy']}")
     return 0
 
 

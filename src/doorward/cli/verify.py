@@ -13,11 +13,44 @@ from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from doorward.adapters.blobs.evidence import DirectoryEvidence
+from doorward.config import load
 from doorward.errors import ConfigError, IntegrityError
 from doorward.ledger.checkpoint import NoteVerifier
 from doorward.ledger.verify import Report, Spot, Status, verify
+
+
+def verify_record(
+    data: Path | None = None,
+    *,
+    vkey: str | None = None,
+    expect_checkpoint: Path | None = None,
+    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    config: Path | None = None,
+) -> int:
+    """Check a record offline, with public keys only. Exit code 0: sound. 1: broken. 2: incomplete.
+
+    Parameters
+    ----------
+    data
+        The data directory, or a copy of it that has log/ and recordings/. Default: what the configuration says.
+    vkey
+        The log's verifier key as its owner published it, or a file that holds it. Without it the key beside the log is
+        used, which shows that the record fits together, not whose it is.
+    expect_checkpoint
+        A checkpoint kept elsewhere, which this log must continue.
+    as_json
+        Print JSON.
+    config
+        The configuration whose data directory to check. Default: doorward.toml.
+    """
+    if data is None:
+        data = load(config or Path("doorward.toml")).gateway.data
+    return verify_command(data, vkey, as_json, expect_checkpoint)
 
 
 def verify_command(data: Path, vkey: str | None, as_json: bool, expect_checkpoint: Path | None) -> int:

@@ -95,8 +95,9 @@ class Approvals:
         # The record comes first: a request that nobody can find later must not be answerable.
         await self._recorder.event("approval.requested", shown, session_id=session.id, actor=who.id)
         # The salt of the exact bytes stays in the sealed event: with it, what is masked here could be guessed.
-        exact = shown.pop("exact", {})
-        await self._store.create(approval, canonical({**shown, "bytes": exact.get("bytes", 0)}))
+        exact = shown.get("exact", {})
+        public = {k: v for k, v in shown.items() if k != "exact"}
+        await self._store.create(approval, canonical({**public, "bytes": exact.get("bytes", 0)}))
         return approval
 
     async def get(self, approval_id: str) -> Approval | None:

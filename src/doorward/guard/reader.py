@@ -45,10 +45,12 @@ class RecordReader:
         dek = await self.key(session_id)
         if dek is None:
             raise KeyError(session_id)
-        return self._records(session_id, dek)
+        return self.with_key(self._recordings, session_id, dek)
 
-    def _records(self, session_id: str, dek: bytes) -> Iterator[tuple[int, int, bytes]]:
-        chunks = self._recordings.read(session_id)
+    @staticmethod
+    def with_key(recordings: RecordingFiles, session_id: str, dek: bytes) -> Iterator[tuple[int, int, bytes]]:
+        """The same, for who has the session's data key already."""
+        chunks = recordings.read(session_id)
         first = next(chunks, b"")
         if not first:
             return  # opened, and nothing sealed yet

@@ -7,9 +7,11 @@ fits. Nothing here can see a statement's unmasked text: the gateway does not kee
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import Annotated, Any, Protocol
 
 from litestar import Litestar, MediaType, Request, Response, get, post
@@ -18,7 +20,7 @@ from litestar.params import Parameter
 from litestar.status_codes import HTTP_200_OK
 
 from doorward.errors import AuthenticationError, DoorwardError, UpstreamError
-from doorward.guard.approvals import Approvals, VoteRefusedError
+from doorward.guard.approvals import OPEN, Approvals, VoteRefusedError
 from doorward.guard.guard import Guard
 from doorward.guard.ports import SessionRow
 from doorward.guard.reader import RecordReader
@@ -27,6 +29,7 @@ from doorward.policy.decide import may, may_vote
 
 LONGEST_WAIT = 60.0  # seconds that one request may wait for an answer
 MOST_RECORDS = 20_000  # records of a recording that one answer holds
+MOST_BYTES = 8 << 20  # and their bytes, about
 
 
 class Authenticator(Protocol):
@@ -101,6 +104,11 @@ def application(gateway: Served) -> Litestar:
         body = await gateway.approvals.body(approval.id)
         shown: dict[str, Any] = json.loads(body) if body else {}
         shown.update(_state(approval))
+        shown["requested_by"], shown["on_behalf_of"] = approval.requested_by, list(approval.on_behalf_of)
+        shown["target"] = approval.target
+        open_still = approval.state in (*OPEN, ApprovalState.APPROVED)
+        # By the gateway's clock, which is the one that counts: the caller's may be off.
+        shown["left_ms"] = max(0, approval.expires_at - gateway.guard.clock.now()) if open_still else 0
         target = gateway.targets.get(approval.target)
         vote = None if target is None else may_vote(gateway.guard.policies.current, identity, approval, target)
         shown["you_may_vote"] = vote is not None and vote.outcome is Outcome.ALLOW
@@ -194,13 +202,16 @@ def application(gateway: Served) -> Litestar:
         asked = await approval_for(identity, approval_id)
         if not any(link.id in (asked.requested_by, *asked.on_behalf_of) for link in identity.chain()):
             raise PermissionDeniedException(detail="only who asked can withdraw a request")
-        await gateway.approvals.end(approval_id, ApprovalState.WITHDRAWN, reason="withdrawn", actor=identity.id)
+        if not await gateway.approvals.end(
+            approval_id, ApprovalState.WITHDRAWN, reason="withdrawn", actor=identity.id
+        ):
+            raise PermissionDeniedException(detail=f"request {approval_id} is {asked.state} already")
         return await rendered(identity, await approval_for(identity, approval_id))
 
     @get("/api/sessions")
     async def sessions(
-        request: Request[Any, Any, Any], identity: str = "", target: str = "", in_state: Annotated[str, Parameter(query="state")] = "", since: int = 0,
-        before: str = "", limit: int = 50,
+        request: Request[Any, Any, Any], identity: str = "", target: str = "",
+        in_state: Annotated[str, Parameter(query="state")] = "", since: int = 0, before: str = "", limit: int = 50,
     ) -> list[dict[str, Any]]:  # fmt: skip
         """Sessions that the caller may replay, and the caller's own, newest first."""
         caller = await who(request)
@@ -237,18 +248,9 @@ def application(gateway: Served) -> Litestar:
         try:
             found = await gateway.reader.recording(session_id)
         except KeyError:
-            raise NotFoundException(detail="the key of this recording has been destroyed") from None
-        shown: list[dict[str, Any]] = []
-        more = False
-        size = 0
-        for number, (kind, at, body) in enumerate(found):
-            if number < skip:
-                continue
-            if len(shown) >= MOST_RECORDS or size > 8 << 20:
-                more = True
-                break
-            size += len(body)
-            shown.append({"kind": kind, "at": at, "body": base64.b64encode(body).decode()})
+            raise NotFoundException(detail="the key of this recording is not there (any more)") from None
+        # Files, ciphers and decompression: in a thread, so that nobody's session waits for it.
+        shown, more = await asyncio.to_thread(_page, found, skip)
         return {"session": _session(row), "records": shown, "more": more, "next": skip + len(shown)}
 
     @post("/api/sessions/{session_id:str}/end", status_code=HTTP_200_OK)
@@ -282,6 +284,18 @@ def application(gateway: Served) -> Litestar:
         route_handlers=list(routes), openapi_config=None, request_max_body_size=64 * 1024, logging_config=None,
         exception_handlers={DoorwardError: _doorward, HTTPException: _http, Exception: _unexpected},
     )  # fmt: skip
+
+
+def _page(found: Iterator[tuple[int, int, bytes]], skip: int) -> tuple[list[dict[str, Any]], bool]:
+    """The records from number `skip` on that fit one answer, and whether there are more."""
+    shown: list[dict[str, Any]] = []
+    size = 0
+    for kind, at, body in islice(found, skip, None):
+        if len(shown) >= MOST_RECORDS or size > MOST_BYTES:
+            return shown, True
+        size += len(body)
+        shown.append({"kind": kind, "at": at, "body": base64.b64encode(body).decode()})
+    return shown, False
 
 
 def _answer(status: int, error: str, hint: str = "") -> Response[dict[str, str]]:

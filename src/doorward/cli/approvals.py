@@ -1,0 +1,229 @@
+"""`doorward approvals`: what waits for a person's yes or no, and saying it.
+
+Everything shown is the gateway's own rendering, made from what will run: detected values masked, control and invisible
+characters spelled out. What is approved is bound to exact bytes, which the gateway keeps; nothing here can change them.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+from rich.text import Text
+
+from doorward.cli import output
+from doorward.cli.gateway import HERE, Connection, GatewayClient
+
+YES = ("approved", "spent")
+OPEN = ("waiting", "parked")
+LOOK = 25.0  # seconds that one question to the gateway waits
+Json = Annotated[bool, Parameter(name="--json", negative="")]
+
+app = App(name="approvals", help="See, answer and wait for requests that need a person.")
+
+
+@app.command(name="list")
+def list_command(*, state: str = "", limit: int = 100, as_json: Json = False, connection: Connection = HERE) -> int:
+    """List the requests that you asked for or may vote on, newest first.
+
+    Parameters
+    ----------
+    state
+        Only those that are waiting, parked, approved, denied, expired, spent or withdrawn.
+    limit
+        How many at most.
+    as_json
+        Print JSON.
+    """
+    with GatewayClient(connection) as gateway:
+        found = gateway.get("approvals", state=state, limit=limit)
+    if as_json:
+        output.print_json(found)
+        return 0
+    if not found:
+        output.note("no requests that you may see")
+        return 0
+    output.table(
+        ("ID", "STATE", "TARGET", "WHO", "EFFECT", "STATEMENT"),
+        (
+            (a["id"], a["state"], a["target"], output.who(a["requested_by"]), a["effect"], _short(a["text"]))
+            for a in found
+        ),
+    )
+    return 0
+
+
+@app.command(name="show")
+def show_command(approval: str, *, as_json: Json = False, connection: Connection = HERE) -> int:
+    """Show one request as the gateway renders it: what would run, for whom, why it is held, and who has voted.
+
+    Parameters
+    ----------
+    approval
+        The request's id.
+    as_json
+        Print JSON.
+    """
+    with GatewayClient(connection) as gateway:
+        found = gateway.get("approvals", approval)
+    _show(found, as_json)
+    return 0
+
+
+@app.command(name="approve")
+def approve_command(approval: str, *, comment: str = "", as_json: Json = False, connection: Connection = HERE) -> int:
+    """Say yes to a request, once. Exit code 1: the gateway does not take your vote.
+
+    Parameters
+    ----------
+    approval
+        The request's id.
+    comment
+        Why, for the record.
+    as_json
+        Print JSON.
+    """
+    return _vote(connection, approval, True, comment, as_json)
+
+
+@app.command(name="deny")
+def deny_command(approval: str, *, comment: str = "", as_json: Json = False, connection: Connection = HERE) -> int:
+    """Say no to a request, which is final. Exit code 1: the gateway does not take your vote.
+
+    Parameters
+    ----------
+    approval
+        The request's id.
+    comment
+        Why, for the record and for who asked.
+    as_json
+        Print JSON.
+    """
+    return _vote(connection, approval, False, comment, as_json)
+
+
+@app.command(name="withdraw")
+def withdraw_command(approval: str, *, as_json: Json = False, connection: Connection = HERE) -> int:
+    """Take your own request back. Exit code 1: it is not yours, or decided already.
+
+    Parameters
+    ----------
+    approval
+        The request's id.
+    as_json
+        Print JSON.
+    """
+    with GatewayClient(connection) as gateway:
+        found = gateway.post("approvals", approval, "withdraw")
+    _state(found, as_json)
+    return 0
+
+
+@app.command(name="wait")
+def wait_command(
+    approval: str, *, timeout: float = 0.0, as_json: Json = False, connection: Connection = HERE
+) -> int:
+    """Wait until a request is decided. Exit code 0: approved (or used already). 1: denied, expired or withdrawn.
+    2: still waiting.
+
+    Parameters
+    ----------
+    approval
+        The request's id.
+    timeout
+        How many seconds at most; 0 for as long as the request lasts.
+    as_json
+        Print JSON.
+    """
+    deadline = time.monotonic() + timeout if timeout > 0 else None
+    with GatewayClient(connection) as gateway:
+        while True:
+            left = LOOK if deadline is None else max(0.0, min(LOOK, deadline - time.monotonic()))
+            found = gateway.get("approvals", approval, "wait", seconds=left, timeout=left + 30.0)
+            if found["state"] not in OPEN or (deadline is not None and time.monotonic() >= deadline):
+                break
+    _state(found, as_json)
+    return 0 if found["state"] in YES else 2 if found["state"] in OPEN else 1
+
+
+def _vote(connection: Connection, approval: str, approve: bool, comment: str, as_json: bool) -> int:
+    with GatewayClient(connection) as gateway:
+        found = gateway.post("approvals", approval, "votes", body={"approve": approve, "comment": comment})
+    _state(found, as_json)
+    return 0
+
+
+def _state(found: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        output.print_json(found)
+        return
+    line = Text.assemble(output.visible(str(found["id"])), "  ", output.styled(str(found["state"])))
+    missing = int(found["quorum"]) - sum(1 for vote in found["votes"] if vote["approve"])
+    if found["state"] in OPEN and missing > 0:
+        line.append(f"  {missing} more to approve")
+    output.console().print(line)
+
+
+def _short(text: str) -> str:
+    one = " ".join(text.split())
+    return one if len(one) <= 100 else one[:99] + "…"
+
+
+def _show(found: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        output.print_json(found)
+        return
+    see = output.visible
+    decision = found.get("decision") or {}
+    estimate = (found.get("preview") or {}).get("estimated_rows")
+    left = int(found.get("left_ms", 0))
+    votes = found.get("votes") or []
+    votes_text = "\n".join(
+        f"{'yes' if v['approve'] else 'no'}  {see(output.who(v['voter']))}  {output.moment(v['at'])}"
+        + (f"  {see(v['comment'])}" if v["comment"] else "")
+        for v in votes
+    )
+    params = found.get("params") or []
+    output.facts([
+        ("request", see(str(found["id"]))),
+        ("state", output.styled(str(found["state"])) + (Text(f", {output.lasting(left)} left") if left else Text())),
+        ("asked", output.moment(int(found["requested_at"]))),
+        ("who", see(_identity(found))),
+        ("on behalf of", see(", ".join(output.who(each) for each in found.get("on_behalf_of") or []))),
+        ("purpose", see(str(found.get("purpose", "")))),
+        ("target", see(str(found["target"]))),
+        ("role", see(str(found.get("role", "")))),
+        ("search_path", see(str(found.get("search_path", "")))),
+        ("statement", see(str(found.get("text", "")), lines=True)),
+        ("bytes", str(found.get("bytes") or "")),
+        ("parameters", "\n".join(
+            f"${n} = " + ("NULL" if value is None else see(str(value))) for n, value in enumerate(params, 1)
+        )),
+        ("action", see(str(found.get("action", "")))),
+        ("effect", see(str(found.get("effect", "")))),
+        ("touches", "\n".join(see(_resource(r)) for r in found.get("resources") or [])),
+        ("labels", see(", ".join(found.get("labels") or []))),
+        ("rows, estimated", "" if estimate is None else str(estimate)),
+        ("transaction", Text("inside one: it keeps its locks while this waits", style="yellow")
+         if found.get("in_transaction") else ""),
+        ("held by", see(", ".join(decision.get("rules") or []))),
+        ("reason", see(str(decision.get("reason", "")))),
+        ("policy", see(str(decision.get("policy", "")))),
+        ("approvers", see(" or ".join(found.get("approvers") or ["whoever policy lets approve"]))),
+        ("quorum", f"{sum(1 for v in votes if v['approve'])} of {found['quorum']}"),
+        ("votes", votes_text),
+        ("you", "may vote" if found.get("you_may_vote") else see(f"may not vote: {found.get('why_not', '')}")),
+    ])  # fmt: skip
+
+
+def _identity(found: dict[str, Any]) -> str:
+    identity = found.get("identity") or {}
+    kind = f", {identity['kind']}" if identity.get("kind") else ""
+    groups = identity.get("groups") or []
+    return output.who(found["requested_by"]) + kind + (f", in {', '.join(groups)}" if groups else "")
+
+
+def _resource(resource: list[str]) -> str:
+    kind, name, access = [*resource, "", "", ""][:3]
+    return f"{access} {kind} {name or '(all of it)'}"
