@@ -46,7 +46,7 @@ bench: .venv/.dev ## CPU, latency and memory side by side: direct, haproxy, pgbo
 lint: .venv/.dev ## ruff, mypy --strict and the import contracts
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy --no-error-summary src tests scripts benchmarks
-	@$(BIN)/lint-imports --no-timings > .venv/lint-imports.txt || { cat .venv/lint-imports.txt; exit 1; }
+	@$(BIN)/lint-imports > .venv/lint-imports.txt || { cat .venv/lint-imports.txt; exit 1; }
 
 format: .venv/.dev ## let ruff format and sort
 	$(BIN)/ruff check --fix --quiet .
