@@ -36,7 +36,8 @@ class Turn:
 
 @dataclass(slots=True)
 class Need:
-    """The conversation cannot judge the next turn before it knows this. `what` is "catalogue"."""
+    """The conversation cannot judge the next turn before it knows this. `what` is "catalogue", or
+    "classification" for a text that takes too long to be judged on the event loop."""
 
     what: str
     why: str = ""

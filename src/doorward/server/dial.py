@@ -306,6 +306,13 @@ async def cancel(
         upstream.transport.close()
 
 
+def settings(target: Target) -> dict[str, str]:
+    """The start-up settings that the operator gives every session at this target, their names in lower case."""
+    found = {name.removeprefix("set.").lower(): v for name, v in target.options.items() if name.startswith("set.")}
+    timeout = target.options.get("statement_timeout")
+    return {**found, **({"statement_timeout": timeout} if timeout else {})}
+
+
 def auth_methods(target: Target) -> frozenset[str]:
     """How this target may ask for the credential. Raises ConfigError on a method that does not exist."""
     words = [word.strip() for word in target.options.get("auth", "scram-sha-256").split(",")]

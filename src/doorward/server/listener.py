@@ -28,6 +28,7 @@ from doorward.server import dial
 from doorward.server.own import CatalogueHolder, OwnStatements, Secrets
 from doorward.server.relay import Relay
 from doorward.server.tls import ALPN, TlsLayer
+from doorward.server.workers import Worker
 
 CANCELS_PER_SECOND: Final = 50
 STRANGERS: Final = 500  # connections beyond `limits.connections`, for those who have not signed in yet
@@ -121,6 +122,7 @@ class Listener:
         self.plaintext = plaintext
         self.masked_data = mask_data
         self.monotonic = guard.clock.monotonic
+        self.worker = Worker()
         self.relays: dict[int, Relay] = {}
         self.doors: set[Door] = set()
         self.strangers: dict[Door, None] = {}  # in the order of their arrival
@@ -143,10 +145,10 @@ class Listener:
             ) from error
         return int(self._server.sockets[0].getsockname()[1])
 
-    def start(self, work: Coroutine[Any, Any, None]) -> None:
+    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run something beside the connections. It should handle its own errors: what it does not handle is written down,
         and ends neither the gateway nor anybody else's session."""
-        self._group.create_task(self._contained(work))
+        return self._group.create_task(self._contained(work))
 
     async def _contained(self, work: Coroutine[Any, Any, None]) -> None:
         try:
@@ -199,6 +201,7 @@ class Listener:
             door.close()
         for reach in self.reach.values():
             await reach.own.close()
+        await self.worker.close()
 
     # -- sessions ----------------------------------------------------------------------------------------------------
 
@@ -291,6 +294,7 @@ class Listener:
                 await reach.catalogue.refresh()
             parameters = {k: v for k, v in startup.parameters.items() if k != "client_encoding"}
             parameters.setdefault("application_name", f"doorward {opened.session.id}")
+            parameters.update(dial.settings(reach.target))  # what the operator says wins
             upstream = await dial.dial(
                 reach.target, await self.secrets.reveal(reach.target.credential), parameters=parameters
             )
@@ -311,7 +315,10 @@ class Listener:
         target = reach.target
         masks = reach.masks(reach.catalogue)
         conversation = PostgresConversation(
-            Judge(reach.catalogue, target.labels, max_statement=limits.statement_bytes),
+            Judge(
+                reach.catalogue, target.labels, max_statement=limits.statement_bytes,
+                pinned=frozenset({"statement_timeout"} & target.options.keys()),
+            ),
             masks,
             nonce=secrets.token_hex(8),
             max_message=limits.message_bytes,

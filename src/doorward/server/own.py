@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
 from doorward.errors import UpstreamError
@@ -180,6 +180,12 @@ def same(one: Catalogue, other: Catalogue) -> bool:
         and one.operators == other.operators
         and one.schemas == other.schemas
     )
+
+
+def unknown_columns(catalogue: Catalogue, labels: Mapping[str, str]) -> list[str]:
+    """The labelled columns that the target does not have: a name that changed, or was mistyped, masks nothing."""
+    there = {f"{r.schema}.{r.name}.{column.name}" for r in catalogue.relations for column in r.columns}
+    return sorted(labels.keys() - there)
 
 
 async def load_catalogue(own: OwnStatements, version: int) -> Catalogue:

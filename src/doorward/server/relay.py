@@ -369,7 +369,13 @@ class Relay:
 
     async def _fetch(self, need: Need) -> None:
         try:
-            await self.catalogue.look_for()
+            if need.what == "classification":
+                asked = self.conversation.large()
+                if asked is not None:
+                    text, facts = asked
+                    self.conversation.judged(facts, *await self.listener.worker.judge(text, facts))
+            else:
+                await self.catalogue.look_for()
         except DoorwardError as error:
             self.broken(error)
             return

@@ -41,10 +41,11 @@ from doorward.protocols.postgres.answers import (
 from doorward.protocols.postgres.judge import Judge, PgTemplate
 from doorward.protocols.postgres.namespace import Entry, Namespace, Portal
 from doorward.protocols.postgres.wire import Frontend
-from doorward.sql.classification import Classification
+from doorward.sql.classification import Classification, Facts
 
 MAX_PENDING: Final = 4096  # unanswered messages; a server answers long before this without being asked to flush
 MAX_DEFERRED: Final = 64
+LARGE: Final = 16 * 1024  # bytes of a text that is not judged on the event loop
 A_MESSAGE: Final = 64  # bytes that a waiting message costs besides its payload, about
 RESERVED: Final = b"_doorward"
 
@@ -108,6 +109,7 @@ class PostgresConversation:
         self._flushed = True
         self._fail_name = RESERVED + b".refused." + nonce.encode()
         self._probe_name = RESERVED + b".look." + nonce.encode()
+        self._large = b""
         self._tried: bytes | None = None  # a text whose missing relations were already looked for
         self.injected: list[str] = []  # messages of the gateway's own, for the record
 
@@ -300,7 +302,7 @@ class PostgresConversation:
         template = self._judged(text)
         if template is None:
             self._put_back(Frontend.QUERY, payload)
-            return Need("catalogue", "a relation is not known yet")
+            return self._need()
         return self._proposed(template, Phase.EXECUTE, part=("query", text, None))
 
     def _parse(self, payload: bytes) -> Turn | Need | None:
@@ -310,20 +312,42 @@ class PostgresConversation:
         template = self._judged(text)
         if template is None:
             self._put_back(Frontend.PARSE, payload)
-            return Need("catalogue", "a relation is not known yet")
+            return self._need()
         if len(template.statements) > 1:
             return self._no("protocol", "cannot insert multiple commands into a prepared statement")
         entry = Entry(text, template, oids)
         return self._proposed(template, Phase.PREPARE, part=("parse", name, entry))
 
     def _judged(self, text: bytes) -> PgTemplate | None:
-        """The template of a text, or None while a relation in it is worth another look at the catalogue."""
+        """The template of a text, or None while something has to be done before it can be had: a long text is judged
+        beside the event loop, and a relation that is not known is worth another look at the catalogue."""
+        self._large = b""
+        if LARGE < len(text) <= self.judge.most and not self.judge.known(text):
+            self._large = text
+            return None
         template = self.judge.template(text, self)
         if template.misses and self._tried != text:
             self._tried = text
             return None
         self._tried = None
         return template
+
+    def _need(self) -> Need:
+        if self._large:
+            return Need("classification", "the statement is long")
+        return Need("catalogue", "a relation is not known yet")
+
+    def large(self) -> tuple[str, Facts] | None:
+        """The text that `Need("classification")` is about, and the facts to judge it by."""
+        asked = self.judge.asked(self._large, self)
+        if asked is None:
+            self.judge.template(self._large, self)  # no text: that is quickly said
+        return asked
+
+    def judged(self, facts: Facts, classification: Classification, shown: str) -> None:
+        """What came of it. If the facts have moved meanwhile, it will be asked for again."""
+        text, self._large = self._large, b""
+        self.judge.keep(text, facts, classification, shown, self)
 
     def _proposed(
         self, template: PgTemplate, phase: Phase, *, part: tuple[object, ...], portal: Portal | None = None
@@ -416,7 +440,7 @@ class PostgresConversation:
                 template = self._inside(entry)
             if template is None:
                 self._put_back(Frontend.EXECUTE, payload)
-                return Need("catalogue", "a relation is not known yet")
+                return self._need()
             entry.template = template
         return self._proposed(entry.template, Phase.EXECUTE, part=("execute", payload, portal), portal=portal)
 

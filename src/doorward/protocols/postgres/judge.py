@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final, Protocol
 
 from doorward.errors import ProtocolError
@@ -120,10 +121,18 @@ class PgTemplate(Template):
 class Judge:
     """Templates for one session. `role` and `search_path` are what the server last said they are."""
 
-    def __init__(self, source: CatalogueSource, labels: Mapping[str, str], *, max_statement: int) -> None:
+    def __init__(
+        self,
+        source: CatalogueSource,
+        labels: Mapping[str, str],
+        *,
+        max_statement: int,
+        pinned: frozenset[str] = frozenset(),
+    ) -> None:
         self._source = source
+        self._pinned = pinned
         self._labels = labels
-        self._max = max_statement
+        self.most = max_statement
         self._catalogue = source.catalogue
         self._templates: dict[bytes, PgTemplate] = {}
         self._normal: dict[bytes, PgTemplate] = {}
@@ -197,10 +206,13 @@ class Judge:
         ):
             return found
         made = self._judge(text, names)
-        if len(self._templates) >= MAX_TEMPLATES:
-            self._templates.clear()
-        self._templates[text] = made
+        self._store(text, made)
         return made
+
+    def known(self, text: bytes) -> bool:
+        """Whether `template` would answer at once."""
+        found = self._templates.get(text)
+        return found is not None and found.version == self.version and self._source.catalogue is self._catalogue
 
     def normal(self, text: bytes, names: Names) -> tuple[PgTemplate, tuple[bytes, ...]] | None:
         """The template that this text shares with others that differ only in numbers, and its numbers; None: there is
@@ -216,7 +228,10 @@ class Judge:
         template = self._normal.get(key)
         if template is None or template.version != self.version:
             exact = self._judge(text, names)
-            if exact.misses or exact.named or exact.barrier or exact.reason or exact.forbidden:
+            if (
+                exact.misses or exact.named or exact.barrier or exact.reason or exact.forbidden
+                or exact.classification.fixed
+            ):  # fmt: skip
                 return None
             template = PgTemplate(
                 exact.classification,
@@ -232,8 +247,20 @@ class Judge:
             self._normal[key] = template
         return template, numbers
 
-    def _judge(self, text: bytes, names: Names) -> PgTemplate:
-        facts = Facts(
+    def asked(self, text: bytes, names: Names) -> tuple[str, Facts] | None:
+        """What somebody else needs to judge a text in our place; None if it is no text at all."""
+        try:
+            return text.decode("utf-8"), self._facts(names)
+        except UnicodeDecodeError:
+            return None
+
+    def keep(self, text: bytes, facts: Facts, classification: Classification, shown: str, names: Names) -> None:
+        """Take over a verdict that was made elsewhere under `facts`, if they still hold."""
+        if replace(facts, namespace=None) == replace(self._facts(names), namespace=None):
+            self._store(text, self._made(classification, text, shown, names))
+
+    def _facts(self, names: Names) -> Facts:
+        return Facts(
             catalogue=self._catalogue,
             search_path=self.search_path,
             labels=self._labels,
@@ -241,8 +268,11 @@ class Judge:
             temporary=self.temporary,
             changed=self.changed,
             unsettled=self.unsettled,
-            max_bytes=self._max,
+            max_bytes=self.most,
+            pinned=self._pinned,
         )
+
+    def _judge(self, text: bytes, names: Names) -> PgTemplate:
         try:
             decoded = text.decode("utf-8")
         except UnicodeDecodeError:
@@ -257,16 +287,17 @@ class Judge:
                         effect=Effect.UNKNOWN, reason="prepared statements call each other too deeply"
                     )
                 else:
-                    classification = classify(decoded, facts)
+                    classification = classify(decoded, self._facts(names))
             finally:
                 self._depth -= 1
-        shown, _ = mask_statement(decoded)
+        return self._made(classification, text, mask_statement(decoded)[0], names)
+
+    def _made(self, classification: Classification, text: bytes, shown: str, names: Names) -> PgTemplate:
         return PgTemplate(
-            classification,
-            text,
-            shown,
-            self.version,
-            names.version,
-            self.role,
-            ",".join(self.search_path),
+            classification, text, shown, self.version, names.version, self.role, ",".join(self.search_path)
         )
+
+    def _store(self, text: bytes, template: PgTemplate) -> None:
+        if len(self._templates) >= MAX_TEMPLATES:
+            self._templates.clear()
+        self._templates[text] = template

@@ -1,0 +1,113 @@
+"""Judging long statements in a process of its own, so that one client's megabyte never delays another's query.
+
+The parser's tree of a long text is turned into Python objects in one piece, during which nothing else in a process can run.
+So texts over `protocols.postgres.conversation.LARGE` go to a worker: bounded in time and memory, killed when it exceeds
+either, started when it is needed and ended when it is not. The answer to a text that was too much is a classification like
+any other: unknown, with the reason.
+
+Parent and worker speak in length-prefixed pickles over the worker's pipes; both ends are this file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import resource
+import struct
+import sys
+from contextlib import suppress
+from dataclasses import replace
+from typing import Final
+
+from doorward.masking.statement import mask_statement
+from doorward.model import Effect
+from doorward.sql.classification import Classification, Facts
+from doorward.sql.classify import classify
+
+SECONDS: Final = 20.0  # for one text
+MEMORY: Final = 2 << 30  # bytes of address space
+IDLE: Final = 60.0  # seconds after which a worker that has nothing to do ends
+_SIZE: Final = struct.Struct("!I")
+
+Judged = tuple[Classification, str]
+
+
+class Worker:
+    """Judges one text at a time. Make one for a gateway, and `close` it."""
+
+    def __init__(self) -> None:
+        self._process: asyncio.subprocess.Process | None = None
+        self._turn = asyncio.Lock()
+        self._idle: asyncio.TimerHandle | None = None
+
+    async def judge(self, text: str, facts: Facts) -> Judged:
+        """The classification of a text and how it may be shown. Never raises for what the text is."""
+        # Names that only this session knows stay behind: a long text that executes one is unknown.
+        asked = pickle.dumps((text, replace(facts, namespace=None)))
+        async with self._turn:
+            if self._idle is not None:
+                self._idle.cancel()
+                self._idle = None
+            try:
+                async with asyncio.timeout(SECONDS):
+                    return await self._ask(asked)
+            except TimeoutError:
+                await self._kill()
+                return _too_much(text, f"judging it took longer than {SECONDS:g} s")
+            except (OSError, EOFError, asyncio.IncompleteReadError, pickle.UnpicklingError):
+                await self._kill()
+                return _too_much(text, "judging it took more memory than it may")
+            except BaseException:
+                await self._kill()
+                raise
+            finally:
+                if self._process is not None:
+                    self._idle = asyncio.get_running_loop().call_later(IDLE, self._end)
+
+    async def close(self) -> None:
+        """End the worker process."""
+        if self._idle is not None:
+            self._idle.cancel()
+        await self._kill()
+
+    async def _ask(self, asked: bytes) -> Judged:
+        if self._process is None or self._process.returncode is not None:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, "-c", "from doorward.server.workers import main; main()",
+                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=1 << 26,
+            )  # fmt: skip
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(_SIZE.pack(len(asked)) + asked)
+        await self._process.stdin.drain()
+        (size,) = _SIZE.unpack(await self._process.stdout.readexactly(_SIZE.size))
+        answer: Judged = pickle.loads(await self._process.stdout.readexactly(size))  # noqa: S301 - from our own worker
+        return answer
+
+    def _end(self) -> None:
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.close()
+
+    async def _kill(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            with suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+
+def _too_much(text: str, why: str) -> Judged:
+    reason = f"the statement cannot be judged: {why}"
+    return Classification(effect=Effect.UNKNOWN, reason=reason), f"[{len(text)} characters: {reason}]"
+
+
+def main() -> None:
+    """The worker's own loop, until its input ends."""
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold the statement
+    source, sink = sys.stdin.buffer, sys.stdout.buffer
+    while head := source.read(_SIZE.size):
+        text, facts = pickle.loads(source.read(_SIZE.unpack(head)[0]))  # noqa: S301 - from our own parent
+        answer = pickle.dumps((classify(text, facts), mask_statement(text)[0]))
+        sink.write(_SIZE.pack(len(answer)) + answer)
+        sink.flush()
