@@ -34,7 +34,7 @@ from doorward.model import Mode, SecretRef, Target
 from doorward.policy.policies import PolicySet, load
 from doorward.protocols.postgres.masks import PostgresMasks
 from doorward.server.listener import Limits, Listener, Reach
-from doorward.server.own import CatalogueHolder, OwnStatements
+from doorward.server.own import CatalogueHolder, OwnStatements, unknown_columns
 from doorward.server.tls import server_context
 from doorward.web.api import application
 from doorward.web.serve import WebServer
@@ -125,6 +125,7 @@ class Gateway:
                 sequencing = group.create_task(self.recorder.run())
                 web = await self._serve_web(group)
                 watching = group.create_task(self._watch_policies())
+                looking = [listener.start(self._look_at(reach)) for reach in self.reach.values()]
                 if signals:
                     loop = asyncio.get_running_loop()
                     for number in (signal.SIGTERM, signal.SIGINT):
@@ -135,6 +136,8 @@ class Gateway:
                 await self._stop.wait()
                 self.draining = True
                 self.log.info("gateway.draining", sessions=len(listener.relays))
+                for task in looking:
+                    task.cancel()
                 await listener.drain(self.config.gateway.drain)
                 for task in (sweeping, watching, sequencing):
                     task.cancel()
@@ -160,6 +163,18 @@ class Gateway:
             )  # fmt: skip
 
         return Reach(target, own, CatalogueHolder(own), masks)
+
+    async def _look_at(self, reach: Reach) -> None:
+        """Say at the start what is wrong with a target, before its first client does."""
+        try:
+            catalogue = await reach.catalogue.refresh()
+        except DoorwardError as error:
+            self.log.warning("target.unreachable", target=reach.target.name, reason=error.message, hint=error.hint)
+            return
+        for column in unknown_columns(catalogue, reach.target.labels):
+            self.log.warning(
+                "label.unmatched", target=reach.target.name, column=column, hint="the target has no such column"
+            )
 
     async def _listen(self, group: asyncio.TaskGroup) -> Listener:
         said = self.config.listen.postgres
@@ -255,7 +270,7 @@ def _allow_files(wanted: int) -> None:
 
 def load_policies(config: Config) -> PolicySet:
     """The policy files of a configuration. Raises ConfigError with file and line."""
-    return load(configuration.read_policies(config))
+    return load(configuration.read_policies(config), expiry=config.limits.hold)
 
 
 def mask_data(detectors: Detectors, data: bytes) -> bytes:

@@ -22,6 +22,7 @@ app = cyclopts.App(
 for _name, _where, _help in (
     ("init", "init:init", "Write a first configuration."),
     ("serve", "serve:serve", "Run the gateway."),
+    ("doctor", "doctor:doctor", "Try every part and say what to mend."),
     ("demo", "demo:demo", "Show what Doorward does, with a database and a gateway of its own."),
     ("token", "token:app", "Get an identity token, to be used where a password goes."),
     ("policy", "policy:app", "Check policies, and ask why a decision is what it is."),
