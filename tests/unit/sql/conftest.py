@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from doorward.sql.classify import Facts
 from tests.rig.postgres import PostgresServer
 
 CORPUS = Path(__file__).parent / "corpus"
-DATABASE = "sql_corpus"
+DATABASE = "sql_corpus_" + os.environ.get("PYTEST_XDIST_WORKER", "alone")  # workers share the server
 LABELS = {"public.customers.ssn": "ssn", "public.secrets.card": "card", "public.part.ssn": "ssn"}
 
 
