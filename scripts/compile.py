@@ -2,10 +2,10 @@
 
     python scripts/compile.py [--into DIRECTORY] [--remove]
 
-Each module is compiled on its own by mypyc into an extension next to its source (git-ignored), which Python then
-prefers. Without this, or without a compiler, the same sources run interpreted. `--into` compiles a copy of the package
-in another directory and leaves this one alone; `--remove` deletes the extensions. Exit status 2: no compiler, or it
-failed; nothing is left half done.
+mypyc compiles them together, into extensions next to their sources (git-ignored), which Python then prefers. Without
+this, or without a compiler, the same sources run interpreted, and the same tests pass over both. `--into` compiles a
+copy of the package in another directory and leaves this one alone; `--remove` deletes the extensions. Exit status 2: no
+compiler, or it failed; nothing is left half done.
 
 A compiled module does not see later edits of its source: compile again, or remove.
 """
@@ -13,6 +13,7 @@ A compiled module does not see later edits of its source: compile again, or remo
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
@@ -22,7 +23,19 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SUFFIX: str = sysconfig.get_config_var("EXT_SUFFIX")
-MODULES = ("doorward/protocols/postgres/redact.py",)
+# What a plain read passes through, in both directions; measured in docs/performance.md.
+MODULES = (
+    "doorward/guard/template.py",
+    "doorward/protocols/conversation.py",
+    "doorward/protocols/postgres/answers.py",
+    "doorward/protocols/postgres/cells.py",
+    "doorward/protocols/postgres/conversation.py",
+    "doorward/protocols/postgres/judge.py",
+    "doorward/protocols/postgres/masks.py",
+    "doorward/protocols/postgres/namespace.py",
+    "doorward/protocols/postgres/redact.py",
+    "doorward/protocols/postgres/wire.py",
+)
 
 
 def main() -> int:
@@ -36,51 +49,49 @@ def main() -> int:
         shutil.rmtree(into / "doorward", ignore_errors=True)
         shutil.copytree(source / "doorward", into / "doorward", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
         source = into
+    remove(source)
     if arguments.remove:
-        for module in MODULES:
-            for extension in _extensions(source, module):
-                extension.unlink()
         return 0
     with tempfile.TemporaryDirectory() as scratch:
-        built: list[tuple[Path, Path]] = []
-        for module in MODULES:
-            library = Path(scratch) / Path(module).stem
-            if not _compile(source, module, library):
-                return 2
-            built += [(extension, source / extension.relative_to(library)) for extension in library.rglob("*.so")]
-        for extension, place in built:
+        library = Path(scratch)
+        if not build(source, library):
+            return 2
+        for extension in sorted(library.rglob(f"*{SUFFIX}")):
+            place = source / extension.relative_to(library)
             shutil.copyfile(extension, place.with_suffix(".new"))
             place.with_suffix(".new").replace(place)
             sys.stdout.write(f"compiled {place.relative_to(source)}\n")
     return 0
 
 
-def _extensions(source: Path, module: str) -> list[Path]:
-    """A module's extensions: itself, and mypyc's library behind it."""
-    stem = Path(module).stem
-    return [*(source / module).parent.glob(f"{stem}{SUFFIX}"), *(source / module).parent.glob(f"{stem}__mypyc{SUFFIX}")]
+def remove(source: Path) -> None:
+    """Delete the extensions of an earlier build: each module's, and the library behind them."""
+    for module in MODULES:
+        (source / module).with_suffix("").with_name(Path(module).stem + SUFFIX).unlink(missing_ok=True)
+    for shared in source.glob(f"*__mypyc{SUFFIX}"):
+        shared.unlink()
 
 
-def _compile(source: Path, module: str, library: Path) -> bool:
-    """Build one module into a library directory; mypyc wants to run where its import path begins."""
-    library.mkdir()
+def build(source: Path, library: Path) -> bool:
+    """Build all modules into a library directory; mypyc wants to run where their import paths begin."""
     setup = library / "setup.py"
-    options = [module, "--config-file", str(ROOT / "pyproject.toml")]
+    options = [*MODULES, "--config-file", str(ROOT / "pyproject.toml")]
     setup.write_text(
         "from mypyc.build import mypycify\n"
         "from setuptools import setup\n"
-        f"setup(name='compiled', packages=[], ext_modules=mypycify({options!r}, opt_level='3', target_dir={str(library)!r}))\n"
+        f"setup(name='compiled', packages=[], "
+        f"ext_modules=mypycify({options!r}, opt_level='3', target_dir={str(library / 'c')!r}))\n"
     )
     done = subprocess.run(
         [sys.executable, str(setup), "-q", "build_ext", "--build-lib", str(library), "--build-temp", str(library / "o")],
         cwd=source,
+        env={**os.environ, "MYPYPATH": str(source)},
         capture_output=True,
         text=True,
         check=False,
     )
-    extensions = list(library.rglob("*.so"))
-    if done.returncode or not extensions:
-        sys.stderr.write(f"{module} was not compiled:\n{done.stdout[-2000:]}{done.stderr[-2000:]}\n")
+    if done.returncode or not list(library.rglob(f"*{SUFFIX}")):
+        sys.stderr.write(f"nothing was compiled:\n{done.stdout[-2000:]}{done.stderr[-2000:]}\n")
         return False
     return True
 

@@ -1,4 +1,4 @@
-"""The compiled module passes the interpreted one's tests."""
+"""The compiled modules pass the interpreted one's tests."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[4]
+ROOT = Path(__file__).resolve().parents[2]
+WIRE = "tests/unit/protocols/postgres/test_wire.py"
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler here: Doorward runs interpreted")
 def test_the_same_tests_pass_compiled(tmp_path: Path) -> None:
-    """Compile a copy, and run test_redact.py over it."""
+    """Compile a copy, and run the protocol's tests over it."""
     subprocess.run([sys.executable, "scripts/compile.py", "--into", str(tmp_path)], cwd=ROOT, check=True)
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", f"pythonpath={tmp_path} .",
-         "tests/unit/protocols/postgres/test_redact.py"],
+         # These two lie about `len`, which compiled code does not ask; the length writer is the same C function.
+         "--deselect", f"{WIRE}::test_a_length_that_wraps_is_never_written",
+         "--deselect", f"{WIRE}::test_the_largest_length_is_written", "tests/unit/protocols/postgres"],
         cwd=ROOT, env={**os.environ, "DOORWARD_TEST_COMPILED": "1"}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
