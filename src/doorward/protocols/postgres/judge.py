@@ -115,7 +115,7 @@ class PgTemplate(Template):
         )
         self.redactors: dict[object, object] = {}
         self.shapes: dict[int, tuple[bytes, tuple[Column, ...]]] = {}  # by statement: RowDescription, and what it says
-        self.last: tuple[int, object, frozenset[str], object] | None = None  # the redactor that served last
+        self.last: dict[tuple[int, frozenset[str]], tuple[object, object]] = {}  # shape and redactor that served last
 
 
 class Judge:

@@ -56,10 +56,10 @@ class PostgresMasks:
         self, template: PgTemplate, statement: int, shape: Sequence[Column], unmask: frozenset[str]
     ) -> RowRedactor:
         """A redactor for one result."""
-        last = template.last
-        if last is not None and last[1] is shape and last[0] == statement and last[2] == unmask:
-            assert isinstance(last[3], RowRedactor)
-            return last[3]
+        last = template.last.get((statement, unmask))
+        if last is not None and last[0] is shape:
+            assert isinstance(last[1], RowRedactor)
+            return last[1]
         key = (statement, unmask, tuple(shape))
         compiled = template.redactors.get(key)
         if not isinstance(compiled, Plan):
@@ -72,7 +72,7 @@ class PostgresMasks:
                 template.redactors.clear()
             template.redactors[key] = compiled
         redactor = RowRedactor(compiled, self._max_row)
-        template.last = (statement, shape, unmask, redactor)
+        template.last[statement, unmask] = (shape, redactor)
         return redactor
 
     def copy(
