@@ -124,6 +124,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     direct = outcomes
                     kept.write_text(json.dumps([outcomes, seconds]))
                 else:
+                    if chosen.tests:
+                        direct = {test: outcome for test, outcome in direct.items() if test in outcomes}
                     outcomes = again(way, suite, issuer, direct, outcomes)
                     found += compare.differences(suite.project, way, direct, outcomes, expected)
                 results[suite.project, way] = (outcomes, seconds)
