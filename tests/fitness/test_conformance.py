@@ -1,0 +1,56 @@
+"""The comparison behind `make conformance`: it sees every difference, and excuses none that has no reason."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conformance.__main__ import reasons
+from tests.conformance.compare import Reason, differences, stale
+from tests.conformance.suites import SUITES
+
+REASON = Reason("s", "t.py::refused[*", "by design", ())
+
+
+@pytest.mark.parametrize(
+    ("direct", "through", "differs"),
+    [
+        ("passed", "passed", False),
+        ("passed", "failed", True),
+        ("passed", "skipped", True),
+        ("passed", "missing", True),
+        ("skipped", "passed", False),
+        ("skipped", "failed", True),
+        ("xfailed", "failed", True),
+        ("failed", "failed", False),
+        ("failed", "passed", False),
+    ],
+)
+def test_what_was_good_directly_must_be_good_through_the_gateway(direct: str, through: str, differs: bool) -> None:
+    """A test differs when it was good directly and is not any more, or is not there any more."""
+    after = {} if through == "missing" else {"t": (through, "")}
+    assert bool(differences("s", "forward", {"t": (direct, "")}, after, [])) is differs
+
+
+def test_a_reason_covers_the_tests_it_names_and_no_others() -> None:
+    """Brackets of parametrized tests are themselves; a reason of another suite or way does not count."""
+    assert REASON.covers("s", "forward", "t.py::refused[a-1]")
+    assert not REASON.covers("s", "forward", "t.py::refused")
+    assert not REASON.covers("other", "forward", "t.py::refused[a-1]")
+    assert not Reason("s", "*", "", ("identity",)).covers("s", "forward", "t.py::refused[a-1]")
+
+
+def test_a_reason_that_no_test_needs_is_stale() -> None:
+    """The published list is never longer than the truth; a suite that was not run says nothing about its reasons."""
+    assert stale([REASON], [], [("s", "forward")]) == [REASON]
+    assert stale([REASON], [], [("other", "forward")]) == []
+    found = differences("s", "forward", {"t.py::refused[1]": ("passed", "")}, {}, [REASON])
+    assert found[0].reason == "by design"
+    assert stale([REASON], found, [("s", "forward")]) == []
+
+
+@pytest.mark.parametrize("reason", reasons(), ids=lambda reason: reason.pattern)
+def test_every_reason_can_be_read(reason: Reason) -> None:
+    """An entry of expected.toml names a suite that there is, says why in a sentence, and is not for everything."""
+    assert reason.suite in {suite.project for suite in SUITES}
+    assert len(reason.text) > 20
+    assert "::" in reason.pattern
