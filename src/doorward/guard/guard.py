@@ -225,7 +225,7 @@ class GuardedSession:
         if decision.outcome is Outcome.ALLOW and template.effect is Effect.READ:
             self.statements += 1
             position = self.record.run(self._number(template), _params(turn))
-            if self._batched:
+            if self._batched and not self.guard.recorder.behind():
                 if template.permit is None:
                     template.permit = self._permit(turn, decision, position=-1)
                 return template.permit

@@ -201,6 +201,10 @@ class Recorder:
     def durable(self) -> int:
         return self.wal.durable
 
+    def behind(self) -> bool:
+        """Whether what may run ahead of its record has run ahead as far as it may."""
+        return self.wal.behind(self.clock.now())
+
     @property
     def failed(self) -> bool:
         """Whether nothing new may run."""

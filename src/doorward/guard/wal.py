@@ -30,8 +30,10 @@ from doorward.errors import IntegrityError, UpstreamError
 from doorward.guard.ports import WalFile, WalFiles
 from doorward.ledger.seal import WalSealer, iter_frames
 
-FLUSH_AFTER = 0.02  # seconds that a record nobody waits for may stay in memory
-FLUSH_BYTES = 256 * 1024
+FLUSH_AFTER = 0.01  # seconds that a record nobody waits for may stay in memory
+FLUSH_BYTES = 128 * 1024
+AHEAD_MS = 20  # how far what nobody waits for may run ahead of the disk: a crash loses no more than this
+AHEAD_BYTES = 256 * 1024
 LIMIT = 4 * 1024 * 1024  # bytes appended and not yet durable
 INTENT, FACT, OWN = 0, 2, 3  # what an append has a claim to: nothing while the record fails, and LIMIT; that many LIMITs
 ROTATE = 16 * 1024 * 1024  # a file is closed at this size, so that old ones can be deleted
@@ -93,6 +95,14 @@ class WriteAheadLog:
         self.syncs = 0
 
     # On the event loop ---------------------------------------------------------------------------------------------
+
+    def behind(self, now: int) -> bool:
+        """Whether the disk is so far behind (`now` in Unix ms) that nothing may go ahead of it any more."""
+        if self.appended - self.durable > AHEAD_BYTES:
+            return True
+        if self._flying is not None:
+            return now - self._flying.base > AHEAD_MS
+        return bool(self._parts) and now - self._base > AHEAD_MS
 
     @property
     def unwritten(self) -> int:
