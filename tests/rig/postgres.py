@@ -43,7 +43,7 @@ ROLES = {
 
 # The log separates its lines by ASCII record and unit separators, which no statement of ours contains.
 _PREFIX = "\x1e%p\x1f%u\x1f%d\x1f%a\x1f"
-_LINE = re.compile(r"\d+\x1f[^\x1f]*\x1f(?P<database>[^\x1f]*)\x1f[^\x1f]*\x1fLOG:  (?P<text>.*)", re.S)
+_LINE = re.compile(r"\d+\x1f[^\x1f]*\x1f(?P<database>[^\x1f]*)\x1f(?P<application>[^\x1f]*)\x1fLOG:  (?P<text>.*)", re.S)
 _STATEMENT = re.compile(r"(?:statement|execute [^:]*|fastpath function call): (.*)", re.S)
 
 
@@ -84,11 +84,11 @@ class PostgresServer:
         """A connection in autocommit mode, past any gateway. Close it: use it in a `with`."""
         return psycopg.connect(self.dsn(**changes), autocommit=True)
 
-    def statements(self, database: str = "", *, since: int = 0) -> list[str]:
+    def statements(self, database: str = "", *, since: int = 0, besides: str = "") -> list[str]:
         """The statements that reached the server (in `database`, or in the one of this object), in order.
 
         `since` is a position in the log, as `position()` gave it. A backend writes its line before it executes, so a
-        statement whose answer somebody has is in the list.
+        statement whose answer somebody has is in the list. Those of application `besides` are left out.
         """
         wanted = database or self.database
         with Path(self.log).open("rb") as log:
@@ -97,7 +97,9 @@ class PostgresServer:
         found = []
         for line in lines:
             parts = _LINE.match(line)
-            if parts and parts["database"] == wanted and (text := _STATEMENT.match(parts["text"])):
+            if not parts or (besides and parts["application"] == besides):
+                continue
+            if parts["database"] == wanted and (text := _STATEMENT.match(parts["text"])):
                 found.append(text[1].rstrip("\n").replace("\n\t", "\n"))
         return found
 

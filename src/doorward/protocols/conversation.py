@@ -36,8 +36,9 @@ class Turn:
 
 @dataclass(slots=True)
 class Need:
-    """The conversation cannot judge the next turn before it knows this. `what` is "catalogue", or
-    "classification" for a text that takes too long to be judged on the event loop."""
+    """The conversation cannot judge the next turn before it knows this. `what` is "catalogue" (a name is unknown),
+    "definitions" (some have changed: every fact read before that is old), or "classification" for a text that takes too
+    long to be judged on the event loop."""
 
     what: str
     why: str = ""

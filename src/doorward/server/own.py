@@ -21,7 +21,7 @@ from doorward.sql.catalogue import QUERIES, Catalogue, build
 
 PATIENCE: Final = 30.0  # seconds for one statement of the catalogue
 FRESH: Final = 60.0  # seconds after which a catalogue is read again, in case somebody changed it around the gateway
-SOONEST: Final = 0.5  # seconds between two readings that a client's unknown names may cause
+SOONEST: Final = 0.2  # seconds between two readings that a client's unknown names may cause
 
 
 class Secrets(Protocol):
@@ -168,8 +168,11 @@ class CatalogueHolder:
             return self._catalogue
 
     async def look_for(self) -> Catalogue:
-        """A client named something unknown: read again, but not more often than names can be made up."""
-        return await self.refresh(since=time.monotonic() - SOONEST)
+        """A client named something unknown: read again. Who comes too soon after the last reading waits for the next one,
+        which all who wait share: names can be made up faster than catalogues can be read."""
+        asked = time.monotonic()
+        await asyncio.sleep(max(0.0, self._read_at + SOONEST - asked))
+        return await self.refresh(since=asked)
 
 
 def same(one: Catalogue, other: Catalogue) -> bool:

@@ -374,6 +374,8 @@ class Relay:
                 if asked is not None:
                     text, facts = asked
                     self.conversation.judged(facts, *await self.listener.worker.judge(text, facts))
+            elif need.what == "definitions":  # what was judged by the old ones must not run: no pacing here
+                await self.catalogue.refresh()
             else:
                 await self.catalogue.look_for()
         except DoorwardError as error:

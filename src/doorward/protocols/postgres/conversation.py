@@ -213,7 +213,7 @@ class PostgresConversation:
                     continue
                 if self._catalogue_due:
                     why, self._catalogue_due = self._catalogue_due, ""
-                    return Need("catalogue", why)
+                    return Need("definitions", why)
             if len(answers.pending) >= MAX_PENDING or not self._inbox:
                 return None
             kind, payload = self._next()
