@@ -53,7 +53,7 @@ def _timestamp(value: bytes) -> str:
     number = _INT64.unpack(value)[0]
     if number in (2**63 - 1, -(2**63)):
         return "infinity" if number > 0 else "-infinity"
-    return str(_EPOCH + timedelta(microseconds=number))
+    return _trimmed(str(_EPOCH + timedelta(microseconds=number)))
 
 
 def _date(value: bytes) -> str:
@@ -64,7 +64,11 @@ def _date(value: bytes) -> str:
 
 
 def _time(value: bytes) -> str:
-    return str((_EPOCH + timedelta(microseconds=_INT64.unpack(value)[0])).time())
+    return _trimmed(str((_EPOCH + timedelta(microseconds=_INT64.unpack(value)[0])).time()))
+
+
+def _trimmed(text: str) -> str:
+    return text.rstrip("0") if "." in text else text
 
 
 def _numeric(value: bytes) -> str:
