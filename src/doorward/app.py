@@ -274,7 +274,7 @@ def load_policies(config: Config) -> PolicySet:
 
 
 def mask_data(detectors: Detectors, data: bytes) -> bytes:
-    """COPY data for the record. A value that is cut between two messages is the caller's to avoid."""
+    """COPY data for the record: whole lines."""
     masked = detectors.mask_bytes(data)
     return data if masked is None else masked[0]
 

@@ -306,8 +306,8 @@ class Relay:
                 self._hold_back(-1, out)
             else:
                 self._say(out)
-            for sent in conversation.request_data():
-                self.guarded.record.request_data(self.listener.masked_data(sent))
+        for sent in conversation.request_data():
+            self.guarded.record.request_data(self.listener.masked_data(sent))
         self._to_client()
 
     def _to_client(self) -> None:

@@ -38,6 +38,7 @@ from doorward.protocols.postgres.answers import (
     Pending,
     Run,
 )
+from doorward.protocols.postgres.copied import CopiedIn
 from doorward.protocols.postgres.judge import Judge, PgTemplate
 from doorward.protocols.postgres.namespace import Entry, Namespace, Portal
 from doorward.protocols.postgres.wire import Frontend
@@ -97,6 +98,7 @@ class PostgresConversation:
         self.unjudged = 0  # bytes of complete messages that wait for a verdict or an answer
         self._server: list[bytes] = []
         self._requests: list[bytes] = []
+        self._copied: CopiedIn | None = None
         self._turn: Turn | None = None
         self._skipping = False  # a refusal was answered: the client's messages up to Sync are void
         self._discarding: bytes | None = None  # COPY data of a refused COPY; then this is the answer
@@ -157,7 +159,12 @@ class PostgresConversation:
 
     def request_data(self) -> list[bytes]:
         """COPY data that was forwarded since the last call, for the recording (the caller masks it)."""
-        sent, self._requests = self._requests, []
+        if self._copied is not None and self.answers.copying is None:  # it is over, one way or the other
+            self._requests.append(self._copied.finish())
+            self._copied = None
+        if not self._requests:
+            return self._requests
+        sent, self._requests = [data for data in self._requests if data], []
         return sent
 
     @property
@@ -605,7 +612,9 @@ class PostgresConversation:
         kind, payload = self._next()
         if kind == Frontend.COPY_DATA:
             self._server.append(wire.message(kind, payload))
-            self._requests.append(payload)
+            if self._copied is None:
+                self._copied = CopiedIn(binary=_is_binary(self.answers.copying))
+            self._requests.append(self._copied.feed(payload))
         elif kind in (Frontend.COPY_DONE, Frontend.COPY_FAIL):
             self._server.append(wire.message(kind, payload))
             self.answers.copying = None
@@ -731,6 +740,14 @@ class PostgresConversation:
                 outer, inner or Classification(effect=Effect.UNKNOWN, reason="its statement is not known any more")
             )
         return entry.template
+
+
+def _is_binary(run: Run | None) -> bool:
+    """Whether a COPY that is reading data said that it would be binary; one that cannot be told is taken to be."""
+    if run is None or run.statement >= len(run.template.statements):
+        return True
+    copy = run.template.statements[run.statement].copy
+    return copy is None or copy.format == "binary"
 
 
 def _name(raw: bytes) -> str:
