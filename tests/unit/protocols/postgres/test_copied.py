@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,7 +17,7 @@ def test_any_cutting_gives_whole_lines(cuts: list[int]) -> None:
     """Nothing is lost, and every piece but the last ends where a line ends, so no value is cut in two."""
     copied = CopiedIn(binary=False)
     edges = [0, *sorted(cuts), len(LINES)]
-    pieces = [copied.feed(LINES[a:b]) for a, b in zip(edges, edges[1:], strict=False)]
+    pieces = [copied.feed(LINES[a:b]) for a, b in itertools.pairwise(edges)]
     assert b"".join(pieces) + copied.finish() == LINES
     assert all(piece.endswith(b"\n") for piece in pieces if piece)
 
