@@ -1,0 +1,195 @@
+"""The approver's side, from the command line, against a running gateway."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.rig.gateway import Gateway
+
+POLICY = """
+@id("connect") permit (principal, action == Action::"connect", resource);
+@id("agents-read") permit (principal in Group::"agents", action == Action::"read", resource);
+@id("agents-write") @quorum("1") @expires("10m")
+permit (principal in Group::"agents", action == Action::"write", resource) when { context.approved };
+@id("dbas") permit (principal in Group::"dba", action in [Action::"approve", Action::"administer", Action::"replay"], resource);
+"""
+
+
+class Held:
+    """A statement that waits in a thread of its own."""
+
+    def __init__(self, door: Gateway, statement: str, params: tuple[object, ...] = ()) -> None:
+        self.notices: list[str] = []
+        self.error: Exception | None = None
+        self.rows = -1
+        self._thread = threading.Thread(target=self._run, args=(door, statement, params), daemon=True)
+        self._thread.start()
+        limit = time.monotonic() + 20
+        while not self.notices and self._thread.is_alive() and time.monotonic() < limit:
+            time.sleep(0.02)
+
+    def _run(self, door: Gateway, statement: str, params: tuple[object, ...]) -> None:
+        try:
+            with door.connect(sub="bot", groups=["agents"]) as connection:
+                connection.add_notice_handler(lambda notice: self.notices.append(notice.message_primary or ""))
+                self.rows = connection.execute(statement, params).rowcount
+        except psycopg.Error as error:
+            self.error = error
+
+    @property
+    def request(self) -> str:
+        """The id in the notice."""
+        return self.notices[-1].split("request ")[1].split()[0]
+
+    def over(self) -> None:
+        self._thread.join(20)
+        assert not self._thread.is_alive()
+
+
+@pytest.fixture
+def door(gateway: Callable[..., Gateway]) -> Gateway:
+    return gateway(policy=POLICY)
+
+
+def address(door: Gateway) -> str:
+    """Where the gateway's API is; it opens a moment after the door for databases."""
+    limit = time.monotonic() + 20
+    while not door.http_port and time.monotonic() < limit:
+        time.sleep(0.02)
+    return f"http://127.0.0.1:{door.http_port}"
+
+
+def run(door: Gateway, *arguments: str, **claims: Any) -> subprocess.CompletedProcess[str]:
+    """`doorward ARGUMENTS` as somebody, a dba unless `claims` say otherwise."""
+    token = door.token(**{"sub": "dana", "groups": ["dba"], **claims})
+    return door.cli(*arguments, "--gateway", address(door), token=token)
+
+
+def test_a_person_looks_approves_and_the_statement_runs(door: Gateway) -> None:
+    """list, show, approve and wait say what they should, and the held statement runs once."""
+    held = Held(door, "DELETE FROM customers WHERE id = %s /* \u202e 123-45-6789 */", (-1,))
+    listed = json.loads(run(door, "approvals", "list", "--json").stdout)
+    assert [(entry["id"], entry["state"]) for entry in listed] == [(held.request, "waiting")]
+    assert run(door, "approvals", "wait", held.request, "--timeout", "0.2").returncode == 2
+    shown = run(door, "approvals", "show", held.request).stdout
+    for fact in ("\\u202e [ssn]", "$1 = -1", "write Table public.customers", "agents-write", "dba", "left", "bytes"):
+        assert fact in shown
+    assert "123-45-6789" not in shown
+    assert "\u202e" not in shown
+    voted = run(door, "approvals", "approve", held.request, "--comment", "as agreed")
+    assert (voted.returncode, voted.stderr) == (0, "")
+    held.over()
+    assert (held.error, held.rows) == (None, 0)
+    assert run(door, "approvals", "wait", held.request).returncode == 0
+    found = json.loads(run(door, "approvals", "show", held.request, "--json").stdout)
+    assert found["state"] == "spent"
+    assert [(vote["voter"].partition("|")[2], vote["comment"]) for vote in found["votes"]] == [("dana", "as agreed")]
+
+
+def test_deny_is_final(door: Gateway) -> None:
+    """A denied request's statement does not run; wait says 1; another vote is refused with 1."""
+    held = Held(door, "DELETE FROM customers")
+    assert run(door, "approvals", "deny", held.request, "--comment", "all of them?").returncode == 0
+    held.over()
+    assert isinstance(held.error, psycopg.Error)
+    assert run(door, "approvals", "wait", held.request).returncode == 1
+    again = run(door, "approvals", "approve", held.request)
+    assert again.returncode == 1
+    assert "denied already" in again.stderr
+    with door.connect(sub="bot", groups=["agents"]) as connection:
+        assert connection.execute("SELECT count(*) FROM customers").fetchone() != (0,)
+
+
+def test_who_asked_withdraws_and_cannot_approve(door: Gateway) -> None:
+    """The requester's own vote is refused; withdrawing ends the request, and a second time is refused."""
+    held = Held(door, "DELETE FROM customers")
+    mine = {"sub": "bot", "groups": ["agents", "dba"]}
+    refused = run(door, "approvals", "approve", held.request, **mine)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert run(door, "approvals", "withdraw", held.request).returncode == 1, "somebody else's"
+    assert run(door, "approvals", "withdraw", held.request, **mine).returncode == 0
+    held.over()
+    assert isinstance(held.error, psycopg.Error)
+    assert run(door, "approvals", "withdraw", held.request, **mine).returncode == 1
+
+
+def test_a_stranger_sees_no_request(door: Gateway) -> None:
+    """Who neither asked nor may vote sees nothing, and cannot tell a request from none."""
+    held = Held(door, "DELETE FROM customers")
+    stranger = {"sub": "eve", "groups": ["agents"]}
+    assert json.loads(run(door, "approvals", "list", "--json", **stranger).stdout) == []
+    real = run(door, "approvals", "show", held.request, **stranger)
+    made_up = run(door, "approvals", "show", held.request[:-1] + "x", **stranger)
+    assert (real.returncode, made_up.returncode) == (1, 1)
+    assert real.stderr.replace(held.request, "") == made_up.stderr.replace(held.request[:-1] + "x", "")
+    run(door, "approvals", "deny", held.request)
+    held.over()
+
+
+def test_inside_a_transaction_the_approver_is_told_of_its_locks(door: Gateway) -> None:
+    """`show` says that a request inside a transaction keeps its locks."""
+    held = Held(door, "BEGIN; SELECT 1; DELETE FROM customers")
+    with door.connect(sub="cat", groups=["agents"]) as connection:
+        connection.execute("BEGIN")
+        other: list[str] = []
+        connection.add_notice_handler(lambda notice: other.append(notice.message_primary or ""))
+        thread = threading.Thread(target=lambda: _quietly(connection, "DELETE FROM customers"), daemon=True)
+        thread.start()
+        limit = time.monotonic() + 20
+        while not other and time.monotonic() < limit:
+            time.sleep(0.02)
+        request = other[-1].split("request ")[1].split()[0]
+        assert "keeps its locks" in run(door, "approvals", "show", request).stdout
+        run(door, "approvals", "deny", request)
+        thread.join(20)
+    run(door, "approvals", "deny", held.request)
+    held.over()
+
+
+def _quietly(connection: psycopg.Connection, statement: str) -> None:
+    try:
+        connection.execute(statement)
+    except psycopg.Error:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("arguments", "token", "code"),
+    [
+        pytest.param(("whoami",), "", 4, id="no token"),
+        pytest.param(("whoami",), "a.b.c", 4, id="no real token"),
+        pytest.param(("approvals", "list", "--state", "odd"), None, 3, id="no such state"),
+        pytest.param(("approvals", "nothing"), None, 2, id="no such command"),
+        pytest.param(("whoami", "--gateway", "http://127.0.0.1:1"), None, 6, id="nobody there"),
+        pytest.param(("whoami", "--gateway", "http://192.0.2.1:7480"), None, 3, id="in clear to another machine"),
+    ],
+)
+def test_exit_codes(door: Gateway, arguments: tuple[str, ...], token: str | None, code: int) -> None:
+    """Each kind of failure has the exit code that the reference gives, an error on stderr and nothing on stdout."""
+    where = () if "--gateway" in arguments or "nothing" in arguments else ("--gateway", address(door))
+    done = door.cli(*arguments, *where, token=door.token(sub="dana", groups=["dba"]) if token is None else token)
+    assert done.returncode == code, done.stderr
+    assert done.stdout == ""
+    assert done.stderr
+
+
+def test_whoami_and_reload(door: Gateway) -> None:
+    """whoami says who; reload puts changed files in force, keeps the old ones if they are broken, and needs the right."""
+    assert json.loads(run(door, "whoami", "--json").stdout)["subject"] == "dana"
+    policy = door.folder / "policy.cedar"
+    before = run(door, "policy", "reload", "--json").stdout
+    policy.write_text(POLICY + '\n@id("more") permit (principal in Group::"new", action == Action::"read", resource);')
+    assert json.loads(run(door, "policy", "reload", "--json").stdout) != json.loads(before)
+    policy.write_text("permit (")
+    assert run(door, "policy", "reload").returncode == 3
+    policy.write_text(POLICY)
+    assert run(door, "policy", "reload", sub="bot", groups=["agents"]).returncode == 1
+    assert json.loads(run(door, "policy", "reload", "--json").stdout) == json.loads(before)
