@@ -89,6 +89,7 @@ class Run:
         "suspended",
         "tags",
         "template",
+        "uncalled",
     )
 
     def __init__(self, template: PgTemplate, permit: Permit, portal: Portal | None = None) -> None:
@@ -110,6 +111,7 @@ class Run:
         self.suspended = False
         self.discarded = False  # the server skipped it: an error stood before it in its batch
         self.strip = False
+        self.uncalled = False  # rows come that the statement did not ask for: a rule's, or a lie
 
 
 PARSE: Final = 0
@@ -371,7 +373,10 @@ class Answers:
                     portal.entry.formatted = (shape, formats, formatted)
                     shape = formatted
             run.shape = shape
-        return self.masks.rows(run.template, run.statement, shape, unmask)
+        statements, number = run.template.statements, run.statement
+        if run.uncalled or (number < len(statements) and not statements[number].returns_rows):
+            number = len(statements)  # nobody has traced these: they are masked as what may depend on anything
+        return self.masks.rows(run.template, number, shape, unmask)
 
     # -- everything else ---------------------------------------------------------------------------------------------
 
@@ -449,6 +454,7 @@ class Answers:
         if kind == Backend.ROW_DESCRIPTION and simple:
             if run.redactor is not None:
                 self._count(run)
+            run.uncalled = run.shape is not None
             known = run.template.shapes.get(run.statement)
             if known is None or known[0] != payload:
                 known = run.template.shapes[run.statement] = payload, wire.parse_row_description(payload)
@@ -517,6 +523,7 @@ class Answers:
         run.tags.append(tag)
         if run.portal is None:
             run.shape = None  # each statement of a Query has its own description
+            run.uncalled = False
         run.statement += 1
         self.finished.append(run)
 
@@ -564,8 +571,8 @@ class Answers:
     def _strips_next(self) -> bool:
         """An error in Parse or Bind may quote values too (constant folding): judge by what would have run."""
         front = self.pending[0]
-        entry = front.entry or (front.portal.entry if front.portal is not None else None)
-        return entry is not None and self.masks.strips(entry.template, frozenset())
+        of = front.portal or front.entry
+        return of is not None and self.masks.strips(of.template, frozenset())
 
     def _masked_error(self, payload: bytes, strip: bool) -> bytes | None:
         if self.observe:

@@ -376,13 +376,20 @@ class PostgresConversation:
 
     # -- the extended protocol ---------------------------------------------------------------------------------------
 
-    def _bind(self, payload: bytes) -> Turn | None:
+    def _bind(self, payload: bytes) -> Turn | Need | None:
         bind = wire.parse_bind(payload)
         entry = self.names.statements.get(bind.statement)
         if entry is None:
             return self._no("missing_statement", f'prepared statement "{_name(bind.statement)}" does not exist')
         if bind.portal.startswith(RESERVED):
             return self._no("protocol", "portal names beginning with _doorward are the gateway's own")
+        template = self._judged(entry.text)
+        if template is not None and entry.inside >= 0:
+            template = self._inside(entry)
+        if template is None:
+            self._put_back(Frontend.BIND, payload)
+            return self._need()
+        entry.template = template
         portal = Portal(entry, bind.params, bind.param_formats, bind.result_formats)
         pending = Pending(BIND, name=bind.portal, portal=portal)
         try:
@@ -390,8 +397,8 @@ class PostgresConversation:
         except OverflowError as error:
             return self._no("limit", str(error))
         message = wire.message(Frontend.BIND, payload)
-        decision = entry.template.decision
-        if entry.template.effect is not Effect.READ and (decision is None or decision.outcome != "allow"):
+        decision = template.decision
+        if template.effect is not Effect.READ and (decision is None or decision.outcome != "allow"):
             # Planning may run functions; a statement that may have to wait for a person is not planned before that.
             if len(self._deferred) >= MAX_DEFERRED:
                 return self._no("limit", f"more than {MAX_DEFERRED} statements bound before one that needs approval")
@@ -440,21 +447,12 @@ class PostgresConversation:
         portal = self.names.portals.get(name)
         if portal is None:
             return self._no("missing_portal", f'portal "{_name(name)}" does not exist')
-        entry = portal.entry
-        if not portal.started:
-            template = self._judged(entry.text)
-            if template is not None and entry.inside >= 0:
-                template = self._inside(entry)
-            if template is None:
-                self._put_back(Frontend.EXECUTE, payload)
-                return self._need()
-            entry.template = template
-        return self._proposed(entry.template, Phase.EXECUTE, part=("execute", payload, portal), portal=portal)
+        return self._proposed(portal.template, Phase.EXECUTE, part=("execute", payload, portal), portal=portal)
 
     def _flush(self) -> Turn | None:
         if self._deferred:
             if any(
-                r.kind == "Function" for _, p in self._deferred if p.portal for r in p.portal.entry.template.resources
+                r.kind == "Function" for _, p in self._deferred if p.portal for r in p.portal.template.resources
             ):
                 return self._no(
                     "held",
@@ -723,7 +721,7 @@ class PostgresConversation:
     def cursor(self, name: str) -> Classification | None:
         """What FETCH FROM `name` would show: judged when it was declared."""
         portal = self.names.portals.get(name.encode())
-        return None if portal is None else portal.entry.template.classification
+        return None if portal is None else portal.template.classification
 
     def _made_in_sql(self, template: PgTemplate, index: int) -> Entry:
         inner = template.statements[index].inner or Classification(

@@ -33,9 +33,13 @@ class Entry:
 
 
 class Portal:
-    """A bound statement, or a cursor made in SQL (then it has no parameters of its own)."""
+    """A bound statement, or a cursor made in SQL (then it has no parameters of its own).
 
-    __slots__ = ("entry", "formats", "hold", "oids", "params", "results", "started")
+    `template` is the verdict at the time of the Bind: the server resolves names then, and executing the portal later,
+    under another search_path, still runs what was bound.
+    """
+
+    __slots__ = ("entry", "formats", "hold", "params", "results", "started", "template")
 
     def __init__(
         self,
@@ -47,6 +51,7 @@ class Portal:
         hold: bool = False,
     ) -> None:
         self.entry = entry
+        self.template = entry.template
         self.params = params
         self.formats = formats
         self.results = results

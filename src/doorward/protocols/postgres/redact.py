@@ -187,6 +187,8 @@ class RowRedactor:
                     since = behind
                 p = behind
                 i += 1
+            if p != after and reach == width:
+                raise ProtocolError("a row holds more than its columns")
             if slot >= 0:
                 total: int = length + growth
                 head = heads.get(total)
