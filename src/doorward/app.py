@@ -110,6 +110,15 @@ class Gateway:
 
     async def run(self, started: Callable[[Gateway], None] | None = None, *, signals: bool = True) -> None:
         """Serve until `stop` or SIGTERM. Raises ConfigError, UpstreamError or IntegrityError when it cannot start."""
+        try:
+            await self._run(started, signals=signals)
+        except BaseExceptionGroup as group:  # of tasks; whoever started us needs the one reason in it
+            reason: BaseException | None = group.subgroup(DoorwardError)
+            while isinstance(reason, BaseExceptionGroup):
+                reason = reason.exceptions[0]
+            raise reason or group from None
+
+    async def _run(self, started: Callable[[Gateway], None] | None, *, signals: bool) -> None:
         _allow_files(2 * self.config.limits.connections + 1000)
         async with AsyncExitStack() as stack:
             await self.store.open()

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Protocol
 
 from litestar import Litestar, MediaType, Request, Response, get, post
 from litestar.exceptions import HTTPException, NotFoundException, PermissionDeniedException
-from litestar.params import Parameter
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from litestar.status_codes import HTTP_200_OK
 
 from doorward.errors import AuthenticationError, DoorwardError, UpstreamError
@@ -139,7 +139,9 @@ def application(gateway: Served) -> Litestar:
 
     @get("/api/approvals")
     async def approvals(
-        request: Request[Any, Any, Any], in_state: Annotated[str, Parameter(query="state")] = "", limit: int = 100
+        request: Request[Any, Any, Any],
+        in_state: Annotated[str, QueryParameter(name="state")] = "",
+        limit: FromQuery[int] = 100,
     ) -> list[dict[str, Any]]:
         """Requests that the caller asked for or may vote on."""
         identity = await who(request)
@@ -161,13 +163,15 @@ def application(gateway: Served) -> Litestar:
         return shown
 
     @get("/api/approvals/{approval_id:str}")
-    async def approval(request: Request[Any, Any, Any], approval_id: str) -> dict[str, Any]:
+    async def approval(request: Request[Any, Any, Any], approval_id: FromPath[str]) -> dict[str, Any]:
         """One request, as the gateway renders it."""
         identity = await who(request)
         return await rendered(identity, await approval_for(identity, approval_id))
 
     @get("/api/approvals/{approval_id:str}/wait")
-    async def wait(request: Request[Any, Any, Any], approval_id: str, seconds: float = 30.0) -> dict[str, Any]:
+    async def wait(
+        request: Request[Any, Any, Any], approval_id: FromPath[str], seconds: FromQuery[float] = 30.0
+    ) -> dict[str, Any]:
         """The request once it is decided, or as it stands when the time is over."""
         identity = await who(request)
         await approval_for(identity, approval_id)
@@ -177,7 +181,9 @@ def application(gateway: Served) -> Litestar:
         return await rendered(identity, decided)
 
     @post("/api/approvals/{approval_id:str}/votes", status_code=HTTP_200_OK)
-    async def vote(request: Request[Any, Any, Any], approval_id: str, data: dict[str, Any]) -> dict[str, Any]:
+    async def vote(
+        request: Request[Any, Any, Any], approval_id: FromPath[str], data: JSONBody[dict[str, Any]]
+    ) -> dict[str, Any]:
         """Cast the caller's vote: {"approve": true|false, "comment": "..."}."""
         identity = await who(request)
         if not isinstance(data.get("approve"), bool) or set(data) - {"approve", "comment"}:
@@ -196,7 +202,7 @@ def application(gateway: Served) -> Litestar:
         return await rendered(identity, voted)
 
     @post("/api/approvals/{approval_id:str}/withdraw", status_code=HTTP_200_OK)
-    async def withdraw(request: Request[Any, Any, Any], approval_id: str) -> dict[str, Any]:
+    async def withdraw(request: Request[Any, Any, Any], approval_id: FromPath[str]) -> dict[str, Any]:
         """Take one's own request back."""
         identity = await who(request)
         asked = await approval_for(identity, approval_id)
@@ -210,8 +216,9 @@ def application(gateway: Served) -> Litestar:
 
     @get("/api/sessions")
     async def sessions(
-        request: Request[Any, Any, Any], identity: str = "", target: str = "",
-        in_state: Annotated[str, Parameter(query="state")] = "", since: int = 0, before: str = "", limit: int = 50,
+        request: Request[Any, Any, Any], identity: FromQuery[str] = "", target: FromQuery[str] = "",
+        in_state: Annotated[str, QueryParameter(name="state")] = "", since: FromQuery[int] = 0,
+        before: FromQuery[str] = "", limit: FromQuery[int] = 50,
     ) -> list[dict[str, Any]]:  # fmt: skip
         """Sessions that the caller may replay, and the caller's own, newest first."""
         caller = await who(request)
@@ -232,12 +239,12 @@ def application(gateway: Served) -> Litestar:
         return row
 
     @get("/api/sessions/{session_id:str}")
-    async def session(request: Request[Any, Any, Any], session_id: str) -> dict[str, Any]:
+    async def session(request: Request[Any, Any, Any], session_id: FromPath[str]) -> dict[str, Any]:
         """One session's line of the index."""
         return _session(await session_for(await who(request), session_id))
 
     @get("/api/sessions/{session_id:str}/records")
-    async def records(request: Request[Any, Any, Any], session_id: str, skip: int = 0) -> dict[str, Any]:
+    async def records(request: Request[Any, Any, Any], session_id: FromPath[str], skip: FromQuery[int] = 0) -> dict[str, Any]:
         """The records of a recording, from number `skip` on. Needs `replay`; that somebody looked is an event."""
         caller = await who(request)
         row = await session_for(caller, session_id)
@@ -254,7 +261,7 @@ def application(gateway: Served) -> Litestar:
         return {"session": _session(row), "records": shown, "more": more, "next": skip + len(shown)}
 
     @post("/api/sessions/{session_id:str}/end", status_code=HTTP_200_OK)
-    async def end(request: Request[Any, Any, Any], session_id: str) -> dict[str, Any]:
+    async def end(request: Request[Any, Any, Any], session_id: FromPath[str]) -> dict[str, Any]:
         """End a live session. Needs `administer` on its target."""
         caller = await who(request)
         live = gateway.guard.sessions.get(session_id)
