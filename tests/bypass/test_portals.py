@@ -31,5 +31,7 @@ def test_a_portal_is_judged_by_what_it_was_bound_to(door: Gateway, direct: psyco
         assert reply.values == ["A"]
         client.query("rollback")
     templates = [json.loads(body[4:]) for body in newest(door, "portals").bodies(TEMPLATE)]
-    read = {name for template in templates if template["text"] == "select x from t" for _, name, _ in template["resources"]}
+    read = {
+        name for template in templates if template["text"] == "select x from t" for _, name, _ in template["resources"]
+    }
     assert read == {"bound_a.t"}
