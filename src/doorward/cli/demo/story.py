@@ -23,7 +23,7 @@ from doorward.cli.demo.stage import AGENT, APPROVER, Stage
 SELECT = "select id, name, email, card, ssn, reverse(ssn) as trick from customers order by id limit 3"
 DELETE = "delete from orders where state = %s"
 STATE = "cancelled"
-_PATIENCE = 20.0
+_PATIENCE = 30.0
 
 
 def tell(stage: Stage, screen: Screen) -> None:
