@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -75,6 +76,8 @@ def main(arguments: list[str]) -> int:
         os.killpg(child.pid, signal.SIGKILL)  # whatever it left behind in its session
     except ProcessLookupError:
         pass
+    if not alive(int(owner)):
+        shutil.rmtree(pathlib.Path(pidfile).parent, ignore_errors=True)  # nobody else is left to do it
     return 0
 
 
