@@ -6,13 +6,15 @@ import json
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any
 
 import psycopg
 import pytest
 
-from tests.rig.gateway import Gateway
+from tests.rig.gateway import Gateway, launch
+from tests.rig.issuer import LocalIssuer
+from tests.rig.postgres import PostgresServer
 
 POLICY = """
 @id("connect") permit (principal, action == Action::"connect", resource);
@@ -54,9 +56,13 @@ class Held:
         assert not self._thread.is_alive()
 
 
-@pytest.fixture
-def door(gateway: Callable[..., Gateway]) -> Gateway:
-    return gateway(policy=POLICY)
+@pytest.fixture(scope="module")
+def door(tmp_path_factory: pytest.TempPathFactory, postgres: PostgresServer) -> Iterator[Gateway]:
+    """One gateway for all of these tests: each ends the requests that it makes."""
+    issuer = LocalIssuer()
+    with launch(tmp_path_factory.mktemp("door") / "gateway", issuer, postgres, policy=POLICY) as door:
+        yield door
+    issuer.down()
 
 
 def address(door: Gateway) -> str:
@@ -76,7 +82,7 @@ def run(door: Gateway, *arguments: str, **claims: Any) -> subprocess.CompletedPr
 def test_a_person_looks_approves_and_the_statement_runs(door: Gateway) -> None:
     """list, show, approve and wait say what they should, and the held statement runs once."""
     held = Held(door, "DELETE FROM customers WHERE id = %s /* \u202e 123-45-6789 */", (-1,))
-    listed = json.loads(run(door, "approvals", "list", "--json").stdout)
+    listed = json.loads(run(door, "approvals", "list", "--json", "--state", "waiting").stdout)
     assert [(entry["id"], entry["state"]) for entry in listed] == [(held.request, "waiting")]
     assert run(door, "approvals", "wait", held.request, "--timeout", "0.2").returncode == 2
     shown = run(door, "approvals", "show", held.request).stdout
