@@ -148,7 +148,7 @@ def init(
         target=FirstTarget(
             name=name,
             host=ask(host, "--host", f"Host of {name}", ""),
-            port=int(ask(str(port) if port != 5432 else "", "--port", "Its port", "5432")),
+            port=_number(ask(str(port) if port != 5432 else "", "--port", "Its port", "5432")),
             database=ask(database, "--database", "Its database", name),
             user=ask(user, "--user", "Role that the gateway logs in as there", ""),
             secret=ask(secret, "--secret", "Where that role's password is (vault:, file:, env:)", f"vault:{name}"),
@@ -189,6 +189,12 @@ def _asking() -> Ask:
         return given
 
     return ask
+
+
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise ConfigError(f"{text[:40]!r} is no port", hint="a port is a whole number from 1 to 65535")
+    return int(text)
 
 
 def _label(text: str) -> tuple[str, str]:
