@@ -242,6 +242,11 @@ class PostgresConversation:
     def _take(self, kind: int, payload: bytes) -> Turn | Need | None:
         if kind == Frontend.SYNC:
             wire.parse_empty(payload, "Sync")
+            if self._deferred and not (self._skipping or self.answers.skipping):
+                refused = self._bound_only()
+                if refused is not None:
+                    self._put_back(kind, payload)
+                    return refused
             self._sync()
             return None
         if self._skipping or self.answers.skipping:
@@ -451,17 +456,23 @@ class PostgresConversation:
 
     def _flush(self) -> Turn | None:
         if self._deferred:
-            if any(
-                r.kind == "Function" for _, p in self._deferred if p.portal for r in p.portal.template.resources
-            ):
-                return self._no(
-                    "held",
-                    "a statement that may need approval and calls functions was bound without being executed",
-                    "send Bind and Execute together",
-                )
-            self._release()
+            refused = self._bound_only()
+            if refused is not None:
+                return refused
         self._server.append(wire.FLUSH)
         self._flushed = True
+        return None
+
+    def _bound_only(self) -> Turn | None:
+        """The client wants an answer to a Bind that was kept back, and has sent no Execute: it goes ahead if planning it
+        cannot run anything."""
+        if any(r.kind == "Function" for _, p in self._deferred if p.portal for r in p.portal.entry.template.resources):
+            return self._no(
+                "held",
+                "a statement that may need approval and calls functions was bound without being executed",
+                "send Bind and Execute together",
+            )
+        self._release()
         return None
 
     def _sync(self) -> None:
@@ -543,6 +554,15 @@ class PostgresConversation:
             self._forward(wire.message(Frontend.EXECUTE, turn.part[1]), Pending(EXECUTE, run=run))
         if template.barrier or (self._moved and any(s.transaction for s in template.statements)):
             self._barrier = True
+
+    def void(self, turn: Turn) -> bool:
+        """Whether an error in what was forwarded before this turn makes the server skip to Sync: then it would not have
+        looked at the turn, and neither do we. True: the turn is gone, without a word to anybody."""
+        if turn is not self._turn or not self.answers.skipping:
+            return False
+        self._turn = None
+        self._drop_deferred()
+        return True
 
     def refuse(self, turn: Turn, refusal: Refusal) -> None:
         """Answer with an error of PostgreSQL's own kind. Nothing may be outstanding."""
