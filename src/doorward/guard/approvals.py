@@ -43,11 +43,18 @@ class Approvals:
         self._policies = policies
         self._most_open = most_open
         self._changed: dict[str, set[asyncio.Event]] = {}
+        self._asking = asyncio.Lock()  # many at once would each find nothing to reuse, and room for one more
 
     async def ask(
         self, session: Session, operation: Operation, decision: Decision, body: Mapping[str, Any], *, lasts: int
     ) -> Approval:
         """The open request for this digest, or a new one. `lasts` is seconds. Raises TooManyRequestsError."""
+        async with self._asking:
+            return await self._ask(session, operation, decision, body, lasts)
+
+    async def _ask(
+        self, session: Session, operation: Operation, decision: Decision, body: Mapping[str, Any], lasts: int
+    ) -> Approval:
         now = self._clock.now()
         who = session.identity
         found = await self._store.find_reusable(who.id, operation.digest, now)
