@@ -204,6 +204,7 @@ class Gateway:
         )  # fmt: skip
         self.postgres_port = await listener.open(said.address, said.port)
         self.listener = listener
+        self.metrics.count("doorward_statements", "Statements judged, by outcome.", "outcome", self.guard.counted)
         self.metrics.watch(
             "doorward_record_backlog_bytes",
             "Bytes not yet durable or not yet in the log.",

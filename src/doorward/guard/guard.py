@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -103,6 +104,18 @@ class Guard:
         self.longest_hold = longest_hold
         self.detected_labels: frozenset[str] = frozenset()  # of the detectors in use
         self.sessions: dict[str, GuardedSession] = {}
+        self._closed: Counter[str] = Counter()  # what closed sessions counted
+
+    def closed(self, guarded: GuardedSession) -> None:
+        """Keep what a session counted."""
+        self._closed.update(guarded.counts())
+
+    def counted(self) -> dict[str, int]:
+        """Statements judged since the start: permitted, refused, held."""
+        counts = Counter(self._closed)
+        for guarded in self.sessions.values():
+            counts.update(guarded.counts())
+        return {outcome: counts[outcome] for outcome in ("permitted", "refused", "held")}
 
     async def open(
         self, identity: Identity, target: Target, *, client: str, purpose: str = "", application: str = ""
@@ -249,14 +262,19 @@ class GuardedSession:
         gone: asyncio.Event,
         notify: Callable[[Approval], None],
         preview: Callable[[], Awaitable[Mapping[str, Any]]],
+        definitions: Callable[[], Awaitable[str]],
     ) -> Permit | Refusal:
-        """Wait for people. `gone` is set when the client leaves or cancels; then nothing runs, whatever they say."""
+        """Wait for people. `gone` is set when the client leaves or cancels; then nothing runs, whatever they say.
+        `definitions` looks up what the statement's names stand for (`Template.definitions`): before people are asked, and
+        again before their yes is used, for a function may be replaced while they think."""
         template = turn.template
         decision = template.decision
         assert decision is not None
         guard = self.guard
         operation = self._operation(turn)
         self.held += 1
+        if await definitions() != template.definitions:
+            return self._moved(turn, operation, decision)
         lasts = min(decision.expires, guard.longest_hold)
         facts = dict(await preview())
         body = {
@@ -304,7 +322,17 @@ class GuardedSession:
                 ),
                 decision,
             )
+        if await definitions() != template.definitions:
+            return self._moved(turn, operation, decision)
         return await self._dispatch(turn, operation, approval, gone)
+
+    def _moved(self, turn: Asked, operation: Operation, decision: Decision) -> Refusal:
+        refusal = Refusal(
+            operation, decision, "voided",
+            "functions, views, triggers or tables of this target changed since the statement was judged",
+            "submit it again: it will be judged, and asked about, as it is now",
+        )  # fmt: skip
+        return self._refuse(turn, refusal, decision)
 
     async def _answer(self, approval_id: str, gone: asyncio.Event, patience: float) -> ApprovalState:
         """Race the people's answer against the client's departure. Raises UpstreamError when the store fails."""
@@ -415,10 +443,15 @@ class GuardedSession:
             body["operation"] = operation.id
             self.record.event("operation.settled", body)
 
+    def counts(self) -> dict[str, int]:
+        """Statements judged, by what came of it first."""
+        return {"permitted": self.statements, "refused": self.refused, "held": self.held}
+
     async def close(self, reason: str) -> None:
         """Seal the recording. Safe to call twice."""
         if self.guard.sessions.pop(self.session.id, None) is None:
             return
+        self.guard.closed(self)
         await self.record.close(
             {
                 "reason": reason,
@@ -512,6 +545,7 @@ class GuardedSession:
             session.purpose.encode(),
             template.role.encode(),
             template.search_path.encode(),
+            template.definitions.encode(),
             self.guard.policies.current.hash.encode(),
             template.exact,
         ]

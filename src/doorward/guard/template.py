@@ -22,6 +22,7 @@ class Template:
     __slots__ = (
         "action",
         "decision",
+        "definitions",
         "described",
         "effect",
         "epoch",
@@ -54,6 +55,7 @@ class Template:
         role: str = "",
         search_path: str = "",
         facts: Mapping[str, Any] | None = None,
+        definitions: str = "",
     ) -> None:
         self.action = action
         self.effect = effect
@@ -67,6 +69,7 @@ class Template:
         self.role = role
         self.search_path = search_path
         self.facts = facts or {}
+        self.definitions = definitions  # which functions, views and triggers it was judged among: part of the digest
         self.decision: Decision | None = None
         self.epoch = -1
         self.number = -1

@@ -182,6 +182,7 @@ def same(one: Catalogue, other: Catalogue) -> bool:
         and one.functions == other.functions
         and one.operators == other.operators
         and one.schemas == other.schemas
+        and one.definitions == other.definitions
     )
 
 
@@ -198,7 +199,8 @@ async def load_catalogue(own: OwnStatements, version: int) -> Catalogue:
     }
     try:
         return build(
-            rows["relations"], rows["columns"], rows["functions"], rows["operators"], rows["schemas"], version=version
+            rows["relations"], rows["columns"], rows["functions"], rows["operators"], rows["schemas"], rows["definitions"],
+            version=version,
         )
     except ValueError as error:
         raise UpstreamError(f"the target's catalogue is not what it should be: {error}") from error

@@ -262,6 +262,8 @@ class Relay:
                 turn, self._waiting = self._waiting, None
                 verdict: Permit | Refusal | None
                 verdict, self._verdict = self._verdict, None
+                if conversation.void(turn):
+                    continue
                 if verdict is None:
                     self._hold(turn)
                     break
@@ -416,7 +418,10 @@ class Relay:
 
     async def _held(self, turn: Turn, gone: asyncio.Event) -> None:
         try:
-            verdict = await self.guarded.hold(turn, gone=gone, notify=self._notify, preview=lambda: self._preview(turn))
+            verdict = await self.guarded.hold(
+                turn, gone=gone, notify=self._notify, preview=lambda: self._preview(turn),
+                definitions=lambda: self._definitions(turn),
+            )  # fmt: skip
         except DoorwardError as error:
             self.broken(error)
             return
@@ -455,6 +460,11 @@ class Relay:
                 )
             )
             self._to_client()
+
+    async def _definitions(self, turn: Turn) -> str:
+        """What the names in a held statement stand for now, looked up anew."""
+        await self.catalogue.refresh()
+        return self.conversation.judge.definitions(turn.template.resources)
 
     async def _preview(self, turn: Turn) -> Mapping[str, Any]:
         """What an approver sees beside the text: how many rows the target's planner expects."""

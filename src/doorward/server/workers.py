@@ -5,22 +5,24 @@ So texts over `protocols.postgres.conversation.LARGE` go to a worker: bounded in
 either, started when it is needed and ended when it is not. The answer to a text that was too much is a classification like
 any other: unknown, with the reason.
 
-Parent and worker speak in length-prefixed pickles over the worker's pipes; both ends are this file.
+Parent and worker speak in length-prefixed MessagePack over the worker's pipes; both ends are this file. The worker has
+parsed hostile text, so its answer is decoded by type: whatever it says, it can only be a classification.
 """
 
 from __future__ import annotations
 
 import asyncio
-import pickle
 import resource
 import struct
 import sys
 from contextlib import suppress
-from dataclasses import replace
 from typing import Final
+
+import msgspec
 
 from doorward.masking.statement import mask_statement
 from doorward.model import Effect
+from doorward.sql.catalogue import Catalogue, Relation
 from doorward.sql.classification import Classification, Facts
 from doorward.sql.classify import classify
 
@@ -29,7 +31,49 @@ MEMORY: Final = 2 << 30  # bytes of address space
 IDLE: Final = 60.0  # seconds after which a worker that has nothing to do ends
 _SIZE: Final = struct.Struct("!I")
 
+MOST: Final = 64 << 20  # bytes of an answer
+
 Judged = tuple[Classification, str]
+
+
+class _Question(msgspec.Struct, frozen=True):
+    """A text, and `Facts` less the namespace: names that only this session knows stay behind, and a long text that
+    executes or fetches from one is unknown."""
+
+    text: str
+    relations: tuple[Relation, ...]
+    functions: dict[str, frozenset[str]]
+    operators: dict[str, frozenset[tuple[str, str, str]]]
+    schemas: frozenset[str]
+    search_path: tuple[str, ...]
+    labels: dict[str, str]
+    temporary: frozenset[str]
+    changed: frozenset[tuple[str, str]]
+    pinned: frozenset[str]
+    unsettled: bool
+    max_bytes: int
+    max_statements: int
+
+    @classmethod
+    def of(cls, text: str, facts: Facts) -> _Question:
+        known = facts.catalogue
+        return cls(
+            text, known.relations, dict(known.functions), dict(known.operators), known.schemas, facts.search_path,
+            dict(facts.labels), facts.temporary, facts.changed, facts.pinned, facts.unsettled, facts.max_bytes,
+            facts.max_statements,
+        )  # fmt: skip
+
+    def facts(self) -> Facts:
+        return Facts(
+            catalogue=Catalogue(self.relations, self.functions, self.operators, self.schemas),
+            search_path=self.search_path, labels=self.labels, temporary=self.temporary, changed=self.changed,
+            pinned=self.pinned, unsettled=self.unsettled, max_bytes=self.max_bytes, max_statements=self.max_statements,
+        )  # fmt: skip
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_question = msgspec.msgpack.Decoder(_Question).decode
+_answer = msgspec.msgpack.Decoder(Judged).decode
 
 
 class Worker:
@@ -42,8 +86,7 @@ class Worker:
 
     async def judge(self, text: str, facts: Facts) -> Judged:
         """The classification of a text and how it may be shown. Never raises for what the text is."""
-        # Names that only this session knows stay behind: a long text that executes one is unknown.
-        asked = pickle.dumps((text, replace(facts, namespace=None)))
+        asked = _encode(_Question.of(text, facts))
         async with self._turn:
             if self._idle is not None:
                 self._idle.cancel()
@@ -54,7 +97,7 @@ class Worker:
             except TimeoutError:
                 await self._kill()
                 return _too_much(text, f"judging it took longer than {SECONDS:g} s")
-            except (OSError, EOFError, asyncio.IncompleteReadError, pickle.UnpicklingError):
+            except (OSError, EOFError, asyncio.IncompleteReadError, msgspec.MsgspecError, ValueError):
                 await self._kill()
                 return _too_much(text, "judging it took more memory than it may")
             except BaseException:
@@ -81,7 +124,9 @@ class Worker:
         self._process.stdin.write(_SIZE.pack(len(asked)) + asked)
         await self._process.stdin.drain()
         (size,) = _SIZE.unpack(await self._process.stdout.readexactly(_SIZE.size))
-        answer: Judged = pickle.loads(await self._process.stdout.readexactly(size))  # noqa: S301 - from our own worker
+        if size > MOST:
+            raise ValueError("the worker's answer is too long")
+        answer: Judged = _answer(await self._process.stdout.readexactly(size))
         return answer
 
     def _end(self) -> None:
@@ -107,7 +152,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold the statement
     source, sink = sys.stdin.buffer, sys.stdout.buffer
     while head := source.read(_SIZE.size):
-        text, facts = pickle.loads(source.read(_SIZE.unpack(head)[0]))  # noqa: S301 - from our own parent
-        answer = pickle.dumps((classify(text, facts), mask_statement(text)[0]))
+        question = _question(source.read(_SIZE.unpack(head)[0]))
+        answer = _encode((classify(question.text, question.facts()), mask_statement(question.text)[0]))
         sink.write(_SIZE.pack(len(answer)) + answer)
         sink.flush()

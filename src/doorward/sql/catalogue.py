@@ -44,12 +44,14 @@ class Relation:
 @dataclass(frozen=True, slots=True)
 class Catalogue:
     """`functions` maps a function's name to the schemas, pg_catalog aside, that have one of that name; `operators` the
-    same for operators, to the functions (schema, name) behind them. `epoch` and `version` say which look this was."""
+    same for operators, to the functions (schema, name) behind them. `definitions` is a hash that changes whenever a
+    function, view, rule or trigger is made, replaced or dropped. `epoch` and `version` say which look this was."""
 
     relations: tuple[Relation, ...] = ()
     functions: Mapping[str, frozenset[str]] = field(default_factory=dict)
     operators: Mapping[str, frozenset[tuple[str, str, str]]] = field(default_factory=dict)
     schemas: frozenset[str] = frozenset()
+    definitions: str = ""
     epoch: int = 0
     version: int = 0
     by_name: dict[tuple[str, str], Relation] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -129,6 +131,19 @@ SELECT DISTINCT o.oprname, n.nspname, pn.nspname, p.proname
  WHERE n.nspname <> 'pg_catalog' ORDER BY 1, 2, 3, 4""",
     # name
     "schemas": "SELECT n.nspname FROM pg_catalog.pg_namespace n ORDER BY 1",
+    # one hash of what runs, or is read, behind other names; xmin is another after every CREATE OR REPLACE
+    "definitions": """
+SELECT md5(coalesce(string_agg(d.what, ' ' ORDER BY d.what COLLATE "C"), '')) FROM (
+  SELECT 'f' || p.oid || '.' || p.xmin FROM pg_catalog.pg_proc p
+    JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+   WHERE n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\\_temp\\_%'
+  UNION ALL
+  SELECT 'r' || r.oid || '.' || r.xmin FROM pg_catalog.pg_rewrite r JOIN pg_catalog.pg_class c ON c.oid = r.ev_class
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+   WHERE n.nspname NOT IN ('pg_catalog', 'information_schema') AND c.relpersistence <> 't'
+  UNION ALL
+  SELECT 't' || t.oid || '.' || t.xmin FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
+   WHERE NOT t.tgisinternal AND c.relpersistence <> 't') d (what)""",
 }
 
 
@@ -138,6 +153,7 @@ def build(
     functions: Iterable[Sequence[Any]] = (),
     operators: Iterable[Sequence[Any]] = (),
     schemas: Iterable[Sequence[Any]] = (),
+    definitions: Iterable[Sequence[Any]] = (),
     *,
     epoch: int = 0,
     version: int = 0,
@@ -167,6 +183,7 @@ def build(
         {name: frozenset(held) for name, held in named.items()},
         {name: frozenset(held) for name, held in marked.items()},
         frozenset(str(row[0]) for row in schemas) or frozenset(relation.schema for relation in found),
+        "".join(str(row[0]) for row in definitions),
         epoch,
         version,
     )

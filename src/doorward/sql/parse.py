@@ -118,10 +118,21 @@ _decode = msgspec.json.Decoder().decode
 _TOKENISH = re.compile(rb"[A-Za-z_\x80-\xff][\w$\x80-\xff]*|[^\w\s,().;'\"\x80-\xff]")
 
 
+# libpg_query's scanner (like the server's) reads a run of operator characters to its end at each comment it opens in it.
+_RUN = re.compile(rb"[~!@#^&|`?+*/%<>=-]{1000}")
+
+
+def _bound_runs(encoded: bytes) -> None:
+    found = _RUN.search(encoded)
+    if found is not None:
+        raise Unparsable("a run of more than 1000 operator characters cannot be judged", found.start())
+
+
 def parse(text: str, *, max_bytes: int = MAX_BYTES, max_statements: int = MAX_STATEMENTS) -> list[Raw]:
     """The statements of `text` in order; an empty text has none. Raises Unparsable."""
     encoded = encode(text, max_bytes)
     if len(encoded) > _SHORT:
+        _bound_runs(encoded)
         _bound_nesting(encoded)
     result = _parse(encoded)
     try:
@@ -174,6 +185,7 @@ def scan(encoded: bytes) -> Iterator[tuple[int, int, int, int]]:
     """
     if b"\0" in encoded:
         raise Unparsable("the text holds a NUL byte", encoded.find(b"\0"))
+    _bound_runs(encoded)
     result = _LIBRARY.pg_query_scan(encoded)
     try:
         error = result.error

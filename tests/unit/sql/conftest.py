@@ -22,7 +22,8 @@ def load(connection: psycopg.Connection) -> Catalogue:
     """The catalogue by the published queries, in one transaction."""
     with connection.transaction():
         rows = {name: connection.execute(query.encode()).fetchall() for name, query in QUERIES.items()}
-    return build(rows["relations"], rows["columns"], rows["functions"], rows["operators"], rows["schemas"])
+    named = ("relations", "columns", "functions", "operators", "schemas", "definitions")
+    return build(*(rows[name] for name in named))
 
 
 def _filled(server: PostgresServer) -> Iterator[psycopg.Connection]:

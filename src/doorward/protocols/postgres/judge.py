@@ -73,6 +73,7 @@ class PgTemplate(Template):
         names_version: int,
         role: str,
         search_path: str,
+        definitions: str = "",
     ) -> None:
         statements = classification.statements
         forbidden = classification.forbidden
@@ -89,12 +90,15 @@ class PgTemplate(Template):
             refused_as="unclassifiable" if classification.effect is Effect.UNKNOWN else "denied",
             role=role,
             search_path=search_path,
+            definitions=definitions,
         )
         self.classification = classification
         self.statements: tuple[Statement, ...] = statements
         self.version = version
         self.misses: tuple[str, ...] = tuple(classification.misses)
-        self.sqlstate = "42601" if classification.position >= 0 else "42P01" if classification.misses else ""
+        self.sqlstate = "42601" if classification.position >= 0 else ""
+        if classification.misses and not self.sqlstate:
+            self.sqlstate = "42883" if reason.startswith("function ") else "42P01"
         self.named = any(s.executes is not None or s.fetches is not None for s in statements)
         self.names_version = names_version
         self.copies_in = any(s.copy is not None and s.copy.direction == "in" for s in statements)
@@ -184,7 +188,19 @@ class Judge:
             outer.names_version,
             self.role,
             ",".join(self.search_path),
+            self.definitions(classification.resources),
         )
+
+    def definitions(self, resources: Sequence[Resource]) -> str:
+        """What stands behind these names now, as far as the newest catalogue knows: a hash over all functions, views and
+        triggers, and the identity of each relation. An approval is bound to it."""
+        catalogue = self._source.catalogue
+        parts = [catalogue.definitions]
+        for resource in resources:
+            if resource.kind == "Table":
+                found = catalogue.find(*resource.name.split(".", 1)) if "." in resource.name else None
+                parts.append(f"{resource.name}={found.oid if found is not None else '-'}")
+        return ";".join(parts)
 
     def changed_now(self, names: frozenset[tuple[str, str]]) -> None:
         """These relations were made or altered in the open transaction; the catalogue cannot know them yet."""
@@ -241,6 +257,7 @@ class Judge:
                 exact.names_version,
                 exact.role,
                 exact.search_path,
+                exact.definitions,
             )
             if len(self._normal) >= MAX_TEMPLATES:
                 self._normal.clear()
@@ -294,8 +311,9 @@ class Judge:
 
     def _made(self, classification: Classification, text: bytes, shown: str, names: Names) -> PgTemplate:
         return PgTemplate(
-            classification, text, shown, self.version, names.version, self.role, ",".join(self.search_path)
-        )
+            classification, text, shown, self.version, names.version, self.role, ",".join(self.search_path),
+            self.definitions(classification.resources),
+        )  # fmt: skip
 
     def _store(self, text: bytes, template: PgTemplate) -> None:
         if len(self._templates) >= MAX_TEMPLATES:
