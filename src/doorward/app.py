@@ -195,9 +195,10 @@ class Gateway:
         listener = Listener(
             self.guard, self.authenticator, self.secrets, self.reach, group=group, log=self.log, metrics=self.metrics,
             limits=Limits(
-                pre_auth_seconds=limits.pre_auth, statement_bytes=limits.statement_bytes,
+                pre_auth_seconds=limits.pre_auth, pre_auth_bytes=limits.pre_auth_bytes, statement_bytes=limits.statement_bytes,
                 message_bytes=limits.message_bytes, row_bytes=limits.row_bytes, connections=limits.connections,
-                connections_per_identity=limits.connections_per_identity, session_seconds=limits.session,
+                connections_per_identity=limits.connections_per_identity,
+                connections_per_target=limits.connections_per_target, session_seconds=limits.session,
                 idle_seconds=limits.idle, statement_seconds=limits.statement,
             ),
             context=context, plaintext=said.plaintext, mask_data=lambda data: mask_data(recorded, data),

@@ -115,12 +115,14 @@ def test_how_much_of_a_result_is_recorded(stage: Stage, target: str, rows: int) 
 
 
 def test_limits_of_sessions_connections_and_time(gateway: Callable[..., Gateway]) -> None:
-    """One identity has so many connections, all of them together so many, an idle session so long: 53300 and 57P01."""
-    door = gateway(limits={"connections_per_identity": 2, "connections": 3, "idle": "2s"})
+    """One identity has so many connections, one target so many, an idle session so long: 53300 and 57P01."""
+    door = gateway(
+        limits={"connections_per_identity": 2, "connections": 4, "connections_per_target": 3, "idle": "2s"}
+    )
     with RawClient.to(door, sub="alice") as first, RawClient.to(door, sub="alice"):
         with pytest.raises(RuntimeError, match="you have 2 connections"):
             RawClient.to(door, sub="alice")
-        with RawClient.to(door, sub="bob"), pytest.raises(RuntimeError, match="serves 3 connections"):
+        with RawClient.to(door, sub="bob"), pytest.raises(RuntimeError, match='"shop" has 3 connections'):
             RawClient.to(door, sub="carol")
         ended = first.until("E", seconds=10)
         assert ended.sqlstate == "57P01"

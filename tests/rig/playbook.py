@@ -112,7 +112,7 @@ class ModelServer:
         self.skipping = False
         self.ran: list[str] = []
         self.committed: list[str] = []
-        self._open: list[str] = []  # ran in the transaction that is open
+        self.open: list[str] = []  # ran in the transaction that is open
         self._frames = wire.Frames(1 << 20)
 
     def feed(self, octets: bytes) -> bytes:
@@ -139,15 +139,15 @@ class ModelServer:
     def _fail(self, sqlstate: str) -> bytes:
         if self.status == wire.IN_TRANSACTION:
             self.status = wire.FAILED_TRANSACTION
-        self._open.clear()
+        self.open.clear()
         if self.status == wire.IDLE:
             self.portals.clear()
         return wire.error_response("ERROR", sqlstate, f"failed with {sqlstate}")
 
     def _end_implicit(self) -> None:
         if self.status == wire.IDLE:
-            self.committed += self._open
-            self._open.clear()
+            self.committed += self.open
+            self.open.clear()
             self.portals.clear()
 
     def _query(self, text: str) -> Iterator[bytes]:
@@ -178,13 +178,13 @@ class ModelServer:
             self.status = wire.IN_TRANSACTION
         elif text in ("commit", "rollback"):
             if text == "commit" and self.status != wire.FAILED_TRANSACTION:
-                self.committed += self._open
-            self._open.clear()
+                self.committed += self.open
+            self.open.clear()
             self.portals.clear()
             failed, self.status = self.status == wire.FAILED_TRANSACTION, wire.IDLE
             return 0, [], "ROLLBACK" if failed else found[2]
         else:
-            self._open.append(text)
+            self.open.append(text)
         return found
 
     def _extended(self, kind: int, payload: bytes) -> Iterator[bytes]:
@@ -272,6 +272,7 @@ class Theatre:
         self.shown = bytearray()
         self._cuts: Iterator[int] | None = None
         self._waiting: tuple[Turn, Refusal] | None = None
+        self._must_abort = False
         self._run()
 
     def client(self, octets: bytes, *, cuts: Sequence[int] = (), server_cuts: Sequence[int] = ()) -> bytes:
@@ -290,7 +291,11 @@ class Theatre:
             self.shown += said.to_client()
             if not out:
                 return
-            for piece in pieces(self.server.feed(out), self._cuts or iter(())):
+            answered = self.server.feed(out)
+            # Nothing forwarded before a refusal commits because of it.
+            assert not (self._must_abort and self.server.open)
+            self._must_abort = False
+            for piece in pieces(answered, self._cuts or iter(())):
                 self.results += said.receive_from_server(piece)
                 self._judge()
 
@@ -304,6 +309,7 @@ class Theatre:
                 turn, refused = self._waiting
                 self._waiting = None
                 if not said.void(turn):
+                    self._must_abort = bool(self.server.open)
                     said.refuse(turn, refused)
                 continue
             step = said.next_turn()

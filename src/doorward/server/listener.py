@@ -11,7 +11,6 @@ import asyncio
 import hmac
 import secrets
 import ssl
-from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -68,11 +67,13 @@ class Limits:
     """Bounds of the PostgreSQL listener. Seconds and bytes."""
 
     pre_auth_seconds: float = 10.0
+    pre_auth_bytes: int = 65536
     statement_bytes: int = 1 << 20
     message_bytes: int = 64 << 20
     row_bytes: int = 64 << 20
     connections: int = 2000
     connections_per_identity: int = 200
+    connections_per_target: int = 2000
     session_seconds: float = 8 * 3600.0
     idle_seconds: float = 0.0
     statement_seconds: float = 0.0
@@ -126,7 +127,7 @@ class Listener:
         self.relays: dict[int, Relay] = {}
         self.doors: set[Door] = set()
         self.strangers: dict[Door, None] = {}  # in the order of their arrival
-        self._entering: Counter[str] = Counter()  # identities that are being let in
+        self._entering: list[tuple[str, str]] = []  # (identity, target) of those who are being let in
         self._refreshing: set[int] = set()
         self.draining = False
         self._group = group
@@ -267,19 +268,21 @@ class Listener:
                 hint="the database name chooses the target: ask which you may use",
             )
         limits = self.limits
-        entering = self._entering
-        if len(self.relays) + entering.total() >= limits.connections:
+        here = (identity.id, reach.target.name)
+        there = [(r.guarded.session.identity.id, r.guarded.session.target.name) for r in self.relays.values()]
+        there += self._entering
+        mine, name = sum(1 for who, _ in there if who == here[0]), reach.target.name
+        if len(there) >= limits.connections:
             raise FullError(f"the gateway serves {limits.connections} connections already", hint="try again later")
-        mine = sum(1 for r in self.relays.values() if r.guarded.session.identity.id == identity.id)
-        if mine + entering[identity.id] >= limits.connections_per_identity:
+        if mine >= limits.connections_per_identity:
             raise FullError(f"you have {mine} connections open already", hint="close some, or pool them")
-        entering[identity.id] += 1  # counted while it waits for policy, record and target, or many at once would pass
+        if sum(1 for _, where in there if where == name) >= limits.connections_per_target:
+            raise FullError(f'"{name}" has {limits.connections_per_target} connections open already', hint="try again later")
+        self._entering.append(here)  # counted while it waits for policy, record and target, or many at once would pass
         try:
             await self._let_through(door, startup, identity, reach)
         finally:
-            entering[identity.id] -= 1
-            if not entering[identity.id]:
-                del entering[identity.id]
+            self._entering.remove(here)
 
     async def _let_through(self, door: Door, startup: Startup, identity: Identity, reach: Reach) -> None:
         limits = self.limits
@@ -396,6 +399,7 @@ class Door(asyncio.Protocol):
                     tls=self._tls is not None,
                     tls_available=self.listener.context is not None,
                     plaintext_allowed=self.listener.plaintext,
+                    max_bytes=self.listener.limits.pre_auth_bytes,
                 )
                 if self._tls is not None and not self._tls.established:
                     pass  # ALPN is checked when the handshake is done

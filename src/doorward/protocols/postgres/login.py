@@ -100,12 +100,21 @@ class ClientLogin:
 
     `tls`: the bytes come out of TLS already (direct TLS). `tls_available`: an SSLRequest may be answered yes.
     `plaintext_allowed`: a token may be asked for without TLS (the listener says so, and the peer is on loopback).
+    `max_bytes`: what may be sent before the token is accepted.
 
     Use: `receive` bytes, act on the steps, send `to_client()`. After `StartTls` feed what comes out of TLS.
     After `accept`, `leftover` holds what the client sent ahead: it belongs to the conversation.
     """
 
-    def __init__(self, *, tls: bool = False, tls_available: bool = True, plaintext_allowed: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        tls: bool = False,
+        tls_available: bool = True,
+        plaintext_allowed: bool = False,
+        max_bytes: int = MAX_PRE_AUTH,
+    ) -> None:
+        self._max_bytes = max_bytes
         self.tls = tls  # from the first byte; after an SSLRequest it stays False
         self.protocol = wire.PROTOCOL_3_0
         self._inside_tls = tls
@@ -123,8 +132,8 @@ class ClientLogin:
         if self._state is _Client.OVER:
             raise ProtocolError("bytes after the end of the login")
         self._received += len(data)
-        if self._received > MAX_PRE_AUTH:
-            raise self._broken(f"more than {MAX_PRE_AUTH} bytes before authentication")
+        if self._received > self._max_bytes:
+            raise self._broken(f"more than {self._max_bytes} bytes before authentication")
         self._inbox += data
         steps: list[Step] = []
         try:

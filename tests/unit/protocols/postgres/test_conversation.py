@@ -227,16 +227,19 @@ def test_a_permitted_client_cannot_tell_the_gateway_from_the_server(script: byte
 
 @given(SCRIPTS, CUTS, CUTS)
 def test_any_cut_of_both_streams_is_the_same_chunk_for_chunk(script: bytes, cuts: list[int], server_cuts: list[int]) -> None:
-    """The client sees the same bytes, the server runs the same statements, the same results are settled."""
+    """The client sees the same messages, the server runs the same statements, the same outcomes are settled. (Whose words
+    an error has, and whether what an error voids was judged before, depends on who noticed first.)"""
 
     def verdict(turn: Turn) -> Permit | Refusal:
         return refusal() if turn.template.effect is Effect.DEFINE else permit(turn.template, turn.phase)
 
     whole, cut = Theatre(verdict), Theatre(verdict)
-    assert whole.client(script) == cut.client(script, cuts=cuts, server_cuts=server_cuts)
+    assert seen(whole.client(script)) == seen(cut.client(script, cuts=cuts, server_cuts=server_cuts))
     assert whole.server.ran == cut.server.ran
-    assert [(r.template.exact, r.outcome, r.rows) for r in whole.results] == [
-        (r.template.exact, r.outcome, r.rows) for r in cut.results
+    assert whole.server.committed == cut.server.committed
+    ran = ("completed", "rolled_back", "suspended", "executed")
+    assert [(r.template.exact, r.outcome, r.rows) for r in whole.results if r.outcome in ran] == [
+        (r.template.exact, r.outcome, r.rows) for r in cut.results if r.outcome in ran
     ]
 
 
