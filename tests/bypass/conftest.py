@@ -17,7 +17,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from tests.rig.gateway import Gateway, launch
+from tests.rig.gateway import Gateway, launch, target_of
 from tests.rig.issuer import LocalIssuer
 from tests.rig.postgres import PostgresServer
 
@@ -38,6 +38,8 @@ POLICY = """
 @id("anyone") permit (principal in Group::"anyone",
     action in [Action::"read", Action::"write", Action::"define", Action::"control", Action::"execute"], resource);
 @id("anyone-unknown") permit (principal in Group::"anyone", action == Action::"unknown", resource);
+@id("walk") permit (principal in Group::"walkers", action == Action::"read", resource);
+@id("walk-a1") permit (principal in Group::"walkers", action == Action::"write", resource in Schema::"shop.a1");
 @id("unmask") permit (principal in Group::"fraud", action == Action::"unmask", resource);
 @id("approve") permit (principal in Group::"dba", action == Action::"approve", resource);
 @id("look") permit (principal in Group::"auditors", action in [Action::"replay", Action::"administer"], resource);
@@ -66,15 +68,25 @@ def server(postgres: PostgresServer) -> PostgresServer:
 
 @pytest.fixture(scope="session")
 def door(
-    tmp_path_factory: pytest.TempPathFactory, server: PostgresServer, corpus_issuer: LocalIssuer
+    tmp_path_factory: pytest.TempPathFactory,
+    server: PostgresServer,
+    postgres18: PostgresServer,
+    corpus_issuer: LocalIssuer,
 ) -> Iterator[Gateway]:
-    """The gateway of the corpus."""
+    """The gateway of the corpus. Targets: `shop`, PostgreSQL 15; `timed`, the same with a statement_timeout of one second;
+    `shop18`, PostgreSQL 18."""
+    folder = tmp_path_factory.mktemp("door")
+    folder.chmod(0o700)
     with launch(
-        tmp_path_factory.mktemp("door"),
+        folder,
         corpus_issuer,
         server,
         policy=POLICY,
-        target={"labels": LABELS},
+        targets=[
+            target_of(server, folder, labels=LABELS),
+            target_of(server, folder, name="timed", labels=LABELS, statement_timeout="1s"),
+            target_of(postgres18, folder, name="shop18", labels=LABELS),
+        ],
         issuers=[
             {
                 "url": corpus_issuer.url, "audience": "doorward", "development": True,

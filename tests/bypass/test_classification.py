@@ -7,18 +7,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import psycopg
 import pytest
 
 from doorward.protocols.postgres import wire
 from doorward.sql.parse import Unparsable, parse
-from tests.bypass.conftest import LABELS, POLICY
 from tests.rig.approvers import vote
-from tests.rig.gateway import Gateway, launch
-from tests.rig.issuer import LocalIssuer
+from tests.rig.gateway import Gateway
 from tests.rig.postgres import PostgresServer
 from tests.rig.rawclient import RawClient, extended
 
@@ -481,14 +478,11 @@ EDGES = [
 ]
 
 
-@pytest.mark.parametrize("version", ["15", "18"])
-def test_pg_48_49_the_parser_and_each_server_agree_or_the_text_is_refused(
-    version: str, edge_doors: Callable[[str], Gateway]
-) -> None:
+@pytest.mark.parametrize("target", ["shop", "shop18"])
+def test_pg_48_49_the_parser_and_each_server_agree_or_the_text_is_refused(door: Gateway, target: str) -> None:
     """PG-48, PG-49: for texts at the edge of the grammar the gateway counts as many statements as the server runs, or
     refuses the text; what the server cannot parse it may forward, for then nothing runs."""
-    door = edge_doors(version)
-    with RawClient.to(door, groups=["readers"]) as client:
+    with RawClient.to(door, target, groups=["readers"]) as client:
         wrong = []
         for text in EDGES:
             reply = client.query(text)
@@ -509,17 +503,6 @@ def judged_statements(text: str) -> int:
         return -1
 
 
-@pytest.fixture(scope="module")
-def edge_doors(
-    tmp_path_factory: pytest.TempPathFactory, door: Gateway, postgres18: PostgresServer, corpus_issuer: LocalIssuer
-) -> Iterator[Callable[[str], Gateway]]:
-    """By version: the gateway before PostgreSQL 15, and one before 18."""
-    with launch(
-        tmp_path_factory.mktemp("door18"), corpus_issuer, postgres18, policy=POLICY, target={"labels": LABELS}
-    ) as newer:
-        yield lambda version: door if version == "15" else newer
-
-
 # -- PG-51, PG-52 ----------------------------------------------------------------------------------------------------
 
 
@@ -535,20 +518,10 @@ def schemas(server: PostgresServer) -> str:
     return "t51"
 
 
-def test_pg_51_a_verdict_is_bound_to_search_path(
-    tmp_path: Path, server: PostgresServer, corpus_issuer: LocalIssuer, schemas: str
-) -> None:
+def test_pg_51_a_verdict_is_bound_to_search_path(door: Gateway, server: PostgresServer, schemas: str) -> None:
     """PG-51: what was parsed under one search_path and executed under another is judged again, by where its names lead
     when it runs."""
-    policy = """
-    @id("in") permit (principal, action == Action::"connect", resource);
-    @id("read") permit (principal, action == Action::"read", resource);
-    @id("a1") permit (principal, action == Action::"write", resource in Schema::"shop.a1");
-    """
-    with (
-        launch(tmp_path / "door", corpus_issuer, server, policy=policy) as door,
-        RawClient.to(door, groups=["x"]) as client,
-    ):
+    with RawClient.to(door, groups=["walkers"]) as client:
         assert not client.query("set search_path = a1").errors
         assert client.send(wire.parse(b"s", b"delete from t51 where id = 1"), wire.SYNC).ready().kinds == "1Z"
         bound = wire.bind(b"", b"s", (), (), ())
@@ -633,15 +606,10 @@ def test_pg_52_a_view_that_changed_after_its_approval_does_not_run(
 # -- PG-53, PG-54 ----------------------------------------------------------------------------------------------------
 
 
-def test_pg_53_the_gateways_timeout_cannot_be_lifted(
-    tmp_path: Path, server: PostgresServer, corpus_issuer: LocalIssuer
-) -> None:
+def test_pg_53_the_gateways_timeout_cannot_be_lifted(door: Gateway) -> None:
     """PG-53: a target's statement_timeout ends what runs too long; no client can change it, however it tries."""
     name = "statement_timeout"
-    with (
-        launch(tmp_path / "door", corpus_issuer, server, policy=POLICY, target={"statement_timeout": "1s"}) as door,
-        RawClient.to(door, groups=["anyone"]) as client,
-    ):
+    with RawClient.to(door, "timed", groups=["anyone"]) as client:
         for text in (
             f"set {name} = 0",
             f"set local {name} = '1h'",
@@ -654,7 +622,7 @@ def test_pg_53_the_gateways_timeout_cannot_be_lifted(
             assert client.query(f"show {name}").values == ["1s"], text
         for text in ("select pg_sleep(1000000000)", "select count(*) from generate_series(1, 10000000000) g"):
             assert client.query(text).sqlstate == "57014"
-        with RawClient.to(door, parameters={name: "0"}, groups=["anyone"]) as other:
+        with RawClient.to(door, "timed", parameters={name: "0"}, groups=["anyone"]) as other:
             assert other.query(f"show {name}").values == ["1s"]
 
 
