@@ -19,7 +19,7 @@ from psycopg import sql
 
 from tests.rig.gateway import Gateway, launch, target_of
 from tests.rig.issuer import LocalIssuer
-from tests.rig.postgres import PostgresServer
+from tests.rig.postgres import TEMPLATE, PostgresServer
 
 LABELS = {"public.customers.ssn": "ssn", "public.customers.card": "card", "public.customers.notes": "notes"}
 
@@ -56,7 +56,9 @@ def corpus_issuer() -> Iterator[LocalIssuer]:
 def copy_of_shop(server: PostgresServer, name: str) -> PostgresServer:
     """A database of one's own on `server`, made of `shop`."""
     with server.connect(dbname="postgres") as connection:
-        connection.execute(sql.SQL("create database {} template shop").format(sql.Identifier(name)))
+        connection.execute(
+            sql.SQL("create database {} template {}").format(sql.Identifier(name), sql.Identifier(TEMPLATE))
+        )
     return dataclasses.replace(server, database=name)
 
 

@@ -18,6 +18,12 @@ from tests.rig.faults import Stage, fresh, until
 from tests.rig.issuer import b64, ec_key
 from tests.rig.rawclient import RawClient, encrypted, extended
 
+
+def clients(stage: Stage, since: int) -> list[str]:
+    """What reached the target; the gateway's own statements, which it may make at any time, name pg_catalog."""
+    return [text for text in stage.database.statements(since=since) if "pg_catalog" not in text]
+
+
 # -- tokens ---------------------------------------------------------------------------------------------------------
 
 
@@ -63,7 +69,7 @@ def test_a_token_that_is_not_good_lets_nobody_in(stage: Stage, kind: str) -> Non
     with pytest.raises(psycopg.OperationalError) as refused:
         stage.door.connect(token=token)
     assert "Traceback" not in str(refused.value)
-    assert stage.database.statements(since=since) == []
+    assert clients(stage, since) == []
     if len(token) > 10:
         assert token not in stage.door.log.read_text()
         assert token not in str(refused.value)
@@ -96,7 +102,7 @@ def test_bytes_before_login_that_cannot_be(stage: Stage, kind: str) -> None:
         answer = client.until("Z", seconds=8)
         assert answer.closed
         assert answer.status == ""
-    assert stage.database.statements(since=since) == []
+    assert clients(stage, since) == []
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -27,7 +27,7 @@ from tests.rig import record, shared
 from tests.rig.faulty import FAULTY
 from tests.rig.gateway import Gateway, launch, target_of
 from tests.rig.issuer import LocalIssuer
-from tests.rig.postgres import PostgresServer
+from tests.rig.postgres import TEMPLATE, PostgresServer
 
 ACTIONS = '[Action::"write", Action::"define", Action::"execute", Action::"control"]'
 POLICY = f"""
@@ -132,7 +132,9 @@ def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
 def copy_of_shop(server: PostgresServer, name: str) -> PostgresServer:
     """A database of one's own, made of `shop`, with an empty table `marks`."""
     with server.connect(dbname="postgres") as connection:
-        connection.execute(sql.SQL("create database {} template shop").format(sql.Identifier(name)))
+        connection.execute(
+            sql.SQL("create database {} template {}").format(sql.Identifier(name), sql.Identifier(TEMPLATE))
+        )
     database = dataclasses.replace(server, database=name)
     with database.connect() as connection:
         connection.execute("create table marks (id integer generated always as identity, what text)")

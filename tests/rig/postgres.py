@@ -31,6 +31,7 @@ from tests.rig import certificates, shared
 ROOT = Path(__file__).resolve().parents[2]
 SHOP = ROOT / "src/doorward/cli/shop.sql"
 PASSWORD = "superuser-Passw0rd"
+TEMPLATE = "shop_template"  # a copy of `shop` that nobody connects to: databases of a test's own are made of it
 
 # Role name -> (password, how pg_hba.conf authenticates it).
 ROLES = {
@@ -232,6 +233,9 @@ def _fill(server: PostgresServer) -> None:
     with server.connect() as connection:
         connection.execute(SHOP.read_text())
         connection.execute("analyze")
+    with server.connect(dbname="postgres") as connection:
+        # What somebody is connected to cannot be copied, and gateways are connected to `shop`.
+        connection.execute(sql.SQL("create database {} template shop").format(sql.Identifier(TEMPLATE)))
 
 
 def system_binaries() -> Path | None:
@@ -275,7 +279,9 @@ def database(postgres: PostgresServer, request: pytest.FixtureRequest) -> Iterat
     """The TLS server with a database of this test's own, a copy of `shop`; it is dropped afterwards."""
     name = f"shop_{os.getpid()}_{abs(hash(request.node.nodeid)) % 10**8}"
     with postgres.connect(dbname="postgres") as connection:
-        connection.execute(sql.SQL("create database {} template shop").format(sql.Identifier(name)))
+        connection.execute(
+            sql.SQL("create database {} template {}").format(sql.Identifier(name), sql.Identifier(TEMPLATE))
+        )
     try:
         yield dataclasses.replace(postgres, database=name)
     finally:
