@@ -122,7 +122,8 @@ class Permit:
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """Says no. Each protocol words it as its own native error: `reason` says what happened and why, `hint` what to do
-    next. `code` is one of: denied, unclassifiable, held, expired, voided, unrecorded, limit, protocol."""
+    next. `code` is one of: denied, unclassifiable, setting, syntax, missing_statement, missing_portal, held, expired, voided,
+    unrecorded, limit, protocol."""
 
     operation: Operation | None
     decision: Decision | None

@@ -13,7 +13,7 @@ import secrets
 import ssl
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, cast
 
 from doorward.errors import AuthenticationError, ConfigError, DoorwardError, ProtocolError, UpstreamError
@@ -88,6 +88,7 @@ class Reach:
     own: OwnStatements
     catalogue: CatalogueHolder
     masks: Callable[[CatalogueHolder], PostgresMasks]
+    pids: dict[int, int] = field(default_factory=dict)  # the target's process ids of open sessions, to our own
 
 
 class FullError(UpstreamError):
@@ -213,6 +214,9 @@ class Listener:
                 return self._pid
 
     def forget(self, relay: Relay) -> None:
+        reach = self.reach.get(relay.guarded.session.target.name)
+        if reach is not None and reach.pids.get(relay.upstream.pid) == relay.key[0]:
+            del reach.pids[relay.upstream.pid]
         if self.relays.pop(relay.key[0], None) is not None:
             self.metrics.connection_closed(relay.guarded.session.target.name)
 
@@ -332,6 +336,8 @@ class Listener:
         key = (self.next_pid(), secrets.token_bytes(4 if door.login_protocol == 3 << 16 else 32))
         relay = Relay(self, door, opened, conversation, upstream, reach.own, reach.catalogue, key)
         self.relays[key[0]] = relay
+        conversation.answers.pids = reach.pids
+        reach.pids[upstream.pid] = key[0]
         self.metrics.connection_opened(target.name)
         reported = {k: v for k, v in upstream.parameters.items() if k in REPORTED}
         reported["session_authorization"] = startup.user

@@ -175,6 +175,7 @@ class Answers:
         self.probe_rows: list[tuple[bytes | None, ...]] = []
         self.unsynced = False  # something was forwarded since the last Sync
         self.fatal = False
+        self.pids: Mapping[int, int] = {}  # the target's process ids of the gateway's sessions, to the gateway's own
         self._parts: list[bytes] = []
         self._have = 0
         self._need = 0
@@ -289,6 +290,7 @@ class Answers:
             return wire.parameter_status(name, self.masks.text(value))[5:]
         pid, channel, extra = wire.parse_notification(payload)
         said = self.masks.text(extra.decode("utf-8", "replace")).encode()
+        pid = self.pids.get(pid, pid)  # clients know each other's sessions by the gateway's numbers
         return pid.to_bytes(4, "big", signed=True) + channel + b"\0" + said + b"\0"
 
     def _pass(self, data: bytes, start: int, end: int) -> None:
@@ -709,12 +711,8 @@ class Answers:
             run = self.pending[0].run if self.pending else None
             masked = self.masks.fields(payload, strip=run is not None and run.strip)
             return None if masked == payload else wire.message(Backend.NOTICE_RESPONSE, masked)
-        _, _, extra = wire.parse_notification(payload)
-        text = extra.decode("utf-8", "replace")
-        masked_text = self.masks.text(text)
-        if masked_text == text:
-            return None
-        return wire.message(kind, self._masked_text(kind, payload))
+        shown = self._masked_text(kind, payload)
+        return None if shown == payload else wire.message(kind, shown)
 
     def _parameter(self, payload: bytes) -> bytes | None:
         name, value = wire.parse_parameter_status(payload)
@@ -726,6 +724,9 @@ class Answers:
             raise ProtocolError(f"the target changed client_encoding to {value}: statements could no longer be judged")
         if name == "session_authorization":
             return b""  # whose account this is at the target is not the client's business
+        run = self.pending[0].run if self.pending else None
+        if run is not None and run.strip and name in ("application_name", "search_path") and not self.observe:
+            return b""  # set_config(name, column, ..) would answer with the column here; these two can hold any text
         masked = self.masks.text(value)
         return None if masked == value else wire.parameter_status(name, masked)
 

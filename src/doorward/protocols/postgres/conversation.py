@@ -67,6 +67,7 @@ SQLSTATES: Final[Mapping[str, str]] = {
     "unrecorded": "58030",  # io_error
     "limit": "54000",  # program_limit_exceeded
     "protocol": "08P01",
+    "syntax": "42601",  # syntax_error
     "setting": "55P02",  # cant_change_runtime_param
 }
 
@@ -326,7 +327,7 @@ class PostgresConversation:
             self._put_back(Frontend.PARSE, payload)
             return self._need()
         if len(template.statements) > 1:
-            return self._no("protocol", "cannot insert multiple commands into a prepared statement")
+            return self._no("syntax", "cannot insert multiple commands into a prepared statement")
         entry = Entry(text, template, oids)
         return self._proposed(template, Phase.PREPARE, part=("parse", name, entry))
 
