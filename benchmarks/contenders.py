@@ -23,6 +23,11 @@ from tests.rig.issuer import LocalIssuer
 from tests.rig.postgres import PostgresServer
 
 USER = "app_trust"
+# Reading, and nothing unmasked: what is measured is what an agent gets.
+READERS = """
+@id("connect") permit (principal in Group::"agents", action == Action::"connect", resource);
+@id("read") permit (principal in Group::"agents", action == Action::"read", resource);
+"""
 _PATH = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
 
 
@@ -94,12 +99,14 @@ class Pooler(Contender):
 class Doorward(Contender):
     """The gateway as a user would run it: identity, policy, classification, masking and record, all on.
 
-    `target` changes the target's table, as in `durability`; `issuer` signs the clients' tokens.
+    `target` changes the target's table, as in `durability`; `issuer` signs the clients' tokens; `compiled` is where the
+    package stands with its hot modules compiled (None: it runs interpreted).
     """
 
     issuer: LocalIssuer | None = None
     target: dict[str, Any] = field(default_factory=dict)
-    policy: str = gateway.ALLOW_ALL
+    policy: str = READERS
+    compiled: Path | None = None
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
@@ -112,6 +119,7 @@ class Doorward(Contender):
             self.issuer,
             [table],
             policy=self.policy,
+            environment={"PYTHONPATH": os.pathsep.join([str(self.compiled), str(gateway.ROOT)])} if self.compiled else {},
             listen={"postgres": {"port": 0, "plaintext": True}, "http": {"port": 0, "plaintext": True}},
             limits={"connections": 4000, "connections_per_target": 4000, "connections_per_identity": 4000},
         )

@@ -35,8 +35,8 @@ def page(result: Result) -> str:
     if rows:
         parts += [
             "## A million rows of six columns\n\n"
-            "`Doorward, batched`, `record first` and `labels only` mask one column; the first two also look for "
-            "confidential values in all text.\n",
+            "Every Doorward masks one column and records the whole masked answer; all but `labels only` also look for "
+            "confidential values in all text. `interpreted` is `batched` without the compiled modules.\n",
             _bulk(names, rows),
         ]
     memory = [sample for sample in samples if "idle" in str(sample["case"])]

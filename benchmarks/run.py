@@ -128,10 +128,10 @@ def idle(contender: Contender, count: int) -> Sample:
     )
 
 
-def versions(server: postgres.PostgresServer) -> dict[str, str]:
+def versions(server: postgres.PostgresServer, compiled: Path | None) -> dict[str, str]:
     """What was measured, on what."""
     model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-    compiled = sorted(path.name.partition(".")[0] for path in (ROOT / "src").rglob("*.so"))
+    modules = sorted(path.name.partition(".")[0] for path in compiled.glob("doorward/**/*.so")) if compiled else []
     with server.connect(dbname="postgres") as connection:
         row = connection.execute("show server_version").fetchone()
     return {
@@ -140,7 +140,7 @@ def versions(server: postgres.PostgresServer) -> dict[str, str]:
         "PostgreSQL": str(row[0]) if row else "",
         "pgbouncer": _first_line("pgbouncer", "-V"),
         "haproxy": _first_line("haproxy", "-v"),
-        "compiled by mypyc": ", ".join(compiled) or "nothing",
+        "compiled by mypyc": ", ".join(modules) or "nothing",
         "commit": _first_line("git", "rev-parse", "--short", "HEAD"),
     }
 
@@ -151,7 +151,17 @@ def _first_line(*command: str) -> str:
     return (done.stdout.splitlines() or ["?"])[0].strip()
 
 
-def contenders(server: postgres.PostgresServer, folder: Path, issuer: LocalIssuer) -> list[Contender]:
+def compiled_copy() -> Path | None:
+    """A copy of the package with its hot modules compiled, made anew; None without a C compiler."""
+    into = ROOT / ".cache/compiled"
+    into.mkdir(parents=True, exist_ok=True)
+    done = subprocess.run([sys.executable, "scripts/compile.py", "--into", into], cwd=ROOT, stdout=sys.stderr, check=False)
+    return into if done.returncode == 0 else None
+
+
+def contenders(
+    server: postgres.PostgresServer, folder: Path, issuer: LocalIssuer, compiled: Path | None
+) -> list[Contender]:
     """Everything that is measured, in the order of the tables."""
     # Labelled on every target: that a statement must be traced is part of the price, also where it touches no label.
     labels = {"public.wide.card": "card"}
@@ -160,17 +170,19 @@ def contenders(server: postgres.PostgresServer, folder: Path, issuer: LocalIssue
         Relay("haproxy", server, folder / "haproxy"),
         Pooler("pgbouncer", server, folder / "pgbouncer"),
         Doorward(
-            "Doorward, batched", server, folder / "batched", issuer=issuer,
+            "Doorward, batched", server, folder / "batched", issuer=issuer, compiled=compiled,
             target={"durability": "batched", "labels": labels},
         ),
-        Doorward("Doorward, record first", server, folder / "first", issuer=issuer, target={"labels": labels}),
         Doorward(
-            "Doorward, labels only", server, folder / "labels", issuer=issuer,
+            "Doorward, record first", server, folder / "first", issuer=issuer, compiled=compiled, target={"labels": labels},
+        ),
+        Doorward(
+            "Doorward, labels only", server, folder / "labels", issuer=issuer, compiled=compiled,
             target={"durability": "batched", "labels": labels, "detect": False},
         ),
         Doorward(
-            "Doorward, nothing masked", server, folder / "plain", issuer=issuer,
-            target={"durability": "batched", "detect": False},
+            "Doorward, interpreted", server, folder / "interpreted", issuer=issuer,
+            target={"durability": "batched", "labels": labels},
         ),
     ]  # fmt: skip
 
@@ -184,6 +196,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.add_argument("--idle", type=int, default=500, help="idle connections")
     options.add_argument("--only", nargs="+", help="names of contenders, or the beginnings of names")
     options.add_argument("--no-bulk", action="store_true")
+    options.add_argument("--interpreted", action="store_true", help="do not compile the hot modules")
     options.add_argument("--write", action="store_true", help="also into docs/performance.md")
     chosen = options.parse_args(arguments)
     shared.begin()
@@ -221,7 +234,8 @@ def measure(chosen: argparse.Namespace, folder: Path, issuer: LocalIssuer) -> re
     with server.connect(dbname="bench") as connection:
         connection.execute(SAMPLE)
         connection.execute("vacuum analyze wide")
-    wanted = contenders(server, folder, issuer)
+    compiled = None if chosen.interpreted else compiled_copy()
+    wanted = contenders(server, folder, issuer, compiled)
     if chosen.only:
         wanted = [each for each in wanted if any(each.name.startswith(name) for name in chosen.only)]
     samples: list[Sample] = []
@@ -244,7 +258,7 @@ def measure(chosen: argparse.Namespace, folder: Path, issuer: LocalIssuer) -> re
         for each in wanted:
             if each.pid and chosen.idle:
                 take(idle(each, chosen.idle))
-    return {"versions": versions(server), "samples": [asdict(sample) for sample in samples], "rounds": chosen.rounds}
+    return {"versions": versions(server, compiled), "samples": [asdict(sample) for sample in samples], "rounds": chosen.rounds}
 
 
 if __name__ == "__main__":
