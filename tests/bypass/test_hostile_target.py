@@ -50,6 +50,14 @@ def _endless(message: bytes) -> Answer:
     return say
 
 
+def _dribbled(sock: socket.socket) -> None:
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    text = ONE + wire.data_row([b"17"]) + wire.notice_response("NOTICE", "00000", "slow") + DONE
+    for at in range(len(text)):
+        sock.sendall(text[at : at + 1])
+        time.sleep(0.001)
+
+
 LOGIN_LIES: dict[str, Answer] = {
     "cleartext": wire.authentication_cleartext_password(),
     "md5": wire.authentication_md5_password(b"salt"),
@@ -114,7 +122,9 @@ ANSWERS: dict[str, Answer] = {
 
 @pytest.fixture(scope="module")
 def fake(postgres: PostgresServer) -> Iterator[FakeServer]:
-    with FakeServer(postgres, at_login=LOGIN_LIES, answers={**SESSION_LIES, **ANSWERS}) as server:
+    with FakeServer(
+        postgres, at_login=LOGIN_LIES, answers={**SESSION_LIES, **ANSWERS, "dribbled": _dribbled}
+    ) as server:
         yield server
 
 
@@ -181,3 +191,13 @@ def test_pg_26_a_target_that_goes_away_in_mid_statement(liars: Gateway) -> None:
         reply = client.query("delete from orders /* lie:hang_up */", seconds=5)
         assert reply.closed
         assert reply.sqlstate == "08006"
+
+
+def test_pg_27_an_answer_that_comes_byte_by_byte_is_the_same_answer(liars: Gateway) -> None:
+    """PG-27: the other direction: a target that sends one byte at a time is understood, and masked, all the same."""
+    with RawClient.to(liars, groups=["readers"]) as client:
+        reply = client.query("select id from orders /* lie:dribbled */")
+        assert reply.kinds == "TDCZ"
+        assert reply.values == ["17"]
+        assert reply.notices[0]["M"] == "slow"
+        assert client.query("select 7").values == ["7"]

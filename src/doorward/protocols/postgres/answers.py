@@ -164,6 +164,8 @@ class Answers:
         self.observe = observe
         self.rows_recorded = rows_recorded  # None: all of them
         self.pending: deque[Pending] = deque()
+        self.deferred: list[tuple[bytes, Pending]] = []  # what the conversation keeps back; it is projected all the same
+        self.readies = 0
         self.status = wire.IDLE
         self.skipping = False  # the server discards everything until Sync
         self.copying: Run | None = None  # the server reads COPY data
@@ -175,6 +177,7 @@ class Answers:
         self.probe_rows: list[tuple[bytes | None, ...]] = []
         self.unsynced = False  # something was forwarded since the last Sync
         self.fatal = False
+        self.stripped = False  # since the last ReadyForQuery something touched what stays masked
         self.pids: Mapping[int, int] = {}  # the target's process ids of the gateway's sessions, to the gateway's own
         self._parts: list[bytes] = []
         self._have = 0
@@ -541,6 +544,7 @@ class Answers:
             run.redactor = run.recorder = None
 
     def _finish(self, run: Run) -> None:
+        self.stripped = self.stripped or run.strip
         self.done.append(run)
 
     def _error(self, payload: bytes) -> bytes | None:
@@ -601,18 +605,53 @@ class Answers:
             else:
                 run.discarded = True
             self._finish(run)
+        if not self.pending:  # the server skips what is kept back, too
+            self.drop_deferred()
+        # Later batches have been projected on top of this one: take them off, and put them back on what is left of it.
+        later = [*self.pending, *(pending for _, pending in self.deferred)]
+        for other in reversed(later):
+            self._take_back(other)
         for gone in reversed(dropped):
-            if gone.kind == PARSE or (gone.kind == CLOSE and gone.statement):
-                self.names.set_statement(gone.name, gone.before if isinstance(gone.before, Entry) else None)
-            elif gone.kind in (BIND, CLOSE):
-                self.names.set_portal(gone.name, gone.before if isinstance(gone.before, Portal) else None)
-            elif gone.kind == DESCRIBE and gone.entry is not None and gone.entry.shape is None:
+            self._take_back(gone)
+            if gone.kind == DESCRIBE and gone.entry is not None and gone.entry.shape is None:
                 gone.entry.described = False
+        for other in later:
+            self._project(other)
         if not self.pending:
             self.skipping = True
 
+    def drop_deferred(self) -> None:
+        """What was kept back is not going to be sent."""
+        for _, pending in reversed(self.deferred):
+            self._take_back(pending)
+            if pending.kind == DESCRIBE and pending.entry is not None and pending.entry.shape is None:
+                pending.entry.described = False
+        self.deferred.clear()
+
+    def _take_back(self, gone: Pending) -> None:
+        """Undo what a message that the server does not act on would have done to a name."""
+        if gone.own:
+            return
+        if gone.kind == PARSE or (gone.kind == CLOSE and gone.statement):
+            self.names.set_statement(gone.name, gone.before if isinstance(gone.before, Entry) else None)
+        elif gone.kind in (BIND, CLOSE):
+            self.names.set_portal(gone.name, gone.before if isinstance(gone.before, Portal) else None)
+
+    def _project(self, coming: Pending) -> None:
+        """Do it again, after what came before has changed."""
+        if coming.own:
+            return
+        try:
+            if coming.kind == PARSE or (coming.kind == CLOSE and coming.statement):
+                coming.before = self.names.set_statement(coming.name, coming.entry if coming.kind == PARSE else None)
+            elif coming.kind in (BIND, CLOSE):
+                coming.before = self.names.set_portal(coming.name, coming.portal if coming.kind == BIND else None)
+        except OverflowError as error:
+            raise ProtocolError(str(error)) from None
+
     def _ready(self, payload: bytes, results: list[Result]) -> bytes | None:
         status = wire.parse_ready(payload)
+        self.readies += 1
         front = self.pending.popleft() if self.pending else None
         if front is None or front.kind not in (SYNC, QUERY):
             raise ProtocolError("the target says it is ready while it still owes an answer")
@@ -622,6 +661,7 @@ class Answers:
         if self.copy_out is not None:
             raise ProtocolError("the target says it is ready in the middle of a COPY")
         self.copying = None
+        self.stripped = False
         self._settle(status, results)
         self._was_idle = status == wire.IDLE
         self.status = status
@@ -725,7 +765,8 @@ class Answers:
         if name == "session_authorization":
             return b""  # whose account this is at the target is not the client's business
         run = self.pending[0].run if self.pending else None
-        if run is not None and run.strip and name in ("application_name", "search_path") and not self.observe:
+        strip = self.stripped or (run is not None and run.strip)
+        if strip and name in ("application_name", "search_path") and not self.observe:
             return b""  # set_config(name, column, ..) would answer with the column here; these two can hold any text
         masked = self.masks.text(value)
         return None if masked == value else wire.parameter_status(name, masked)
