@@ -143,17 +143,19 @@ class Definitions(Statements):
         schema, name = var.get("schemaname", ""), var.get("relname", "")
         if schema == "pg_temp" or (not schema and name in self.temporary):
             self.touch("Table", f"pg_temp.{name}", _WRITE)
+            self.labels = self.labels | self.top
             self.defines.add(("pg_temp", name))
             if schema:
                 return
         found = self.resolve(schema, name)
         for where, relation in found:
-            self.found(where, name, relation, access)
+            self.labels = self.labels | self.found(where, name, relation, access).labels  # its errors may quote rows
             self.defines.add((where, name))
         if found or name in self.temporary:
             return
         if kind in _RELATIONS and not optional:
             self.miss(f"{schema}.{name}" if schema else name, "relation")
+        self.labels = self.labels | self.top  # an index, say: nobody knows of what
         self.touch("Schema" if schema else "Target", schema, access)
 
     def in_schema(self, path: list[str], access: Effect) -> None:
@@ -340,6 +342,7 @@ class Definitions(Statements):
             told = self.judge(tag, inner)
             self.adopt(told)
             for statement in told.statements:
+                self.draft.executes = self.draft.executes or statement.executes
                 outputs = statement.outputs
                 self.stored = self.stored | (statement.labels if outputs is None
                                              else frozenset().union(*(output.sources for output in outputs)))

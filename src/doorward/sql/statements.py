@@ -164,6 +164,7 @@ class Statements(Queries):
             self.adopt(told, plan_only=not self.draft.analyze)
             shown = frozenset[str]()
             for statement in told.statements:
+                self.draft.executes = self.draft.executes or statement.executes
                 if any(r.kind == "Function" and r.access is Effect.EXECUTE for r in statement.resources):
                     shown = self.top  # planning may call a function, and show what it gave
                 self.inferred = self.inferred | statement.labels

@@ -40,9 +40,11 @@ REVEALING: dict[str, frozenset[str] | None] = {
     "pg_prepared_statements": frozenset({"statement"}),
     "pg_cursors": frozenset({"statement"}),
     "pg_publication_tables": frozenset(),
+    "pg_subscription": frozenset({"subconninfo"}),
 }
 # Hold password hashes and the like, and only superusers can read them: that is not like reading a table.
-SECRET = frozenset({"pg_authid", "pg_shadow", "pg_user_mapping", "pg_hba_file_rules"})
+SECRET = frozenset({"pg_authid", "pg_shadow", "pg_user_mapping", "pg_user_mappings", "pg_hba_file_rules",
+                    "user_mapping_options", "_pg_user_mappings"})
 
 
 class ExhaustedError(Exception):
@@ -142,7 +144,7 @@ class Walker:
 
     def found(self, schema: str, name: str, relation: Relation | None, access: Effect) -> Item:
         """Touches a relation, and says what it looks like."""
-        if schema == "pg_catalog" and name in SECRET:
+        if schema in SYSTEM and name in SECRET:
             access = Effect.CONTROL
         self.touch("Table", f"{schema}.{name}", access)
         if access is not Effect.READ and (

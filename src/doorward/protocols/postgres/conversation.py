@@ -46,6 +46,7 @@ from doorward.sql.classification import Classification, Facts
 
 MAX_PENDING: Final = 4096  # unanswered messages; a server answers long before this without being asked to flush
 MAX_DEFERRED: Final = 64
+LONGEST_NAME: Final = 63  # bytes: NAMEDATALEN - 1. The server takes longer names for the same if they begin the same
 LARGE: Final = 16 * 1024  # bytes of a text that is not judged on the event loop
 A_MESSAGE: Final = 64  # bytes that a waiting message costs besides its payload, about
 RESERVED: Final = b"_doorward"
@@ -108,7 +109,9 @@ class PostgresConversation:
         self._probing = False
         self._catalogue_due = ""
         self._moved = False  # settings were changed in the open transaction
-        self._deferred: list[tuple[bytes, Pending]] = []
+        self._deferred = self.answers.deferred
+        self._batch: set[tuple[str, bytes]] = set()  # names (S a statement's, P a portal's) that this batch changed
+        self._unsure: set[tuple[str, bytes]] = set()  # and those of batches that the server has yet to answer
         self._flushed = True
         self._fail_name = RESERVED + b".refused." + nonce.encode()
         self._probe_name = RESERVED + b".look." + nonce.encode()
@@ -130,12 +133,13 @@ class PostgresConversation:
     def receive_from_server(self, data: bytes) -> Sequence[Result]:
         """Take bytes from the server. Raises ProtocolError; what the client may see of them waits in `to_client`."""
         answers = self.answers
+        readies = answers.readies
         results = answers.feed(data)
         if answers.finished:
             for run in answers.finished:
                 self._statement_finished(run)
             answers.finished.clear()
-        if results and (self._moved or self.judge.changed) and answers.status == wire.IDLE:
+        if answers.readies != readies and (self._moved or self.judge.changed) and answers.status == wire.IDLE:
             self._transaction_ended()
         if self._probing and not any(p.own for p in answers.pending):
             self._probing = False
@@ -216,6 +220,7 @@ class PostgresConversation:
                     self.settle_down()
                     return None
                 self._barrier = False
+                self._unsure.clear()
                 if self._probe_due and answers.status != wire.FAILED_TRANSACTION and not answers.skipping:
                     self._probe()
                     continue
@@ -307,6 +312,11 @@ class PostgresConversation:
 
     def _query(self, payload: bytes) -> Turn | Need | None:
         text = wire.parse_query(payload)
+        if self._deferred:
+            refused = self._bound_only()
+            if refused is not None:
+                self._put_back(Frontend.QUERY, payload)
+                return refused
         shared = self.judge.normal(text, self)
         if shared is not None:
             turn = self._proposed(shared[0], Phase.EXECUTE, part=("query", text, None))
@@ -316,16 +326,26 @@ class PostgresConversation:
         if template is None:
             self._put_back(Frontend.QUERY, payload)
             return self._need()
+        if template.named and self._unsure and self.answers.pending:
+            self._put_back(Frontend.QUERY, payload)
+            self._barrier = True
+            return None
         return self._proposed(template, Phase.EXECUTE, part=("query", text, None))
 
     def _parse(self, payload: bytes) -> Turn | Need | None:
         name, text, oids = wire.parse_parse(payload)
+        if len(name) > LONGEST_NAME:
+            return self._too_long()
         if name.startswith(RESERVED):
             return self._no("protocol", "statement names beginning with _doorward are the gateway's own")
         template = self._judged(text)
         if template is None:
             self._put_back(Frontend.PARSE, payload)
             return self._need()
+        if template.named and self._unsure and self.answers.pending:
+            self._put_back(Frontend.PARSE, payload)
+            self._barrier = True
+            return None
         if len(template.statements) > 1:
             return self._no("syntax", "cannot insert multiple commands into a prepared statement")
         entry = Entry(text, template, oids)
@@ -384,6 +404,11 @@ class PostgresConversation:
 
     def _bind(self, payload: bytes) -> Turn | Need | None:
         bind = wire.parse_bind(payload)
+        if self._waits_for("S", bind.statement):
+            self._put_back(Frontend.BIND, payload)
+            return None
+        if len(bind.statement) > LONGEST_NAME or len(bind.portal) > LONGEST_NAME:
+            return self._too_long()
         entry = self.names.statements.get(bind.statement)
         if entry is None:
             return self._no("missing_statement", f'prepared statement "{_name(bind.statement)}" does not exist')
@@ -395,6 +420,12 @@ class PostgresConversation:
         if template is None:
             self._put_back(Frontend.BIND, payload)
             return self._need()
+        if template.named and self._unsure and self.answers.pending:
+            self._put_back(Frontend.BIND, payload)
+            self._barrier = True
+            return None
+        if template is not entry.template and template.named:
+            entry.shape, entry.described = None, False  # FETCH and EXECUTE may show something else now
         entry.template = template
         portal = Portal(entry, bind.params, bind.param_formats, bind.result_formats)
         pending = Pending(BIND, name=bind.portal, portal=portal)
@@ -402,9 +433,10 @@ class PostgresConversation:
             pending.before = self.names.set_portal(bind.portal, portal)
         except OverflowError as error:
             return self._no("limit", str(error))
+        self._batch.add(("P", bind.portal))
         message = wire.message(Frontend.BIND, payload)
         decision = template.decision
-        if template.effect is not Effect.READ and (decision is None or decision.outcome != "allow"):
+        if self._deferred or (template.effect is not Effect.READ and (decision is None or decision.outcome != "allow")):
             # Planning may run functions; a statement that may have to wait for a person is not planned before that.
             if len(self._deferred) >= MAX_DEFERRED:
                 return self._no("limit", f"more than {MAX_DEFERRED} statements bound before one that needs approval")
@@ -415,6 +447,11 @@ class PostgresConversation:
 
     def _describe(self, payload: bytes) -> Turn | None:
         kind, name = wire.parse_describe(payload)
+        if self._waits_for(kind, name):
+            self._put_back(Frontend.DESCRIBE, payload)
+            return None
+        if len(name) > LONGEST_NAME:
+            return self._too_long()
         if kind == "S":
             entry = self.names.statements.get(name)
             if entry is None:
@@ -436,6 +473,9 @@ class PostgresConversation:
 
     def _close(self, payload: bytes) -> Turn | None:
         kind, name = wire.parse_close(payload)
+        if len(name) > LONGEST_NAME:
+            return self._too_long()
+        self._batch.add((kind, name))
         pending = Pending(CLOSE, name=name, statement=kind == "S")
         if kind == "S":
             pending.before = self.names.set_statement(name, None)
@@ -450,9 +490,16 @@ class PostgresConversation:
 
     def _execute(self, payload: bytes) -> Turn | Need | None:
         name, _ = wire.parse_execute(payload)
+        if self._waits_for("P", name):
+            self._put_back(Frontend.EXECUTE, payload)
+            return None
+        if len(name) > LONGEST_NAME:
+            return self._too_long()
         portal = self.names.portals.get(name)
         if portal is None:
             return self._no("missing_portal", f'portal "{_name(name)}" does not exist')
+        if self._plans_unasked(portal):
+            return self._no_bound_only()
         return self._proposed(portal.template, Phase.EXECUTE, part=("execute", payload, portal), portal=portal)
 
     def _flush(self) -> Turn | None:
@@ -467,17 +514,47 @@ class PostgresConversation:
     def _bound_only(self) -> Turn | None:
         """The client wants an answer to a Bind that was kept back, and has sent no Execute: it goes ahead if planning it
         cannot run anything."""
-        if any(r.kind == "Function" for _, p in self._deferred if p.portal for r in p.portal.entry.template.resources):
-            return self._no(
-                "held",
-                "a statement that may need approval and calls functions was bound without being executed",
-                "send Bind and Execute together",
-            )
+        if self._plans_unasked(None):
+            return self._no_bound_only()
         self._release()
         return None
 
+    def _plans_unasked(self, portal: Portal | None) -> bool:
+        """Whether sending what is kept back would plan, besides `portal`, something that calls functions."""
+        return any(
+            r.kind == "Function"
+            for _, p in self._deferred
+            if p.portal is not None and p.portal is not portal
+            for r in p.portal.template.resources
+        )
+
+    def _no_bound_only(self) -> Turn:
+        return self._no(
+            "held",
+            "a statement that may need approval and calls functions was bound without being executed",
+            "send Bind and Execute together",
+        )
+
+    def _too_long(self) -> Turn:
+        return self._no("protocol", f"names of statements and portals cannot be longer than {LONGEST_NAME} bytes")
+
+    def _waits_for(self, kind: str, name: bytes) -> bool:
+        """Whether a name is in doubt: an earlier batch changed it, and the server may yet say that it did not, because an
+        error made it skip the change. Within one batch an error would skip the use of the name as well."""
+        if (kind, name) not in self._unsure or (kind, name) in self._batch:
+            return False
+        if not self.answers.pending:
+            self._unsure.clear()
+            return False
+        self._barrier = True
+        return True
+
     def _sync(self) -> None:
         self._drop_deferred()
+        self._unsure |= self._batch
+        self._batch.clear()
+        if self._moved or self.judge.changed:
+            self._barrier = True  # an implicit transaction ends here, and settings may go back with it
         self._skipping = False
         self.answers.skipping = False
         self._server.append(wire.SYNC)
@@ -496,19 +573,7 @@ class PostgresConversation:
         self._deferred.clear()
 
     def _drop_deferred(self) -> None:
-        for _, pending in reversed(self._deferred):
-            if pending.kind == BIND:
-                self.names.set_portal(pending.name, pending.before if isinstance(pending.before, Portal) else None)
-            elif pending.kind == CLOSE:
-                if pending.statement:
-                    self.names.set_statement(
-                        pending.name, pending.before if isinstance(pending.before, Entry) else None
-                    )
-                else:
-                    self.names.set_portal(pending.name, pending.before if isinstance(pending.before, Portal) else None)
-            elif pending.entry is not None and pending.entry.shape is None:
-                pending.entry.described = False
-        self._deferred.clear()
+        self.answers.drop_deferred()
 
     # -- verdicts ----------------------------------------------------------------------------------------------------
 
@@ -527,6 +592,7 @@ class PostgresConversation:
                 pending.before = self.names.set_statement(name, entry)
             except OverflowError as error:
                 raise ProtocolError(str(error)) from error
+            self._batch.add(("S", name))
             message = wire.parse(name, entry.text, entry.oids)
             if self._deferred:
                 self._deferred.append((message, pending))
@@ -553,7 +619,9 @@ class PostgresConversation:
                 entry.described = True
                 self._forward(wire.describe("P", name), Pending(DESCRIBE, entry=entry, portal=portal, own=True))
             self._forward(wire.message(Frontend.EXECUTE, turn.part[1]), Pending(EXECUTE, run=run))
-        if template.barrier or (self._moved and any(s.transaction for s in template.statements)):
+        if template.barrier or (
+            (self._moved or self.judge.changed) and any(s.transaction for s in template.statements)
+        ):  # fmt: skip
             self._barrier = True
 
     def void(self, turn: Turn) -> bool:
@@ -671,6 +739,7 @@ class PostgresConversation:
         if statement.transaction and self._moved:
             self._probe_due = True
         if statement.defines:
+            self._probe_due = True  # a temporary relation hides others of its name from now on
             self.judge.changed_now(self.judge.changed | frozenset(statement.defines))
         if statement.prepares is not None:
             self.names.set_statement(statement.prepares.encode(), self._made_in_sql(template, index))
@@ -695,6 +764,7 @@ class PostgresConversation:
             self._moved = False
             self.judge.settle(unsettled=False)
         if self.judge.changed:
+            self._probe_due = True
             self.judge.changed_now(frozenset())
             self._catalogue_due = "a transaction with definitions ended"
 

@@ -1,0 +1,270 @@
+"""Ways in that an attacker found by reading the code, each over the wire against a real server. Each is closed, or says why
+it is not. IDs AT-nn."""
+
+from __future__ import annotations
+
+
+import psycopg
+import pytest
+
+from doorward.protocols.postgres import wire
+from tests.rig.gateway import Gateway
+from tests.rig.rawclient import RawClient
+from tests.rig.records import TEMPLATE, newest
+
+SECRET = "the vicar's quiet garden"  # a labelled value that no detector knows
+LONG = b"n" * 63  # the server compares names of statements and portals up to here
+
+
+@pytest.fixture
+def count(direct: psycopg.Connection, table: str):
+    return lambda: direct.execute(f"select count(*) from {table}").fetchone()[0]
+
+
+def test_names_that_the_server_cuts_are_one_name(door: Gateway, table: str, count) -> None:
+    """AT-01: the server knows statements and portals by the first 63 bytes of their names. Two longer names, each judged
+    on its own, would be one there: close the first under a third, define it anew, run it by its first name."""
+    with RawClient.to(door, sub="cutter", groups=["agents"]) as client:
+        client.send(
+            wire.parse(LONG + b"x", b"select 1"), wire.close("S", LONG + b"z"),
+            wire.parse(LONG + b"y", f"delete from {table}".encode()), wire.SYNC,
+        ).ready()
+        client.send(wire.bind(b"", LONG + b"x", (), (), ()), wire.execute(b"", 0), wire.SYNC).held(seconds=3)
+        assert count() == 2
+
+
+def test_portal_names_that_the_server_cuts(door: Gateway, table: str, count) -> None:
+    """AT-01: the same for portals."""
+    with RawClient.to(door, sub="cutter2", groups=["agents"]) as client:
+        client.send(
+            wire.parse(b"a", b"select 1"), wire.parse(b"b", f"delete from {table}".encode()), wire.SYNC).ready()
+        client.send(
+            wire.bind(LONG + b"x", b"a", (), (), ()), wire.close("P", LONG + b"z"),
+            wire.bind(LONG + b"y", b"b", (), (), ()), wire.FLUSH).quiet(0.5)
+        client.send(wire.execute(LONG + b"x", 0), wire.SYNC).held(seconds=3)
+        assert count() == 2
+
+
+def test_a_bind_that_was_kept_back_does_not_come_after_a_later_one(door: Gateway, table: str, count) -> None:
+    """AT-02: the Bind of a statement that needs approval is kept back; a later Bind of the same portal must not overtake it,
+    or the Execute that was judged as the later one runs the earlier."""
+    with RawClient.to(door, sub="overtaker", groups=["agents"]) as client:
+        client.send(
+            wire.parse(b"a", f"delete from {table}".encode()), wire.parse(b"b", b"select 1"), wire.SYNC).ready()
+        client.send(
+            wire.bind(b"", b"a", (), (), ()), wire.bind(b"", b"b", (), (), ()), wire.execute(b"", 0), wire.SYNC
+        ).held(seconds=3)
+        assert count() == 2
+
+
+def test_a_parse_that_was_never_sent_defines_nothing(door: Gateway, table: str, count) -> None:
+    """AT-03: what stands behind a Bind that was kept back, and is dropped with it, did not happen at the server."""
+    with RawClient.to(door, sub="dropper", groups=["agents"]) as client:
+        client.send(wire.parse(b"a", f"delete from {table}".encode()), wire.SYNC).ready()
+        client.send(wire.parse(b"s", f"delete from {table}".encode()), wire.SYNC).ready()
+        client.send(
+            wire.bind(b"p", b"a", (), (), ()), wire.parse(b"s", b"select 1"), wire.query(b"select 2")).quiet(0.5)
+        client.send(wire.SYNC).quiet(0.3)
+        client.send(wire.bind(b"", b"s", (), (), ()), wire.execute(b"", 0), wire.SYNC).held(seconds=3)
+        assert count() == 2
+
+
+def test_an_error_takes_back_what_waits_before_what_was_sent(door: Gateway, table: str, count) -> None:
+    """AT-04: an error undoes names newest first, also those of messages that were kept back."""
+    with RawClient.to(door, sub="undoer", groups=["agents"]) as client:
+        client.send(wire.parse(b"a", f"delete from {table}".encode()), wire.SYNC).ready()
+        client.send(wire.parse(b"s", f"delete from {table}".encode()), wire.SYNC).ready()
+        client.send(
+            wire.parse(b"s", b"select 1"), wire.bind(b"p", b"a", (), (), ()), wire.close("S", b"s")).quiet(0.6)
+        client.send(wire.SYNC).ready(seconds=3)
+        client.send(wire.bind(b"", b"s", (), (), ()), wire.execute(b"", 0), wire.SYNC).held(seconds=3)
+        assert count() == 2
+
+
+@pytest.fixture
+def paths(direct: psycopg.Connection):
+    direct.execute("create schema if not exists a1; create schema if not exists b1;"
+                   "drop table if exists a1.tt, b1.tt; create table a1.tt (x int); create table b1.tt (x int);"
+                   "insert into a1.tt values (1); insert into b1.tt values (1)")
+    return lambda: direct.execute("select count(*) from b1.tt").fetchone()[0]
+
+
+def test_set_local_ends_at_sync(door: Gateway, paths) -> None:
+    """AT-05: SET LOCAL in an implicit transaction ends with its Sync; what is pipelined behind that is judged by what
+    holds then."""
+    with RawClient.to(door, sub="local", groups=["walkers"]) as client:
+        client.query("set search_path = b1")
+        client.send(
+            wire.parse(b"", b"set local search_path = a1"), wire.bind(b"", b"", (), (), ()), wire.execute(b"", 0), wire.SYNC,
+            wire.parse(b"", b"delete from tt"), wire.bind(b"", b"", (), (), ()), wire.execute(b"", 0), wire.SYNC,
+        ).ready(2, seconds=4)
+        assert paths() == 1
+
+
+def test_a_set_that_an_error_undoes(door: Gateway, paths) -> None:
+    """AT-05: the same where an error takes the SET back."""
+    with RawClient.to(door, sub="undone", groups=["walkers"]) as client:
+        client.query("set search_path = b1")
+        client.send(
+            wire.parse(b"", b"set search_path = a1"), wire.bind(b"", b"", (), (), ()), wire.execute(b"", 0),
+            wire.parse(b"", b"select 1/x from (values (0)) v(x)"), wire.bind(b"", b"", (), (), ()), wire.execute(b"", 0),
+            wire.SYNC,
+            wire.parse(b"", b"delete from tt"), wire.bind(b"", b"", (), (), ()), wire.execute(b"", 0), wire.SYNC,
+        ).ready(2, seconds=4)
+        assert paths() == 1
+
+
+def test_a_temporary_table_hides_a_permanent_one(door: Gateway, direct: psycopg.Connection, table: str) -> None:
+    """AT-06: from the moment a temporary relation exists, its name means it."""
+    direct.execute("insert into customers (id, name, email, ssn, country, notes) values (900, 'x', 'x@x', '', 'DE', %s) on conflict do nothing", [SECRET])
+    for close in ("", "begin; "):
+        with RawClient.to(door, sub="temp", groups=["writers"]) as client:
+            if close:
+                client.query("begin")
+            client.query(f"create temp table {table} as select id, notes as v from customers")
+            reply = client.query(f"select v from {table} where v is not null")
+            assert SECRET.encode() not in bytes(client.received), reply.values
+            client.send(wire.parse(b"", f"create temp table {table}2 as select id, notes as v from customers".encode()),
+                        wire.bind(b"", b"", (), (), ()), wire.execute(b"", 0),
+                        wire.parse(b"", f"select v||'' from {table}2".encode()),
+                        wire.bind(b"", b"", (), (), ()), wire.execute(b"", 0), wire.SYNC).ready()
+            assert SECRET.encode() not in bytes(client.received)
+
+
+def test_a_later_batch_is_not_undone_with_an_earlier_one(door: Gateway, table: str, count) -> None:
+    """AT-07: an error takes back the names of its own batch, and not those of the batches pipelined behind it."""
+    with RawClient.to(door, sub="rebase", groups=["agents"]) as client:
+        client.send(wire.parse(b"s", b"select 1"), wire.SYNC).ready()
+        client.send(
+            wire.parse(b"s", b"select 9"), wire.SYNC,
+            wire.close("S", b"s"), wire.parse(b"s", f"delete from {table}".encode()), wire.SYNC).ready(2)
+        client.send(wire.bind(b"", b"s", (), (), ()), wire.execute(b"", 0), wire.SYNC).held(seconds=3)
+        assert count() == 2
+
+
+@pytest.mark.parametrize("name", [b"s", b""])
+def test_a_name_is_in_doubt_until_its_batch_is_answered(door: Gateway, table: str, count, name: bytes) -> None:
+    """AT-08: a Parse that the server skips or refuses leaves the old statement; what is pipelined behind its Sync is
+    judged by that."""
+    with RawClient.to(door, sub="doubt", groups=["agents"]) as client:
+        client.send(wire.parse(name, f"delete from {table}".encode()), wire.SYNC).ready()
+        client.send(
+            wire.parse(b"bad", b"select 1/x from (values (0)) v(x)"), wire.bind(b"", b"bad", (), (), ()), wire.execute(b"", 0),
+            wire.parse(name, b"select 9"), wire.SYNC,
+            wire.bind(b"", name, (), (), ()), wire.execute(b"", 0), wire.SYNC).held(seconds=3)
+        assert count() == 2
+
+
+def test_a_portal_is_in_doubt_until_its_batch_is_answered(door: Gateway, table: str, count) -> None:
+    """AT-08: the same for a portal of an open transaction."""
+    with RawClient.to(door, sub="doubt2", groups=["agents"]) as client:
+        client.query("begin")
+        client.send(wire.parse(b"d", f"delete from {table}".encode()), wire.parse(b"r", b"select 1"), wire.SYNC).ready()
+        client.send(wire.bind(b"p", b"d", (), (), ()), wire.FLUSH).quiet(0.3)
+        client.send(wire.SYNC).ready()
+        client.send(wire.bind(b"p", b"r", (), (), ()), wire.SYNC, wire.execute(b"p", 0), wire.SYNC).held(seconds=3)
+        client.query("commit", seconds=3)
+        assert count() == 2
+
+
+@pytest.mark.parametrize("text", ["explain analyze execute s", "create temp table made as execute s"])
+def test_what_executes_a_name_within_another_statement(door: Gateway, table: str, count, text: str) -> None:
+    """AT-09: EXPLAIN ANALYZE EXECUTE is judged by what the name means now, not by what it meant the last time."""
+    with RawClient.to(door, sub="within", groups=["agents" if "explain" in text else "walkers"]) as client:
+        client.query("prepare s as select 1")
+        client.query(text, seconds=2)
+        if "table" in text:
+            client.query("drop table made")
+        client.query("deallocate s")
+        client.query(f"prepare s as delete from {table} returning id")
+        client.send(wire.query(text.encode())).held(seconds=3)
+        assert count() == 2
+
+
+def kept(door: Gateway, sub: str) -> bytes:
+    recorded = newest(door, sub)
+    return recorded.response + repr(recorded.events).encode() + b"".join(recorded.bodies(TEMPLATE))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["select * from orders where x = '457-55-5462", "select 1 \"457-55-5462\" 'x' y", 'select * from "457-55-5462"',
+     'select 1 as "457-55-5462"', "execute \"457-55-5462\"", "alter role postgres password 'hunter2secret"],
+)
+def test_what_is_confidential_in_a_text_is_nowhere_in_its_record(door: Gateway, text: str) -> None:
+    """AT-10: neither as what a parser could not read, nor as a name that it could."""
+    with RawClient.to(door, sub="typo", groups=["readers"]) as client:
+        client.query(text)
+        client.run(text)
+    recorded = kept(door, "typo")
+    assert b"457-55-5462" not in recorded and b"hunter2" not in recorded
+    assert "457-55-5462" not in door.log.read_text() and "hunter2" not in door.log.read_text()
+
+
+@pytest.fixture
+def secret(direct: psycopg.Connection):
+    direct.execute("insert into customers (id, name, email, ssn, country, notes) values"
+                   " (900, 'x', 'x@x', '', 'DE', %s), (901, 'y', 'y@x', '', 'DE', %s) on conflict do nothing", [SECRET] * 2)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["alter table customers alter notes type int using notes::int", "create unique index on customers (notes)",
+     "create index on customers ((notes::int))", "alter table customers add made int generated always as (notes::int) stored",
+     "alter table customers add constraint made unique (notes)",
+     "alter table customers add check (notes::int > 0)", "create temp view made as select notes::int from customers; select * from made",
+     "create materialized view made as select notes::int as v from customers",
+     "update customers set notes = notes || notes::int", "copy (select notes::int from customers) to stdout",
+     "begin; declare made cursor for select notes::int from customers where id >= 900; fetch all from made"],
+)
+def test_an_error_of_a_definition_quotes_nothing(door: Gateway, secret, text: str) -> None:
+    """AT-11: what a definition does to a table's rows can fail over their values, too."""
+    with RawClient.to(door, sub="definer", groups=["writers"]) as client:
+        for part in text.split(";"):
+            client.query(part)
+        assert b"vicar" not in bytes(client.received)
+    assert b"vicar" not in kept(door, "definer")
+
+
+def test_a_notification_is_no_way_past_a_label(door: Gateway, direct: psycopg.Connection, secret) -> None:
+    """AT-12: a trigger may notify with a row's values; who listens sees no more of them than a query would show."""
+    with RawClient.to(door, sub="listener", groups=["readers"]) as client:
+        client.query("listen changes")
+        direct.execute("select pg_notify('changes', notes) from customers where id = 900")
+        client.until("A", seconds=3)
+        client.query("select 1")
+        assert b"vicar" not in bytes(client.received)
+    assert b"vicar" not in kept(door, "listener")
+
+
+def test_who_may_see_leaves_no_clear_error_in_the_record(door: Gateway, secret) -> None:
+    """AT-13: the record of an error is masked for everybody."""
+    with RawClient.to(door, sub="seer", groups=["fraud", "readers"]) as client:
+        reply = client.run("select notes::int from customers where id >= 900")
+        assert reply.errors
+    assert b"vicar" not in kept(door, "seer")
+
+
+def test_a_constraint_that_is_checked_late_quotes_nothing(door: Gateway, direct: psycopg.Connection, secret) -> None:
+    """AT-14: a deferred constraint fails at COMMIT or Sync, which touch no label themselves."""
+    direct.execute("drop table if exists late; create table late (v text unique deferrable initially deferred)")
+    with RawClient.to(door, sub="late", groups=["writers"]) as client:
+        text = "insert into late select notes from customers where id >= 900"
+        client.query("begin")
+        client.query(text)
+        client.query("commit")
+        client.run(text)
+        client.query(text)
+        client.query("begin")
+        client.query(text)
+        client.query("set constraints all immediate")
+        client.query("rollback")
+        assert b"vicar" not in bytes(client.received)
+    direct.execute("drop table late")
+
+
+def test_tables_that_hold_passwords_are_no_reading_matter(door: Gateway) -> None:
+    """AT-15: user mappings hold passwords of other systems."""
+    with RawClient.to(door, sub="mapper", groups=["readers"]) as client:
+        for name in ("pg_user_mappings", "information_schema.user_mapping_options", "pg_shadow"):
+            assert client.query(f"select * from {name}").sqlstate == "42501", name
