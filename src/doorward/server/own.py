@@ -15,6 +15,7 @@ from typing import Final, Protocol
 from doorward.errors import UpstreamError
 from doorward.guard.guard import Guard, GuardedSession
 from doorward.ledger.encoding import canonical
+from doorward.masking.statement import mask_statement
 from doorward.model import SecretRef, Target
 from doorward.server.side import Row, SideConnection
 from doorward.sql.catalogue import QUERIES, Catalogue, build
@@ -52,30 +53,41 @@ class OwnStatements:
     ) -> list[Row]:
         """The rows of one statement. Its record is durable before it is sent. Raises UpstreamError."""
         async with self._turn:
-            side, session = await self._open()
-            number = session.record.template(
-                canonical(
-                    {
-                        "action": name,
-                        "effect": "read",
-                        "text": text,
-                        "decision": {"outcome": "allow", "rules": ["doorward"]},
-                    }
-                )
+            return await self._query(name, text, params, timeout=timeout, max_rows=max_rows)
+
+    async def _query(
+        self,
+        name: str,
+        text: str,
+        params: Sequence[str | None] = (),
+        *,
+        timeout: float = PATIENCE,  # noqa: ASYNC109
+        max_rows: int = 200_000,
+    ) -> list[Row]:
+        side, session = await self._open()
+        number = session.record.template(
+            canonical(
+                {
+                    "action": name,
+                    "effect": "read",
+                    "text": mask_statement(text)[0],
+                    "decision": {"outcome": "allow", "rules": ["doorward"]},
+                }
             )
-            position = session.record.run(number, b"\0\0")
-            durable = self._guard.recorder.wait(position)
-            if durable is not None:
-                await durable
-            try:
-                rows = await side.query(text, params, timeout=timeout, max_rows=max_rows, max_bytes=256 * 1024 * 1024)
-            except UpstreamError:
-                session.record.settled(b'{"outcome":"failed"}')
-                if side.closed:
-                    await self._drop()
-                raise
-            session.record.settled(b'{"outcome":"completed","rows":%d}' % len(rows))
-            return rows
+        )
+        position = session.record.run(number, b"\0\0")
+        durable = self._guard.recorder.wait(position)
+        if durable is not None:
+            await durable
+        try:
+            rows = await side.query(text, params, timeout=timeout, max_rows=max_rows, max_bytes=256 * 1024 * 1024)
+        except UpstreamError:
+            session.record.settled(b'{"outcome":"failed"}')
+            if side.closed:
+                await self._drop()
+            raise
+        session.record.settled(b'{"outcome":"completed","rows":%d}' % len(rows))
+        return rows
 
     async def explain(self, text: str, params: Sequence[str | None], search_path: Sequence[str]) -> int | None:
         """How many rows the target's planner expects a statement to touch; None when it does not say.
@@ -83,16 +95,20 @@ class OwnStatements:
         Runs in a read-only transaction that is rolled back; the caller asks only about statements whose functions are
         all known to be free of side effects, since planning may evaluate them.
         """
+        async with self._turn:  # all of it: in between, another's statement would run in this transaction, on this path
+            return await self._explain(text, params, search_path)
+
+    async def _explain(self, text: str, params: Sequence[str | None], search_path: Sequence[str]) -> int | None:
         path = ", ".join('"' + name.replace('"', '""') + '"' for name in search_path if name != "pg_catalog")
         try:
-            await self.query("estimate: begin", "BEGIN READ ONLY")
+            await self._query("estimate: begin", "BEGIN READ ONLY")
             try:
-                await self.query(
+                await self._query(
                     "estimate: search_path", "SELECT pg_catalog.set_config('search_path', $1, true)", (path,)
                 )
-                rows = await self.query("estimate: plan", "EXPLAIN (FORMAT JSON) " + text, params, timeout=3.0)
+                rows = await self._query("estimate: plan", "EXPLAIN (FORMAT JSON) " + text, params, timeout=3.0)
             finally:
-                await self.query("estimate: end", "ROLLBACK")
+                await self._query("estimate: end", "ROLLBACK")
         except UpstreamError:
             return None
         try:

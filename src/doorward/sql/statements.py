@@ -346,6 +346,7 @@ class Statements(Queries):
 
     def listen(self, body: Body) -> None:
         self.draft.tag = "LISTEN"
+        self.labels = self.top  # others, triggers among them, may say anything
 
     def unlisten(self, body: Body) -> None:
         self.draft.tag = "UNLISTEN"

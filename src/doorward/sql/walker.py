@@ -40,11 +40,13 @@ REVEALING: dict[str, frozenset[str] | None] = {
     "pg_prepared_statements": frozenset({"statement"}),
     "pg_cursors": frozenset({"statement"}),
     "pg_publication_tables": frozenset(),
-    "pg_subscription": frozenset({"subconninfo"}),
+    "pg_subscription": frozenset({"subconninfo"}),  # this and the next three hold passwords of other systems
+    "pg_user_mappings": frozenset({"umoptions"}),
+    "user_mapping_options": frozenset({"option_value"}),
+    "_pg_user_mappings": frozenset({"umoptions"}),
 }
 # Hold password hashes and the like, and only superusers can read them: that is not like reading a table.
-SECRET = frozenset({"pg_authid", "pg_shadow", "pg_user_mapping", "pg_user_mappings", "pg_hba_file_rules",
-                    "user_mapping_options", "_pg_user_mappings"})
+SECRET = frozenset({"pg_authid", "pg_shadow", "pg_user_mapping", "pg_hba_file_rules"})
 
 
 class ExhaustedError(Exception):

@@ -166,6 +166,13 @@ class Answers:
         self.pending: deque[Pending] = deque()
         self.deferred: list[tuple[bytes, Pending]] = []  # what the conversation keeps back; it is projected all the same
         self.readies = 0
+        self.labelled = False  # something at this target has a label
+        self.deaf = False  # payloads of notifications are kept from this client: nobody knows what is in them
+        # Something labelled was written in this transaction: constraints and triggers may look at it as late as at its end.
+        self.late = False  # .. which this client may not see
+        self.late_kept = False  # .. which the record may not hold
+        self._error_kept = False  # the record keeps no more of the error at hand than its SQLSTATE
+        self._descriptions: dict[bytes, bytes] = {}
         self.status = wire.IDLE
         self.skipping = False  # the server discards everything until Sync
         self.copying: Run | None = None  # the server reads COPY data
@@ -278,21 +285,38 @@ class Answers:
     def _recorded(self, kind: int, message: bytes) -> bytes:
         """A message as the record keeps it: always masked, whoever may see what, and in observe mode too."""
         if kind in (Backend.ERROR_RESPONSE, Backend.NOTICE_RESPONSE):
-            run = self.pending[0].run if self.pending else self.done[-1] if self.done else None
-            strip = run is not None and self.masks.strips(run.template, frozenset())
+            strip = self._error_kept if kind == Backend.ERROR_RESPONSE else self._strips_front() or self.late_kept
             return wire.message(kind, self.masks.fields(message[5:], strip=strip))
+        if kind == Backend.ROW_DESCRIPTION:
+            return wire.message(kind, self._described_as(message[5:]))
         if kind == Backend.NOTIFICATION_RESPONSE or kind == Backend.PARAMETER_STATUS:
-            return wire.message(kind, self._masked_text(kind, message[5:]))
+            return wire.message(kind, self._masked_text(kind, message[5:], deaf=self.labelled))
         if kind in (Backend.COPY_DATA, Backend.COPY_DONE):
             return b""  # kept by `_copied`, which holds lines back
         return message
 
-    def _masked_text(self, kind: int, payload: bytes) -> bytes:
+    def _described_as(self, payload: bytes) -> bytes:
+        """A RowDescription with the names of columns masked: a statement may name a column by anything."""
+        if not self.masks.active:
+            return payload
+        shown = self._descriptions.get(payload)
+        if shown is None:
+            columns = wire.parse_row_description(payload)
+            masked = [c._replace(name=self.masks.text(c.name.decode("utf-8", "replace")).encode()) for c in columns]
+            changed = any(a.name != b.name and b.name != a.name.decode("utf-8", "replace").encode()
+                          for a, b in zip(columns, masked, strict=True))
+            shown = wire.row_description(masked)[5:] if changed else payload
+            if len(self._descriptions) >= 256:
+                self._descriptions.clear()
+            self._descriptions[payload] = shown
+        return shown
+
+    def _masked_text(self, kind: int, payload: bytes, *, deaf: bool) -> bytes:
         if kind == Backend.PARAMETER_STATUS:
             name, value = wire.parse_parameter_status(payload)
             return wire.parameter_status(name, self.masks.text(value))[5:]
         pid, channel, extra = wire.parse_notification(payload)
-        said = self.masks.text(extra.decode("utf-8", "replace")).encode()
+        said = b"[masked]" if deaf and extra else self.masks.text(extra.decode("utf-8", "replace")).encode()
         pid = self.pids.get(pid, pid)  # clients know each other's sessions by the gateway's numbers
         return pid.to_bytes(4, "big", signed=True) + channel + b"\0" + said + b"\0"
 
@@ -427,16 +451,20 @@ class Answers:
             if entry is None:
                 wire.parse_row_description(payload)
             elif entry.shape is None or entry.payload != payload:
-                entry.shape = wire.parse_row_description(payload)
+                entry.shape = wire.parse_row_description(self._described_as(payload))
                 entry.payload = payload
             self.pending.popleft()
-            return swallow
+            return self._as_shown(payload) if swallow is None else swallow
         if kind == Backend.NO_DATA:
             if front.entry is not None:
                 front.entry.shape = ()
             self.pending.popleft()
             return swallow
         raise ProtocolError("the target answered a Describe with something else")
+
+    def _as_shown(self, payload: bytes) -> bytes | None:
+        shown = payload if self.observe else self._described_as(payload)
+        return None if shown is payload else wire.message(Backend.ROW_DESCRIPTION, shown)
 
     def _executed(self, kind: int, front: Pending, payload: bytes) -> bytes | None:
         run = front.run
@@ -462,9 +490,10 @@ class Answers:
             run.uncalled = run.shape is not None
             known = run.template.shapes.get(run.statement)
             if known is None or known[0] != payload:
-                known = run.template.shapes[run.statement] = payload, wire.parse_row_description(payload)
+                shape = wire.parse_row_description(self._described_as(payload))
+                known = run.template.shapes[run.statement] = payload, shape
             run.shape = known[1]
-            return None
+            return self._as_shown(payload)
         if kind == Backend.EMPTY_QUERY_RESPONSE:
             run.tags.append("")
             if not simple:
@@ -555,29 +584,33 @@ class Answers:
         self.copy_out = None
         if not self.pending:
             # Outside any question an error is the server's last word (57P01 and its kin): the client may hear it.
-            self.fatal = True
+            self.fatal = self._error_kept = True
             return wire.message(Backend.ERROR_RESPONSE, self.masks.fields(payload, strip=True))
         front = self.pending[0]
         if front.own and not front.instead:
             raise ProtocolError(f"the target refused a question of the gateway's own ({sqlstate})")
         run = front.run
-        strip = run is not None and run.strip
+        strip = self.late or (run is not None and run.strip)
+        self._error_kept = self.late_kept or self._strips_front()
         if run is not None:
             self._count(run)
             run.failed = True
             run.sqlstate = sqlstate
         if front.kind == QUERY:
             return front.instead or self._masked_error(payload, strip)
-        answer = front.instead or self._masked_error(payload, strip or self._strips_next())
+        answer = front.instead or self._masked_error(payload, strip or (run is None and self._strips_front()))
         if run is not None:
             self._finish(run)
         self._discard_to_sync(sqlstate)
         return answer
 
-    def _strips_next(self) -> bool:
-        """An error in Parse or Bind may quote values too (constant folding): judge by what would have run."""
+    def _strips_front(self) -> bool:
+        """Whether what is being answered touches any label. An error in Parse or Bind may quote values too (constant
+        folding): judge by what would have run."""
+        if not self.pending:
+            return False
         front = self.pending[0]
-        of = front.portal or front.entry
+        of = front.run or front.portal or front.entry
         return of is not None and self.masks.strips(of.template, frozenset())
 
     def _masked_error(self, payload: bytes, strip: bool) -> bytes | None:
@@ -667,6 +700,7 @@ class Answers:
         self.status = status
         if status == wire.IDLE and not self.pending:
             self.names.end_transaction()
+            self.late = self.late_kept = False
         if not self.pending:
             self.unsynced = False
         return b"" if front.own and not front.instead else None
@@ -749,9 +783,10 @@ class Answers:
             return None
         if kind == Backend.NOTICE_RESPONSE:
             run = self.pending[0].run if self.pending else None
-            masked = self.masks.fields(payload, strip=run is not None and run.strip)
+            strip = self.late or (run.strip if run is not None else self._strips_front())
+            masked = self.masks.fields(payload, strip=strip)
             return None if masked == payload else wire.message(Backend.NOTICE_RESPONSE, masked)
-        shown = self._masked_text(kind, payload)
+        shown = self._masked_text(kind, payload, deaf=self.deaf)
         return None if shown == payload else wire.message(kind, shown)
 
     def _parameter(self, payload: bytes) -> bytes | None:

@@ -21,6 +21,7 @@ from typing import ClassVar, Final
 
 from doorward.errors import ProtocolError
 from doorward.guard.template import Template
+from doorward.masking.statement import mask_statement
 from doorward.model import Effect, Permit, Phase, Refusal
 from doorward.protocols.conversation import Need, Result, Turn
 from doorward.protocols.postgres import wire
@@ -94,6 +95,7 @@ class PostgresConversation:
         self.judge = judge
         self.masks = masks
         self.answers = Answers(self.names, masks, max_row=max_row, observe=observe, rows_recorded=rows_recorded)
+        self.answers.labelled = self.answers.deaf = judge.labelled
         self.leaving = False
         self._frames = wire.Frames(max_message, frozenset({Frontend.COPY_DATA}), types=wire.FRONTEND_TYPES)
         self._inbox: deque[tuple[int, bytes]] = deque()
@@ -293,6 +295,7 @@ class PostgresConversation:
         template: PgTemplate | None = None,
     ) -> Turn:
         """A turn that no policy could allow."""
+        reason = mask_statement(reason)[0]  # it may quote a name
         refused = template or PgTemplate(
             Classification(effect=Effect.UNKNOWN, reason=reason),
             b"",
@@ -602,6 +605,11 @@ class PostgresConversation:
         portal: Portal | None = turn.part[2]
         run = Run(template, permit, portal)
         run.strip = self.masks.strips(template, permit.decision.unmask)
+        if template.effect is not Effect.READ:
+            self.answers.late = self.answers.late or run.strip
+            self.answers.late_kept = self.answers.late_kept or self.masks.strips(template, frozenset())
+        elif not run.strip and any(s.tag == "LISTEN" for s in template.statements):
+            self.answers.deaf = False
         if permit.decision.unmask:
             self.answers.unmasks()
         if what == "query":

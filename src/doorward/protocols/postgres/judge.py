@@ -76,8 +76,11 @@ class PgTemplate(Template):
         definitions: str = "",
     ) -> None:
         statements = classification.statements
-        forbidden = classification.forbidden
-        reason = classification.reason
+        forbidden, reason = classification.forbidden, classification.reason
+        if reason or forbidden:  # both may quote the text
+            if shown.encode("utf-8", "replace") != exact:
+                reason = reason.partition(" at or near ")[0]
+            forbidden, reason = mask_statement(forbidden)[0], mask_statement(reason)[0]
         super().__init__(
             action="; ".join(statement.tag for statement in statements[:20]) or "EMPTY",
             effect=classification.effect,
@@ -147,6 +150,11 @@ class Judge:
         self.search_path: tuple[str, ...] = ("pg_catalog", "public")
         self.temporary: frozenset[str] = frozenset()
         self.changed: frozenset[tuple[str, str]] = frozenset()
+
+    @property
+    def labelled(self) -> bool:
+        """Whether anything at this target has a label."""
+        return bool(self._labels)
 
     def look(self, *, role: str, search_path: tuple[str, ...], temporary: frozenset[str]) -> None:
         """Take over what the server said of this session; judged texts stay good only if nothing moved."""

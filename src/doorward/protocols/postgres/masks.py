@@ -114,7 +114,7 @@ class PostgresMasks:
 
     def strips(self, template: PgTemplate, unmask: frozenset[str]) -> bool:
         """Whether errors of this text are reduced to their SQLSTATE: they could quote what stays masked."""
-        return bool(template.labels - unmask) and not self.observe
+        return bool(template.labels - unmask)
 
     def fields(self, payload: bytes, *, strip: bool) -> bytes:
         """The payload of an ErrorResponse or NoticeResponse as the client may see it."""
