@@ -7,7 +7,6 @@ Who may do what, by group: `readers` read; `writers` read, write, define and cha
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import os
 from collections.abc import Callable, Iterator
@@ -15,11 +14,11 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from psycopg import sql
 
+from tests.rig.faults import copy_of_shop
 from tests.rig.gateway import Gateway, launch, target_of
 from tests.rig.issuer import LocalIssuer
-from tests.rig.postgres import TEMPLATE, PostgresServer
+from tests.rig.postgres import PostgresServer
 
 LABELS = {"public.customers.ssn": "ssn", "public.customers.card": "card", "public.customers.notes": "notes"}
 
@@ -51,15 +50,6 @@ def corpus_issuer() -> Iterator[LocalIssuer]:
     issuer = LocalIssuer()
     yield issuer
     issuer.down()
-
-
-def copy_of_shop(server: PostgresServer, name: str) -> PostgresServer:
-    """A database of one's own on `server`, made of `shop`."""
-    with server.connect(dbname="postgres") as connection:
-        connection.execute(
-            sql.SQL("create database {} template {}").format(sql.Identifier(name), sql.Identifier(TEMPLATE))
-        )
-    return dataclasses.replace(server, database=name)
 
 
 @pytest.fixture(scope="session")
@@ -107,7 +97,7 @@ _numbers = itertools.count(1)
 @pytest.fixture
 def table(server: PostgresServer, door: Gateway) -> Iterator[str]:
     """A table of this test's own: `id integer primary key, v text`, holding (1, 'one') and (2, 'two')."""
-    name = f"t{next(_numbers)}"
+    name = f"corpus_t{next(_numbers)}"
     with server.connect() as connection:
         connection.execute(f"create table {name} (id integer primary key, v text)")
         connection.execute(f"insert into {name} values (1, 'one'), (2, 'two')")
