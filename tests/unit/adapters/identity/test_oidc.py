@@ -118,7 +118,7 @@ def changed(**changes: Any) -> Any:
 
     def minted(issuer: LocalIssuer) -> str:
         drift = int(time.time()) - NOW
-        moved = {
+        moved: dict[str, Any] = {
             name: value + drift if type(value) is int and abs(value - NOW) < 100_000 else value
             for name, value in changes.items()
         }
