@@ -39,6 +39,10 @@ POLICY = """
 @id("anyone-unknown") permit (principal in Group::"anyone", action == Action::"unknown", resource);
 @id("walk") permit (principal in Group::"walkers", action == Action::"read", resource);
 @id("walk-a1") permit (principal in Group::"walkers", action == Action::"write", resource in Schema::"shop.a1");
+@id("sand") permit (principal in Group::"sandboxed", action in [Action::"read", Action::"write"], resource)
+    when { context.approved };
+@id("sand-read") permit (principal in Group::"sandboxed", action == Action::"read", resource);
+@id("sand-a1") permit (principal in Group::"sandboxed", action == Action::"write", resource in Schema::"shop.a1");
 @id("unmask") permit (principal in Group::"fraud", action == Action::"unmask", resource);
 @id("approve") permit (principal in Group::"dba", action == Action::"approve", resource);
 @id("look") permit (principal in Group::"auditors", action in [Action::"replay", Action::"administer"], resource);

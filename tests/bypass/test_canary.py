@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from doorward.protocols.postgres import wire
-from tests.bypass.conftest import POLICY, copy_of_shop
+from tests.bypass.conftest import POLICY
 from tests.rig.approvers import call
+from tests.rig.faults import copy_of_shop
 from tests.rig.gateway import Gateway, launch
 from tests.rig.issuer import LocalIssuer
 from tests.rig.postgres import PostgresServer

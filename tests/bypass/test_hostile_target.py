@@ -3,6 +3,7 @@ serving others, and the credential is never said in the clear."""
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from doorward.protocols.postgres.wire import Column
 from tests.bypass.conftest import LABELS, POLICY
 from tests.bypass.test_framing import rss
 from tests.rig.fakeserver import Answer, FakeServer
+from tests.rig.faults import copy_of_shop
 from tests.rig.gateway import Gateway, launch, target_of
 from tests.rig.issuer import LocalIssuer
 from tests.rig.postgres import PASSWORD, PostgresServer
@@ -134,8 +136,9 @@ def liars(
 ) -> Iterator[Gateway]:
     """A gateway whose every target is the liar: `shop` logs in, the others are lied to before that."""
     folder = tmp_path_factory.mktemp("liars")
+    own = copy_of_shop(postgres, f"liars_{os.getpid()}")
     shop = target_of(
-        postgres, folder, host="127.0.0.1", port=fake.port, tls="disable", tls_ca=None, labels=LABELS, detect=False
+        own, folder, host="127.0.0.1", port=fake.port, tls="disable", tls_ca=None, labels=LABELS, detect=False
     )
     others = [{**shop, "name": name.replace("_", "-"), "database": name} for name in LOGIN_LIES]
     with launch(folder, corpus_issuer, postgres, targets=[shop, *others], policy=POLICY) as running:
