@@ -189,6 +189,9 @@ class Walker:
             if relative is not None:
                 for i, column in enumerate(relation.columns):
                     found[i] = found[i] | self.label(relative, column.name)
+        lost = self.lost(relation)
+        if lost:
+            found = [labels | lost for labels in found]
         if relation.kind in "vm" and relation.schema not in SYSTEM:
             through = self.view(relation)
             for i in range(len(found)):
@@ -202,6 +205,16 @@ class Walker:
     def label(self, relation: Relation, column: str) -> frozenset[str]:
         label = self.facts.labels.get(f"{relation.schema}.{relation.name}.{column}")
         return NOTHING if label is None else frozenset((label,))
+
+    def lost(self, relation: Relation) -> frozenset[str]:
+        """Labels of columns that this relation does not have: one may have been renamed, and nobody knows to what."""
+        prefix = f"{relation.schema}.{relation.name}."
+        names = {column.name for column in relation.columns}
+        return frozenset(
+            label
+            for column, label in self.facts.labels.items()
+            if column.startswith(prefix) and column[len(prefix) :] not in names
+        )
 
     def view(self, relation: Relation) -> Cols | None:
         """The columns of a view's query; None where that cannot be followed, which means every label."""
