@@ -4,7 +4,7 @@ it is not. IDs AT-nn."""
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import psycopg
 import pytest
@@ -20,12 +20,20 @@ LONG = b"n" * 63  # the server compares names of statements and portals up to he
 
 
 @pytest.fixture
+def secret(direct: psycopg.Connection) -> Iterator[None]:
+    direct.execute("insert into customers (id, name, email, ssn, country, notes) values"
+                   " (900, 'x', 'x@x', '', 'DE', %s), (901, 'y', 'y@x', '', 'DE', %s) on conflict do nothing", [SECRET] * 2)
+    yield
+    direct.execute("delete from customers where id >= 900")
+
+
+@pytest.fixture
 def count(direct: psycopg.Connection, table: str) -> Callable[[], int]:
     return lambda: number(direct, table)
 
 
 def number(direct: psycopg.Connection, table: str) -> int:
-    row = direct.execute(f"select count(*) from {table}").fetchone()  # type: ignore[arg-type]  # a name of our own
+    row = direct.execute(f"select count(*) from {table}").fetchone()
     assert row is not None
     return int(row[0])
 
@@ -123,9 +131,8 @@ def test_a_set_that_an_error_undoes(door: Gateway, paths: Callable[[], int]) -> 
         assert paths() == 1
 
 
-def test_a_temporary_table_hides_a_permanent_one(door: Gateway, direct: psycopg.Connection, table: str) -> None:
+def test_a_temporary_table_hides_a_permanent_one(door: Gateway, secret: None, table: str) -> None:
     """AT-06: from the moment a temporary relation exists, its name means it."""
-    direct.execute("insert into customers (id, name, email, ssn, country, notes) values (900, 'x', 'x@x', '', 'DE', %s) on conflict do nothing", [SECRET])
     for close in ("", "begin; "):
         with RawClient.to(door, sub="temp", groups=["writers"]) as client:
             if close:
@@ -152,7 +159,9 @@ def test_a_later_batch_is_not_undone_with_an_earlier_one(door: Gateway, table: s
 
 
 @pytest.mark.parametrize("name", [b"s", b""])
-def test_a_name_is_in_doubt_until_its_batch_is_answered(door: Gateway, table: str, count: Callable[[], int], name: bytes) -> None:
+def test_a_name_is_in_doubt_until_its_batch_is_answered(
+    door: Gateway, table: str, count: Callable[[], int], name: bytes
+) -> None:
     """AT-08: a Parse that the server skips or refuses leaves the old statement; what is pipelined behind its Sync is
     judged by that."""
     with RawClient.to(door, sub="doubt", groups=["agents"]) as client:
@@ -168,7 +177,8 @@ def test_a_portal_is_in_doubt_until_its_batch_is_answered(door: Gateway, table: 
     """AT-08: the same for a portal of an open transaction."""
     with RawClient.to(door, sub="doubt2", groups=["agents"]) as client:
         client.query("begin")
-        client.send(wire.parse(b"d", f"delete from {table}".encode()), wire.parse(b"r", b"select 1"), wire.SYNC).ready()
+        delete = f"delete from {table}".encode()
+        client.send(wire.parse(b"d", delete), wire.parse(b"r", b"select 1"), wire.SYNC).ready()
         client.send(wire.bind(b"p", b"d", (), (), ()), wire.FLUSH).quiet(0.3)
         client.send(wire.SYNC).ready()
         client.send(wire.bind(b"p", b"r", (), (), ()), wire.SYNC, wire.execute(b"p", 0), wire.SYNC).held(seconds=3)
@@ -211,18 +221,13 @@ def test_what_is_confidential_in_a_text_is_nowhere_in_its_record(door: Gateway, 
         assert value not in door.log.read_text()
 
 
-@pytest.fixture
-def secret(direct: psycopg.Connection) -> None:
-    direct.execute("insert into customers (id, name, email, ssn, country, notes) values"
-                   " (900, 'x', 'x@x', '', 'DE', %s), (901, 'y', 'y@x', '', 'DE', %s) on conflict do nothing", [SECRET] * 2)
-
-
 @pytest.mark.parametrize(
     "text",
     ["alter table customers alter notes type int using notes::int", "create unique index on customers (notes)",
      "create index on customers ((notes::int))", "alter table customers add made int generated always as (notes::int) stored",
      "alter table customers add constraint made unique (notes)",
-     "alter table customers add check (notes::int > 0)", "create temp view made as select notes::int from customers; select * from made",
+     "alter table customers add check (notes::int > 0)",
+     "create temp view made as select notes::int from customers; select * from made",
      "create materialized view made as select notes::int as v from customers",
      "update customers set notes = notes || notes::int", "copy (select notes::int from customers) to stdout",
      "begin; declare made cursor for select notes::int from customers where id >= 900; fetch all from made"],
@@ -303,3 +308,89 @@ def test_an_estimate_is_recorded_masked(door: Gateway, table: str) -> None:
             if not page["more"]:
                 break
             skip = page["next"]
+
+
+@pytest.mark.parametrize("bound", ["truncate tt", "copy tt from stdin", "lock table tt", "explain analyze delete from tt"])
+def test_a_bound_utility_statement_resolves_names_when_it_runs(
+    door: Gateway, direct: psycopg.Connection, paths: Callable[[], int], bound: str
+) -> None:
+    """AT-17: Bind fixes what the names in a query stand for; in TRUNCATE, COPY and their kin they are looked up at Execute."""
+    with RawClient.to(door, sub="utility", groups=["walkers"]) as client:
+        client.query("set search_path = a1")
+        client.query("begin")
+        client.send(wire.parse(b"", bound.encode()), wire.bind(b"p", b"", (), (), ()), wire.SYNC).ready()
+        client.query("set search_path = b1")
+        client.send(wire.execute(b"p", 0), wire.SYNC)
+        reply = client.until("Z", "G", seconds=4)
+        if "copy" in bound:
+            assert "G" not in reply.kinds
+        locks = "select 1 from pg_locks where relation = 'b1.tt'::regclass and mode like '%Exclusive%'"
+        assert direct.execute(locks).fetchone() is None
+        client.query("commit", seconds=4)
+        assert paths() == 1
+
+
+def test_a_bound_execute_runs_what_its_name_means_then(door: Gateway, table: str, count: Callable[[], int]) -> None:
+    """AT-17: the same for EXECUTE: the name is looked up when the portal runs."""
+    with RawClient.to(door, sub="utility2", groups=["agents"]) as client:
+        client.query("prepare s as select 1")
+        client.query("begin")
+        client.send(wire.parse(b"", b"execute s"), wire.bind(b"p", b"", (), (), ()), wire.SYNC).ready()
+        client.query("deallocate s")
+        client.query(f"prepare s as delete from {table} returning id")
+        client.send(wire.execute(b"p", 0), wire.SYNC).held(seconds=3)
+        client.query("commit", seconds=3)
+        assert count() == 2
+
+
+@pytest.mark.parametrize("sql_level", [False, True])
+def test_a_plan_does_not_see_what_was_made_before_its_table(
+    door: Gateway, direct: psycopg.Connection, paths: Callable[[], int], sql_level: bool
+) -> None:
+    """AT-18: the server goes on using what a prepared statement's names meant, when something of the name appears earlier on
+    search_path; judged by the new meaning, the old would run."""
+    direct.execute("alter table a1.tt rename to later")
+    with RawClient.to(door, sub="planner", groups=["sandboxed"], parameters={"search_path": "a1, b1"}) as client:
+        client.query("select count(*) from unheard_of_before")  # so the catalogue is read again
+        if sql_level:
+            client.query("prepare s as delete from tt")
+        else:
+            client.send(wire.parse(b"s", b"delete from tt"), wire.SYNC).ready()
+        direct.execute("alter table a1.later rename to tt")
+        assert client.query("select count(*) from unheard_of").sqlstate == "42P01"  # so the catalogue is read again
+        if sql_level:
+            client.send(wire.query(b"execute s")).held(seconds=3)
+        else:
+            client.send(wire.bind(b"", b"s", (), (), ()), wire.execute(b"", 0), wire.SYNC).held(seconds=3)
+        assert paths() == 1
+
+
+def test_what_a_session_prepares_is_bounded(door: Gateway) -> None:
+    """AT-19: a session may hold many prepared statements, or long ones, not many long ones."""
+    with RawClient.to(door, sub="hoarder", groups=["readers"]) as client:
+        pad = b" " * 900_000
+        for index in range(90):
+            reply = client.send(wire.parse(b"s%d" % index, b"select 1" + pad), wire.SYNC).until("Z", "E", seconds=20)
+            if reply.errors or reply.closed:
+                assert 60 < index < 80
+                return
+        pytest.fail("nothing stopped it")
+
+
+def test_a_cursor_that_died_is_not_what_a_function_opens_later(
+    door: Gateway, direct: psycopg.Connection, secret: None
+) -> None:
+    """AT-20: a cursor ends with its transaction; a function that opens one of the same name opens another."""
+    direct.execute(
+        "create or replace function opens(c refcursor) returns refcursor language plpgsql as"
+        " $$ begin open c for select reverse(notes) from customers where id = 900; return c; end $$")
+    with RawClient.to(door, sub="cursors", groups=["callers"]) as client:
+        client.query("begin")
+        client.query("declare made cursor for select 'x'::text")
+        client.query("rollback")
+        client.query("begin")
+        client.query("select opens('made')")
+        client.query("fetch all from made")
+        assert SECRET[::-1].encode() not in bytes(client.received)
+        client.query("rollback")
+    direct.execute("drop function opens(refcursor)")

@@ -51,6 +51,8 @@ LONGEST_NAME: Final = 63  # bytes: NAMEDATALEN - 1. The server takes longer name
 LARGE: Final = 16 * 1024  # bytes of a text that is not judged on the event loop
 A_MESSAGE: Final = 64  # bytes that a waiting message costs besides its payload, about
 RESERVED: Final = b"_doorward"
+FIXED_BY_BIND: Final = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE"})  # the rest looks names up at Execute
+MOVED: Final = "what its names stand for has changed since it was prepared"
 
 # Asked on the session's own connection, because only that one knows its settings and its temporary relations.
 PROBE: Final = (
@@ -417,6 +419,7 @@ class PostgresConversation:
             return self._no("missing_statement", f'prepared statement "{_name(bind.statement)}" does not exist')
         if bind.portal.startswith(RESERVED):
             return self._no("protocol", "portal names beginning with _doorward are the gateway's own")
+        before = entry.template
         template = self._judged(entry.text)
         if template is not None and entry.inside >= 0:
             template = self._inside(entry)
@@ -427,7 +430,10 @@ class PostgresConversation:
             self._put_back(Frontend.BIND, payload)
             self._barrier = True
             return None
-        if template is not entry.template and template.named:
+        if _overtaken(before, template):
+            entry.template = before
+            return self._no("voided", MOVED, "prepare it again")
+        if template is not before and template.named:
             entry.shape, entry.described = None, False  # FETCH and EXECUTE may show something else now
         entry.template = template
         portal = Portal(entry, bind.params, bind.param_formats, bind.result_formats)
@@ -503,6 +509,16 @@ class PostgresConversation:
             return self._no("missing_portal", f'portal "{_name(name)}" does not exist')
         if self._plans_unasked(portal):
             return self._no_bound_only()
+        template = portal.template
+        if not template.fixed_by_bind(FIXED_BY_BIND) and (
+            template.version != self.judge.version or template.names_version != self.names.version
+        ):
+            fresh = self._judged(portal.entry.text)
+            if fresh is None:
+                self._put_back(Frontend.EXECUTE, payload)
+                return self._need()
+            if portal.entry.inside < 0 and fresh.classification != template.classification:
+                return self._no("voided", "what its names stand for has changed since it was bound", "bind it again")
         return self._proposed(portal.template, Phase.EXECUTE, part=("execute", payload, portal), portal=portal)
 
     def _flush(self) -> Turn | None:
@@ -763,7 +779,7 @@ class PostgresConversation:
             if statement.closes:
                 self.names.set_portal(statement.closes.encode(), None)
             else:
-                self.names.portals = {n: p for n, p in self.names.portals.items() if p.entry.inside < 0}
+                self.names.keep_portals({n: p for n, p in self.names.portals.items() if p.entry.inside < 0})
                 self.names.version += 1
 
     def _transaction_ended(self) -> None:
@@ -813,9 +829,12 @@ class PostgresConversation:
         entry = self.names.statements.get(name.encode())
         if entry is None:
             return None
-        if entry.inside >= 0:
-            return self._inside(entry).classification
-        return self.judge.template(entry.text, self).classification
+        before = entry.template
+        now = self._inside(entry) if entry.inside >= 0 else self.judge.template(entry.text, self)
+        if _overtaken(before, now):
+            entry.template = before
+            return None
+        return now.classification
 
     def cursor(self, name: str) -> Classification | None:
         """What FETCH FROM `name` would show: judged when it was declared."""
@@ -837,6 +856,16 @@ class PostgresConversation:
                 outer, inner or Classification(effect=Effect.UNKNOWN, reason="its statement is not known any more")
             )
         return entry.template
+
+
+def _overtaken(before: PgTemplate, now: PgTemplate) -> bool:
+    """Whether a prepared statement's names would lead elsewhere now, though search_path is the same. The server looks them
+    up again only when search_path, or what they led to, has changed: it may run either."""
+    return (
+        before is not now
+        and before.search_path == now.search_path
+        and {(r.kind, r.name) for r in before.resources} != {(r.kind, r.name) for r in now.resources}
+    )
 
 
 def _is_binary(run: Run | None) -> bool:

@@ -23,6 +23,7 @@ from doorward.sql.classification import Classification, Facts, Statement
 from doorward.sql.classify import classify
 
 MAX_TEMPLATES: Final = 512  # texts a session keeps judged; the rest are judged again when they return
+MAX_KEPT: Final = 8 << 20  # bytes of their texts
 QUICK_KINDS: Final = frozenset(
     {"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "VALUES", "TABLE", "SHOW", "FETCH", "MOVE", "CLOSE"}
 )
@@ -124,6 +125,10 @@ class PgTemplate(Template):
         self.shapes: dict[int, tuple[bytes, tuple[Column, ...]]] = {}  # by statement: RowDescription, and what it says
         self.last: dict[tuple[int, frozenset[str]], tuple[object, object]] = {}  # shape and redactor that served last
 
+    def fixed_by_bind(self, tags: frozenset[str]) -> bool:
+        """Whether the server looks its names up at Bind, and not again."""
+        return len(self.statements) == 1 and self.statements[0].tag in tags
+
 
 class Judge:
     """Templates for one session. `role` and `search_path` are what the server last said they are."""
@@ -142,6 +147,7 @@ class Judge:
         self.most = max_statement
         self._catalogue = source.catalogue
         self._templates: dict[bytes, PgTemplate] = {}
+        self._kept = 0  # bytes of the texts in there, or more
         self._normal: dict[bytes, PgTemplate] = {}
         self.version = 0
         self._depth = 0
@@ -324,6 +330,8 @@ class Judge:
         )  # fmt: skip
 
     def _store(self, text: bytes, template: PgTemplate) -> None:
-        if len(self._templates) >= MAX_TEMPLATES:
+        if len(self._templates) >= MAX_TEMPLATES or self._kept + len(text) > MAX_KEPT:
             self._templates.clear()
+            self._kept = 0
         self._templates[text] = template
+        self._kept += len(text)

@@ -14,6 +14,7 @@ from doorward.protocols.postgres.judge import PgTemplate
 from doorward.protocols.postgres.wire import Column
 
 MAX_NAMES: Final = 10_000  # prepared statements or portals a session may hold at once
+MAX_BYTES: Final = 64 << 20  # of texts, and of parameters, that they may hold
 
 
 class Entry:
@@ -39,7 +40,7 @@ class Portal:
     under another search_path, still runs what was bound.
     """
 
-    __slots__ = ("entry", "formats", "hold", "params", "results", "started", "template")
+    __slots__ = ("entry", "formats", "hold", "params", "results", "size", "started", "template")
 
     def __init__(
         self,
@@ -53,6 +54,7 @@ class Portal:
         self.entry = entry
         self.template = entry.template
         self.params = params
+        self.size = sum(len(value) for value in params if value is not None)
         self.formats = formats
         self.results = results
         self.hold = hold  # a cursor WITH HOLD outlives its transaction
@@ -65,6 +67,8 @@ class Namespace:
     def __init__(self) -> None:
         self.statements: dict[bytes, Entry] = {}
         self.portals: dict[bytes, Portal] = {}
+        self._texts = 0  # bytes held by `statements`
+        self._values = 0  # bytes held by `portals`
         self.version = 0  # changes whenever an EXECUTE or FETCH by name could mean something else
 
     def set_statement(self, name: bytes, entry: Entry | None) -> Entry | None:
@@ -75,7 +79,12 @@ class Namespace:
         else:
             if before is None and len(self.statements) >= MAX_NAMES:
                 raise OverflowError(f"more than {MAX_NAMES} prepared statements in one session")
+            if self._texts + len(entry.text) > MAX_BYTES + (0 if before is None else len(before.text)):
+                raise OverflowError(f"more than {MAX_BYTES} bytes of prepared statements in one session")
             self.statements[name] = entry
+            self._texts += len(entry.text)
+        if before is not None:
+            self._texts -= len(before.text)
         if name:
             self.version += 1
         return before
@@ -88,14 +97,25 @@ class Namespace:
         else:
             if before is None and len(self.portals) >= MAX_NAMES:
                 raise OverflowError(f"more than {MAX_NAMES} portals in one session")
+            if self._values + portal.size > MAX_BYTES + (0 if before is None else before.size):
+                raise OverflowError(f"more than {MAX_BYTES} bytes of parameters bound in one session")
             self.portals[name] = portal
+            self._values += portal.size
+        if before is not None:
+            self._values -= before.size
         if name:
             self.version += 1
         return before
 
     def forget_statements(self) -> None:
         self.statements.clear()
+        self._texts = 0
         self.version += 1
+
+    def keep_portals(self, kept: dict[bytes, Portal]) -> None:
+        """Forget all portals but these."""
+        self.portals = kept
+        self._values = sum(portal.size for portal in kept.values())
 
     def end_transaction(self) -> None:
         """Portals die with their transaction; cursors WITH HOLD do not."""
@@ -104,4 +124,4 @@ class Namespace:
             if len(kept) != len(self.portals):
                 if any(self.portals):  # a named one went
                     self.version += 1
-                self.portals = kept
+                self.keep_portals(kept)
