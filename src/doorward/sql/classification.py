@@ -115,6 +115,7 @@ class Statement:
     plain: bool = False
     defines: frozenset[tuple[str, str]] = frozenset()
     reason: str = ""
+    holds: bool = False  # it declares a cursor WITH HOLD
 
 
 @dataclass(frozen=True, slots=True)

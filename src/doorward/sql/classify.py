@@ -147,6 +147,7 @@ def _statement(walk: Definitions, draft: Draft, offset: int, length: int) -> Sta
         draft.changes_session or bool(walk.settings), draft.prepares, draft.executes, draft.deallocates, draft.declares,
         draft.fetches, draft.closes, draft.inner, draft.copy, draft.explain, draft.analyze, draft.returns_rows,
         draft.tag in _PLAIN and effect in (Effect.READ, Effect.WRITE), frozenset(walk.defines), walk.reason,
+        draft.holds,
     )
 
 

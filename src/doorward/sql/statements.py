@@ -34,6 +34,7 @@ _ROWS = {"SelectStmt": "SELECT", "InsertStmt": "INSERT", "UpdateStmt": "UPDATE",
          "MergeStmt": "MERGE"}
 _TRUE = frozenset({"true", "on", "yes", "1", "t"})
 ACCESS_SHARE = 1
+CURSOR_OPT_HOLD = 0x20
 
 
 @dataclass(slots=True)
@@ -56,6 +57,7 @@ class Draft:
     copy: Copy | None = None
     explain: bool = False
     analyze: bool = False
+    holds: bool = False
 
 
 class Statements(Queries):
@@ -227,6 +229,7 @@ class Statements(Queries):
     def declare(self, body: Body) -> None:
         name = body.get("portalname", "")
         self.draft.tag, self.draft.declares = "DECLARE CURSOR", name
+        self.draft.holds = bool(body.get("options", 0) & CURSOR_OPT_HOLD)
         for tag, inner in body.get("query", {}).items():
             told = self.judge(tag, inner)
             self.adopt(told)

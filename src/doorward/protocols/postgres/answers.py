@@ -695,10 +695,13 @@ class Answers:
             raise ProtocolError("the target says it is ready in the middle of a COPY")
         self.copying = None
         self.stripped = False
+        failed = self.failed
         self._settle(status, results)
         self._was_idle = status == wire.IDLE
         self.status = status
         if status == wire.IDLE and not self.pending:
+            if failed:
+                self.names.forget_young()
             self.names.end_transaction()
             self.late = self.late_kept = False
         if not self.pending:

@@ -760,6 +760,8 @@ class PostgresConversation:
             self._probe_due = True
             self._moved = True
             self.judge.settle(unsettled=True)
+        if statement.transaction and index < len(run.tags) and run.tags[index] == "ROLLBACK":
+            self.names.forget_young()
         if statement.transaction and self._moved:
             self._probe_due = True
         if statement.defines:
@@ -773,8 +775,10 @@ class PostgresConversation:
             else:
                 self.names.forget_statements()
         if statement.declares is not None:
-            # Whether it is WITH HOLD is not asked: keeping the name of a cursor that is gone does no harm.
-            self.names.set_portal(statement.declares.encode(), Portal(self._made_in_sql(template, index), hold=True))
+            # A cursor must not be known longer than it lives: a function could open another one of its name.
+            cursor = Portal(self._made_in_sql(template, index), hold=statement.holds)
+            cursor.young = True
+            self.names.set_portal(statement.declares.encode(), cursor)
         if statement.closes is not None:
             if statement.closes:
                 self.names.set_portal(statement.closes.encode(), None)

@@ -40,7 +40,7 @@ class Portal:
     under another search_path, still runs what was bound.
     """
 
-    __slots__ = ("entry", "formats", "hold", "params", "results", "size", "started", "template")
+    __slots__ = ("entry", "formats", "hold", "params", "results", "size", "started", "template", "young")
 
     def __init__(
         self,
@@ -58,6 +58,7 @@ class Portal:
         self.formats = formats
         self.results = results
         self.hold = hold  # a cursor WITH HOLD outlives its transaction
+        self.young = False  # a cursor that was declared in the open transaction
         self.started = False  # it was executed and suspended: more rows need no second approval
 
 
@@ -117,9 +118,17 @@ class Namespace:
         self.portals = kept
         self._values = sum(portal.size for portal in kept.values())
 
+    def forget_young(self) -> None:
+        """The transaction is undone, and with it the cursors declared in it, WITH HOLD too."""
+        if any(portal.young for portal in self.portals.values()):
+            self.keep_portals({name: portal for name, portal in self.portals.items() if not portal.young})
+            self.version += 1
+
     def end_transaction(self) -> None:
         """Portals die with their transaction; cursors WITH HOLD do not."""
         if self.portals:
+            for portal in self.portals.values():
+                portal.young = False
             kept = {name: portal for name, portal in self.portals.items() if portal.hold}
             if len(kept) != len(self.portals):
                 if any(self.portals):  # a named one went
