@@ -50,6 +50,20 @@ class CopyRedactor(Protocol):
     def finish(self) -> bytes: ...
 
 
+class Unread:
+    """COPY OUT data that cannot be masked, where that must not stop it: none of it is recorded."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.cells: Counter[str] = Counter()
+
+    def feed(self, payload: bytes) -> bytes:
+        return b""
+
+    def finish(self) -> bytes:
+        return b""
+
+
 class Masks(Protocol):
     """What the conversation asks of masking; the composition root builds it from labels, transforms and detectors."""
 
@@ -524,9 +538,17 @@ class Answers:
                 raise ProtocolError("the target sends COPY data that no permitted statement announced")
             form, columns = wire.parse_copy_response(payload)
             self.copy_out = run
-            run.copier = self.masks.copy(run.template, run.statement, len(columns), form, run.permit.decision.unmask)
+            try:
+                run.copier = self.masks.copy(run.template, run.statement, len(columns), form, run.permit.decision.unmask)
+            except ProtocolError:
+                if not self.observe:
+                    raise
+                run.copier = Unread()
             if self._differs:
-                run.recording = self.masks.copy(run.template, run.statement, len(columns), form, frozenset())
+                try:
+                    run.recording = self.masks.copy(run.template, run.statement, len(columns), form, frozenset())
+                except ProtocolError:
+                    run.recording = Unread()
             return None
         if kind == Backend.COPY_DATA and self.copy_out is run and run.copier is not None:
             if run.recording is not None:
