@@ -9,6 +9,7 @@ import signal
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +126,7 @@ class Gateway:
             stack.push_async_callback(self.store.close)
             recovery = await self.recorder.start()
             stack.push_async_callback(self.recorder.stop)
-            self.log.info("gateway.started", gateway=self.config.gateway.name, recovered=str(recovery))
+            self.log.info("gateway.started", gateway=self.config.gateway.name, recovered=asdict(recovery))
             for target in self.config.targets.values():
                 self.reach[target.name] = self._reach(target)
             async with asyncio.TaskGroup() as group:

@@ -17,6 +17,8 @@ app = cyclopts.App(
     name="doorward",
     help="The door that every agent goes through: identity, policy, approval, masking and a record that anyone can verify.",
     version=__version__,
+    # An empty default says nothing that the sentence before it does not say.
+    default_parameter=cyclopts.Parameter(show_default=lambda value: value or None),
 )
 # By name, and so imported only when asked for: what one command needs must not slow another down.
 for _name, _where, _help in (

@@ -11,6 +11,7 @@ from doorward.cli import output
 from doorward.protocols.postgres.replay import Answer, Statement
 
 COPIED = 2000  # characters of COPY data that are shown
+_WOULD_BE = {"hold": "held", "deny": "refused"}
 _NUMBERS = frozenset({20, 21, 23, 26, 700, 701, 790, 1700})  # types that psql aligns to the right
 
 
@@ -60,7 +61,8 @@ def _verdict(statement: Statement) -> Text:
     if statement.by:
         line.append(" (the gateway's own question)", style="dim")
     if statement.verdict == "observed":
-        line.append(f": would have been {see(str(statement.decision.get('outcome', '')))}", style="yellow")
+        outcome = str(statement.decision.get("outcome", ""))
+        line.append(f": would have been {_WOULD_BE.get(outcome) or see(outcome)}", style="yellow")
     if statement.verdict == "refused":
         line.append(f" ({see(statement.code)})" if statement.code else "")
         line.append(f" by {see(rules)}" if rules else "", style="dim")

@@ -124,7 +124,10 @@ def _trusted(vkey: str) -> NoteVerifier:
         try:
             return NoteVerifier(path.read_text(encoding="utf-8").strip())
         except (OSError, ValueError, IntegrityError) as second:
-            why = second.message if isinstance(second, IntegrityError) else first.message
+            if isinstance(second, IntegrityError):
+                why = second.message
+            else:  # every key has a "+", and few paths do
+                why = first.message if "+" in line else f"{vkey} is neither a verifier key nor a file that can be read"
             raise ConfigError(
                 f"--vkey: {why}", hint="give the line in log/vkey as its owner published it, or a file that holds it"
             ) from None

@@ -363,7 +363,8 @@ async def _secure(upstream: Upstream, target: Target) -> None:
     answer = await upstream._exactly_one()
     if answer == b"N":
         raise UpstreamError(
-            "the target does not speak TLS", hint=f'its tls setting is "{mode}": turn on ssl at the target'
+            "the target does not speak TLS",
+            hint=f'its tls setting is "{mode}": turn on ssl at the target; tls = "disable" only where nobody is on the way',
         )
     if answer != b"S":
         raise ProtocolError("the target answers the TLS request with neither yes nor no")

@@ -31,7 +31,7 @@ class GatewayMetrics:
         )
         self._opened = Counter("doorward_sessions", "Sessions opened.", ["target"], registry=self.registry)
         self._logins = Counter(
-            "doorward_logins_failed", "Logins that were refused, by where.", ["why"], registry=self.registry
+            "doorward_logins_failed", "Logins that were refused, by why.", ["why"], registry=self.registry
         )
 
     def connection_opened(self, target: str) -> None:
