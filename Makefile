@@ -16,7 +16,7 @@ help: ## show this help
 	@echo
 	@echo "  ARGS=... reaches pytest or the benchmark; PYTHON=... chooses the Python (3.11 or newer)."
 
-demo: .venv/.demo ## the story with a real database and real clients, without root (INTERACTIVE=1 leaves it running)
+demo: .venv/.demo ## the story with a real database and real clients, without root (INTERACTIVE=1: it is all there, and you try)
 	@$(BIN)/python -m doorward demo $(if $(INTERACTIVE),--interactive) $(ARGS)
 
 test: .venv/.dev ## set up what the tests need, lint, and run them in under ten minutes on two cores
