@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from doorward.errors import ConfigError
+
+PATIENCE: Final = 10.0  # seconds in which a client must have sent the head of its first request
+
+
+class _Impatient(H11Protocol):
+    """Lets go of a client that connects and says nothing: otherwise a few hundred of them keep approvers out."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._deadline = self.loop.call_later(PATIENCE, self._silent)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._deadline.cancel()
+        super().connection_lost(exc)
+
+    def _silent(self) -> None:
+        if not self.cycle:  # set with the head of the first request
+            self.transport.abort()
 
 
 class _Server(uvicorn.Server):
@@ -38,7 +58,7 @@ class WebServer:
         self.port = int(self._socket.getsockname()[1])
         self._server = _Server(uvicorn.Config(
             application, log_level="error", access_log=False, lifespan="off", timeout_keep_alive=5, server_header=False,
-            h11_max_incomplete_event_size=64 * 1024, limit_concurrency=500, timeout_graceful_shutdown=2,
+            http=_Impatient, h11_max_incomplete_event_size=64 * 1024, limit_concurrency=500, timeout_graceful_shutdown=2,
             ssl_certfile=certificate, ssl_keyfile=key,
         ))  # fmt: skip
 
