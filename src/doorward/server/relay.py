@@ -450,13 +450,16 @@ class Relay:
 
     def _notify(self, approval: Approval) -> None:
         if not self.client_gone:
+            seconds = max(0, approval.expires_at - self.guarded.guard.clock.now()) // 1000
             self.conversation.answers.say(
                 wire.notice_response(
                     "NOTICE",
                     "00000",
                     f"held: request {approval.id} waits for approval"
                     + (f" by {' or '.join(sorted(approval.approvers))}" if approval.approvers else ""),
-                    hint=f"doorward approvals show {approval.id}",
+                    hint=f"an approver decides after: doorward approvals show {approval.id}. The request stands for "
+                    f"{seconds // 60} min {seconds % 60} s; cancelling only ends the waiting, and the same statement sent "
+                    "again goes on with it",
                 )
             )
             self._to_client()
