@@ -420,7 +420,6 @@ def test_who_may_see_may_copy_in_binary(door: Gateway, secret: None) -> None:
     assert SECRET.encode() not in kept(door, "binary")
 
 
-@pytest.mark.xfail(strict=True, reason="PostgresMasks.copies, which would tell before it runs, is not asked: the session ends")
 def test_a_copy_that_cannot_be_masked_is_refused_and_the_session_lives(door: Gateway) -> None:
     """AT-22: a binary COPY of a labelled column is refused before it runs, and the connection works on."""
     with RawClient.to(door, sub="binary2", groups=["readers"]) as client:

@@ -66,6 +66,7 @@ class Asked(Protocol):
     continues: bool
     in_transaction: bool
     refusal: Refusal | None
+    objection: Callable[[frozenset[str]], str] | None
 
 
 class Settled(Protocol):
@@ -226,6 +227,8 @@ class GuardedSession:
         assert decision is not None
         if turn.refusal is not None:
             return self._refuse(turn, turn.refusal, decision)
+        if turn.objection is not None and not self._observe and (why := turn.objection(decision.unmask)):
+            return self._refuse(turn, Refusal(None, decision, "denied", why, "use text or csv format"), decision)
         if turn.phase is Phase.PREPARE:
             if decision.outcome is Outcome.DENY and not self._observe:
                 return self._refuse(turn, None, decision)

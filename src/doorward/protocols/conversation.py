@@ -10,7 +10,7 @@ could allow; everything else is for the guard.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
@@ -32,6 +32,7 @@ class Turn:
     in_transaction: bool = False
     refusal: Refusal | None = None  # set when no policy could allow it
     part: Any = None  # the protocol's own
+    objection: Callable[[frozenset[str]], str] | None = None  # why it cannot run for who may see just these labels
 
 
 @dataclass(slots=True)

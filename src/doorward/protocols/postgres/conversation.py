@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import ClassVar, Final
 
 from doorward.errors import ProtocolError
@@ -403,6 +404,7 @@ class PostgresConversation:
             in_transaction=self.in_transaction,
             refusal=refusal,
             part=part,
+            objection=partial(self.masks.copies, template) if template.copies_out and template.labels else None,
         )
 
     # -- the extended protocol ---------------------------------------------------------------------------------------

@@ -54,6 +54,7 @@ class PgTemplate(Template):
         "barrier",
         "classification",
         "copies_in",
+        "copies_out",
         "last",
         "misses",
         "named",
@@ -105,6 +106,7 @@ class PgTemplate(Template):
             self.sqlstate = "42883" if reason.startswith("function ") else "42P01"
         self.named = any(s.executes is not None or s.fetches is not None for s in statements)
         self.names_version = names_version
+        self.copies_out = any(s.copy is not None and s.copy.direction == "out" for s in statements)
         self.copies_in = any(s.copy is not None and s.copy.direction == "in" for s in statements)
         # After a barrier nothing is judged until the server has answered: the facts may change with that answer.
         self.barrier = (
