@@ -11,7 +11,6 @@ A connection is a `Door` (the client's protocol) and, once a target has been dia
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -621,11 +620,6 @@ class Relay:
             return
         self.resume_server("recorder")
         self.resume_client("recorder")
-
-
-def new_key(pid: int) -> tuple[int, bytes]:
-    """A cancel key of the gateway's own."""
-    return pid, secrets.token_bytes(4)
 
 
 _LOOK: Final = canonical(

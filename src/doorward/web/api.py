@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Annotated, Any, Protocol
 
@@ -348,5 +348,3 @@ def _session(row: SessionRow) -> dict[str, Any]:
         "statements": row.statements, "refused": row.refused, "held": row.held, "rows": row.rows, "segments": row.segments,
     }  # fmt: skip
 
-
-Application = Callable[..., Any]

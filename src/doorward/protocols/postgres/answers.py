@@ -99,7 +99,6 @@ class Run:
         "shape",
         "sqlstate",
         "statement",
-        "statements",
         "strip",
         "suspended",
         "tags",
@@ -112,7 +111,6 @@ class Run:
         self.permit = permit
         self.portal = portal
         self.statement = 0  # index of the statement whose answer is being read
-        self.statements: list[dict[str, object]] = []
         self.shape: tuple[Column, ...] | None = None
         self.redactor: Redactor | None = None
         self.recorder: Redactor | None = None  # for the record, which stays masked when this identity may see more
@@ -193,7 +191,6 @@ class Answers:
         self.copying: Run | None = None  # the server reads COPY data
         self.copy_out: Run | None = None
         self.done: list[Run] = []
-        self.unresolved = 0
         self.failed = False  # since the last ReadyForQuery
         self.finished: list[Run] = []  # completed statements whose effect on the session the conversation must look at
         self.probe_rows: list[tuple[bytes | None, ...]] = []
