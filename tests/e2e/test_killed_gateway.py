@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from doorward.ledger.segment import REQUEST_DATA
 from doorward.ledger.verify import Status
 from doorward.protocols.postgres import wire
 from tests.rig import record
@@ -188,6 +189,46 @@ def test_killed_in_the_middle_of_a_write(mortal: Stage) -> None:
     assert len(mortal.seen(word, 0)) == 1
     events = sound(mortal)
     assert [e.body["outcome"] for e in of(events, word, "operation.settled")] == ["unknown"]
+
+
+@pytest.mark.parametrize("rows", [1, 400], ids=["after one row", "after several segments of it"])
+def test_killed_during_a_copy_in(mortal: Stage, rows: int) -> None:
+    """What the target had taken of it is rolled back, the outcome is on record as unknown, as much of the data as was
+    sealed is in the recording, and the next start sends nothing again."""
+    since, word = mortal.database.position(), fresh()
+    line = f"{word}\t{'x' * 2000}\n".encode()
+    with mortal.database.connect() as connection:
+        connection.execute("create table if not exists copied (what text, filler text)")
+
+        def taken() -> int:
+            found = connection.execute(
+                "select coalesce(sum(tuples_processed), 0) from pg_stat_progress_copy where datname = current_database()"
+            ).fetchone()
+            assert found is not None
+            return int(found[0])
+
+        with RawClient.to(mortal.door, sub=word) as client:
+            client.query("select 1")
+            client.send(wire.query(b"copy copied (what, filler) from stdin"))
+            assert client.until("G", "E").kinds == "G"
+            for _ in range(rows):
+                client.send(wire.copy_data(line))
+            until(lambda: taken() > (rows - 1) // 2)
+            if rows > 1:
+                until(lambda: len(of(mortal.events(), word, "session.sealed")) > 1)
+            mortal.door.kill()
+        recovered = rises(mortal)["recovered"]
+        assert (recovered["crashed"], recovered["operations"]) == (True, 1)
+        until(lambda: taken() == 0)
+        assert connection.execute("select count(*) from copied where what = %s", (word,)).fetchall() == [(0,)]
+    assert len([s for s in mortal.database.statements(since=since) if s.startswith("copy copied")]) == 1
+    events = sound(mortal)
+    assert len(of(events, word, "operation.permitted")) == 1
+    assert [e.body["outcome"] for e in of(events, word, "operation.settled")] == ["unknown"]
+    session = of(events, word, "session.opened")[0].session_id
+    kept = b"".join(body for kind, _, body in record.recording(mortal.door.data, session) if kind == REQUEST_DATA)
+    assert kept == line * kept.count(b"\n")
+    assert kept or rows == 1
 
 
 def test_killed_during_a_bulk_result(mortal: Stage) -> None:

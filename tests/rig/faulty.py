@@ -7,6 +7,7 @@ long as the file does; what the file holds says which:
     die-before, die-after   kill -9 when the write-ahead log is about to hold, or durably holds, these words
     die-spent               kill -9 when an approval has been spent in the store, and nobody knows it yet
     die-voted               kill -9 when a vote is in the store, and not counted
+    later                   so many seconds have gone by
 
 The ports that fail are the real ones; nothing else of the gateway is changed.
 """
@@ -27,6 +28,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from doorward.__main__ import main
 from doorward.adapters.blobs.files import LocalRecordingFiles, LocalWalFile
+from doorward.adapters.clock import SystemClock
 from doorward.adapters.store.sql import SqlApprovals, SqlStore
 from doorward.errors import UpstreamError
 from doorward.guard.wal import WriteAheadLog
@@ -63,6 +65,7 @@ def die() -> None:
 def patch() -> None:
     """Put the faults under the adapters."""
     append, write, log = LocalWalFile.append, LocalRecordingFiles.write, WriteAheadLog._write
+    monotonic = SystemClock.monotonic
     transaction, spend, vote = SqlStore.transaction, SqlApprovals.spend, SqlApprovals.vote
 
     def faulty_append(self: LocalWalFile, frame: bytes) -> None:
@@ -110,10 +113,14 @@ def patch() -> None:
             die()
         return cast
 
+    def later(self: SystemClock) -> float:
+        return monotonic(self) + float(fault("later") or 0)
+
     for owner, name, changed in (
         (LocalWalFile, "append", faulty_append),
         (LocalRecordingFiles, "write", faulty_write),
         (WriteAheadLog, "_write", mortal_log),
+        (SystemClock, "monotonic", later),
         (SqlStore, "transaction", faulty_transaction),
         (SqlApprovals, "spend", mortal_spend),
         (SqlApprovals, "vote", mortal_vote),
