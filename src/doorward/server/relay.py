@@ -22,6 +22,7 @@ from doorward.model import Approval, Permit, Refusal
 from doorward.protocols.conversation import Need, Result, Turn
 from doorward.protocols.postgres import wire
 from doorward.protocols.postgres.answers import Pending
+from doorward.protocols.postgres.cancelled import DETAIL, MESSAGE
 from doorward.protocols.postgres.conversation import PROBE, PostgresConversation
 from doorward.server.own import CatalogueHolder, OwnStatements
 from doorward.server.tls import TlsLayer
@@ -34,6 +35,7 @@ BEHIND_A_HOLD: Final = 1 << 20  # bytes a client may pipeline behind a statement
 UNJUDGED: Final = 1 << 20  # bytes of complete messages that wait to be judged before the client is read no further
 GATED: Final = 1 << 20  # bytes that wait for the record before the client is read no further
 RECORDER_PRESSURE: Final = 4 << 20  # bytes of one session that wait to be sealed before its reading stops
+ASKED: Final = "its client asked"
 LAST_WORDS: Final = 30.0  # seconds to learn the outcome of what ran when its client left, or was cancelled
 
 
@@ -85,6 +87,7 @@ class Relay:
 
     __slots__ = (
         "_busy",
+        "_cancelled",
         "_client_paused",
         "_closed",
         "_closing",
@@ -139,6 +142,7 @@ class Relay:
         self.started_at = self.active_at = listener.monotonic()
         self._busy = False  # something is awaited before the next turn
         self._holding = False
+        self._cancelled = False  # its client cancelled the next turn before it could be judged
         self._gone: asyncio.Event | None = None
         self._waiting: Turn | None = None  # judged, but its refusal or hold needs quiescence
         self._verdict: Refusal | None = None
@@ -213,10 +217,45 @@ class Relay:
 
     def cancel(self) -> None:
         """A CancelRequest with this session's key."""
-        if self._holding and self._gone is not None:
-            self._gone.set()
-        elif not self.conversation.quiescent and not self._gated:
-            self._cancel_running("its client asked")
+        if self._closing:
+            return
+        pending = self.conversation.answers.pending
+        front = pending[0] if pending else None
+        sent = front is not None and (not self._gated or any(each is self._sent for each in pending))
+        try:
+            if self._holding and self._gone is not None:
+                self._gone.set()
+            elif sent and front is not None and not front.own:
+                self._cancel_running(ASKED)
+            elif sent or not self._gated or not self._cancel_gated():
+                self._cancelled = self.conversation.unjudged > 0  # what waits for an answer to the gateway itself
+        except ProtocolError as error:
+            self.broken(error, client=True)
+        except UpstreamError as error:
+            self.broken(error)
+
+    def _cancel_gated(self) -> bool:
+        """Nothing but what waits at the gate is unanswered: the first statement of it does not run. False: there is none."""
+        conversation = self.conversation
+        unsent = b"".join(out for _, out, _ in self._gated)
+        cancelled = conversation.cancel_unsent(self._sent, unsent)
+        if cancelled is None:
+            return False
+        run, results, rest = cancelled
+        self.guarded.record.event(
+            "operation.cancelled", {"operation": run.permit.operation.id, "reason": f"{ASKED}, before it was sent"}
+        )
+        for result in results:
+            self.guarded.settle(result)
+        if rest:
+            self._gate = max(self._gate, *(position for position, _, _ in self._gated))
+        self._gated.clear()
+        self._gated_size = 0
+        self.resume_client("gate")
+        if conversation.injected:
+            self._record_injected()
+        self.advance()
+        return True
 
     def _cancel_running(self, why: str) -> None:
         pending = self.conversation.answers.pending
@@ -275,6 +314,8 @@ class Relay:
                 self._busy = True
                 self.listener.start(self._fetch(step))
                 break
+            if self._cancelled:
+                self._cancelled, step.refusal = False, Refusal(None, None, "cancelled", MESSAGE, DETAIL)
             verdict = admit(step)
             if type(verdict) is Permit:
                 if verdict.position > self._gate:
@@ -282,6 +323,8 @@ class Relay:
                 conversation.accept(step, verdict)
             else:
                 self._waiting, self._verdict = step, cast("Refusal | None", verdict)
+        if self._cancelled and not conversation.unjudged:
+            self._cancelled = False
         if conversation.injected:
             self._record_injected()
         self._flush()
@@ -361,9 +404,8 @@ class Relay:
                     self._look = record.template(_LOOK)
                 self._gate = max(self._gate, record.run(self._look, b"\0\0"))
             else:
-                self._gate = max(
-                    self._gate, record.event("transaction.aborted", {"by": "doorward", "why": "a refusal"})
-                )
+                why = "a refusal" if what == "abort" else "a cancellation"
+                self._gate = max(self._gate, record.event("transaction.aborted", {"by": "doorward", "why": why}))
         conversation.injected.clear()
 
     # -- what is awaited ---------------------------------------------------------------------------------------------

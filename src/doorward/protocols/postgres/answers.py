@@ -639,14 +639,26 @@ class Answers:
         masked = self.masks.fields(payload, strip=strip)
         return None if masked == payload else wire.message(Backend.ERROR_RESPONSE, masked)
 
-    def _discard_to_sync(self, sqlstate: str) -> None:
+    def take_back(self) -> list[Result]:
+        """The Query at the front, or what stands there up to its Sync, was never sent: nothing of it ran."""
+        front = self.pending[0]
+        if front.kind == QUERY and front.run is not None:
+            self.pending.popleft()
+            front.run.discarded = True
+            self.done.append(front.run)
+        else:
+            self._discard_to_sync("", sent=False)
+        done, self.done = self.done, []
+        return [self._result(run, wire.IDLE, failed=False, implicit=False) for run in done]
+
+    def _discard_to_sync(self, sqlstate: str, *, sent: bool = True) -> None:
         """The server ignores what follows an error up to Sync: take it back, newest first. A permitted execution among
         it did not run, which is an outcome too; it failed if the error was about its own statement or portal."""
         dropped: list[Pending] = []
         while self.pending and self.pending[0].kind != SYNC:
             dropped.append(self.pending.popleft())
-        culprit = dropped[0] if dropped and dropped[0].run is None else None
-        for gone in dropped[1:]:
+        culprit = dropped[0] if sent and dropped and dropped[0].run is None else None
+        for gone in dropped[1:] if sent else dropped:
             run = gone.run
             if run is None:
                 continue

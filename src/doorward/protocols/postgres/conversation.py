@@ -40,6 +40,7 @@ from doorward.protocols.postgres.answers import (
     Pending,
     Run,
 )
+from doorward.protocols.postgres.cancelled import cancel_first
 from doorward.protocols.postgres.copied import CopiedIn
 from doorward.protocols.postgres.judge import Judge, PgTemplate
 from doorward.protocols.postgres.namespace import Entry, Namespace, Portal
@@ -69,6 +70,7 @@ SQLSTATES: Final[Mapping[str, str]] = {
     "held": "57014",
     "expired": "57014",  # query_canceled
     "voided": "57014",
+    "cancelled": "57014",
     "unrecorded": "58030",  # io_error
     "limit": "54000",  # program_limit_exceeded
     "protocol": "08P01",
@@ -193,6 +195,19 @@ class PostgresConversation:
     def withdraw(self, after: Pending | None) -> Sequence[Result]:
         """What was said after `after` was never sent, and never will be: it did not run."""
         return self.answers.withdraw(after)
+
+    def cancel_unsent(self, after: Pending | None, unsent: bytes) -> tuple[Run, Sequence[Result], bool] | None:
+        """The client cancels, and the server has answered all that it was sent, which ended with `after`. The first
+        statement of `unsent` will not run; None: there is none. Whether there is a rest, which is then in `to_server`."""
+        found = cancel_first(self.answers, after, unsent, fails=self._fail_name)
+        if found is None:
+            return None
+        run, rest, results, injected = found
+        if injected:
+            self.injected.append("cancel")
+        if rest:
+            self._server.append(rest)
+        return run, results, bool(rest)
 
     def lost(self) -> Sequence[Result]:
         """Nobody will answer any more; what was forwarded has an unknown outcome."""

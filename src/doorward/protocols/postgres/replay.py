@@ -226,7 +226,7 @@ class Replay:
         elif kind == "operation.settled":
             self._settled(body, at)
         elif kind == "transaction.aborted":
-            self._aside("doorward made the target abort the transaction, so that nothing before the refusal commits")
+            self._aside("doorward made the target abort the transaction, so that nothing before the error commits")
 
     def _operation(self, kind: str, at: int, body: Mapping[str, Any]) -> None:
         operation = str(body.get("operation", ""))
