@@ -75,7 +75,7 @@ class Gateway:
             self.policies, self.recorder, self.approvals, self.clock,
             hold_in_transaction=config.limits.hold_in_transaction, longest_hold=config.limits.hold,
         )  # fmt: skip
-        self.detectors = Detectors(config.masking.detectors or None)
+        self.detectors = config.detectors
         self.guard.detected_labels = self.detectors.labels
         self.reach: dict[str, Reach] = {}
         self.listener: Listener | None = None
@@ -192,7 +192,7 @@ class Gateway:
         context: ssl.SSLContext | None = None
         if said.tls_cert is not None and said.tls_key is not None:
             context = server_context(said.tls_cert, said.tls_key)
-        recorded = Detectors()  # the record is masked whatever the configuration says of results
+        recorded = self.detectors.with_defaults()  # the record is masked whatever is looked for in results
         listener = Listener(
             self.guard, self.authenticator, self.secrets, self.reach, group=group, log=self.log, metrics=self.metrics,
             limits=Limits(

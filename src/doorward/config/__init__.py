@@ -14,6 +14,7 @@ configured (`doorward doctor` does).
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,6 +35,11 @@ from doorward.config.settings import (
     TargetSettings,
 )
 from doorward.errors import ConfigError
+from doorward.masking.defined import MOST as MOST_PATTERNS
+from doorward.masking.defined import defined
+from doorward.masking.detect import Detectors
+from doorward.masking.detectors import Detector
+from doorward.masking.transforms import KEYED, Transforms
 from doorward.model import Kind, Mode, Target
 
 __all__ = [
@@ -42,6 +48,7 @@ __all__ = [
 ]  # fmt: skip
 
 _MOST_BYTES = 1 << 20
+_PATTERN_HEADER = re.compile(r"^[ \t]*\[\[[ \t]*masking[ \t]*\.[ \t]*patterns[ \t]*\]\]", re.MULTILINE)
 _MOST_POLICY_FILES = 1000
 _MOST_POLICY_BYTES = 4 << 20
 
@@ -62,6 +69,7 @@ class Config:
     policy_files: tuple[str, ...]
     targets: Mapping[str, Target]
     masking: Masking
+    detectors: Detectors  # `masking.detectors` and `masking.patterns`: what looks at results
     limits: Limits
     log: Log
 
@@ -84,7 +92,7 @@ def load(path: Path | str) -> Config:
         raise ConfigError(f"{path}: this is not TOML: {str(error)[:200]}", hint="see https://toml.io") from None
     wrong: list[str] = []
     settings = read(Settings, table, path.parent, "", wrong)
-    config = _checked(path, settings, wrong) if settings is not None else None
+    config = _checked(path, settings, wrong, raw.decode("utf-8")) if settings is not None else None
     if config is None or wrong:
         raise ConfigError(
             "\n".join(f"{path}: {line}" for line in no_more(wrong)),
@@ -130,7 +138,7 @@ def _glob(base: Path, pattern: str) -> list[Path]:
         return []
 
 
-def _checked(path: Path, settings: Settings, wrong: list[str]) -> Config | None:
+def _checked(path: Path, settings: Settings, wrong: list[str], written: str) -> Config | None:
     """What one setting says about another."""
     for name, listener in (("postgres", settings.listen.postgres), ("http", settings.listen.http)):
         _check_listener(f"listen.{name}", listener, wrong)
@@ -154,11 +162,46 @@ def _checked(path: Path, settings: Settings, wrong: list[str]) -> Config | None:
         if target.tls == "disable" and target.tls_ca is not None:
             wrong.append(f'{where}.tls_ca: it means nothing with tls = "disable"')
         targets[target.name] = _target(target)
+    for label, name in settings.masking.transforms.items():
+        try:
+            Transforms({label: name}, bytes(32))
+        except ConfigError as error:
+            wrong.append(f"masking.transforms: {error.message}")
+        if name in KEYED and settings.masking.token_key is None:
+            wrong.append(f"masking.token_key: it is missing, and {name} (of {label}) needs it")
+    detectors = _detectors(settings.masking, written, wrong)
+    if detectors is None:
+        return None
     return Config(
         path=path, gateway=settings.gateway, listen=settings.listen, issuers=tuple(issuers),
-        policy_files=settings.policy.files, targets=targets, masking=settings.masking, limits=settings.limits,
-        log=settings.log,
+        policy_files=settings.policy.files, targets=targets, masking=settings.masking, detectors=detectors,
+        limits=settings.limits, log=settings.log,
     )  # fmt: skip
+
+
+def _detectors(masking: Masking, written: str, wrong: list[str]) -> Detectors | None:
+    """What looks at results: the detectors named, and those defined here."""
+    more: list[Detector] = []
+    lines = [written.count("\n", 0, match.start()) + 1 for match in _PATTERN_HEADER.finditer(written)]
+    names = set(masking.detectors)
+    for number, own in enumerate(masking.patterns):
+        line = f" (line {lines[number]})" if len(lines) == len(masking.patterns) else ""
+        where = f"masking.patterns.{own.name}{line}"
+        if own.name in names:
+            wrong.append(f"{where}: there is another detector of that name")
+        names.add(own.name)
+        try:
+            more.append(defined(own.name, own.label, own.pattern, own.examples, own.counterexamples))
+        except ConfigError as error:
+            wrong.append(f"{where}: {error.message}{f'; {error.hint}' if error.hint else ''}")
+    if len(masking.patterns) > MOST_PATTERNS:
+        wrong.append(f"masking.patterns: there are more than {MOST_PATTERNS}")
+        return None
+    try:
+        return Detectors(masking.detectors or None, more=more, region=masking.phone_region)
+    except ConfigError as error:
+        wrong.append(f"masking: {error.message}{f'; {error.hint}' if error.hint else ''}")
+        return None
 
 
 def _check_listener(where: str, listener: PostgresListener | HttpListener, wrong: list[str]) -> None:

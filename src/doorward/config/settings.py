@@ -31,13 +31,14 @@ from doorward.config.reading import (
     text,
     whole,
 )
-from doorward.masking.detect import DETECTORS
+from doorward.masking.detect import DEFAULT, DETECTORS
 from doorward.masking.transforms import NAMES as TRANSFORMS
 from doorward.model import Kind, SecretRef
 
 NAME = text("letters, digits, - and _, at most 63", r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 LABEL = text("a label: lower-case letters, digits, - and _", r"[a-z][a-z0-9_-]{0,31}")
 COLUMN = column()
+EXAMPLE = text("text", r"[^\x00]{1,1024}")
 HOST = text("a host name or an IP address", r"[A-Za-z0-9]([A-Za-z0-9._-]{0,252}[A-Za-z0-9])?|[0-9A-Fa-f:.]{2,45}")
 PORT = whole(1, 65535)
 LISTENING_PORT = whole(0, 65535)
@@ -187,6 +188,23 @@ class TargetSettings:
 
 
 @dataclass(frozen=True)
+class PatternSettings:
+    """A detector of your own: a regular expression of RE2, tried on its examples when this file is read."""
+
+    name: str = setting(NAME, "Its name, as records give it.")
+    label: str = setting(LABEL, "The label of what it finds.")
+    pattern: str = setting(
+        text("a regular expression of RE2"), "What it finds: its first group, or all of it. One value is looked at at a time."
+    )
+    examples: tuple[str, ...] = setting(
+        list_of(EXAMPLE, least=1, most=100), "Made-up texts in each of which it finds something."
+    )
+    counterexamples: tuple[str, ...] = setting(
+        list_of(EXAMPLE, most=100), "Texts in which it finds nothing.", ()
+    )
+
+
+@dataclass(frozen=True)
 class Masking:
     """What becomes of confidential values."""
 
@@ -194,11 +212,14 @@ class Masking:
         table_of(one_of(*TRANSFORMS), LABEL), "How each label is masked. A label not named here is redacted.", {}
     )
     detectors: tuple[str, ...] = setting(
-        list_of(one_of(*(detector.name for detector in DETECTORS))), "The detectors that run.",
-        tuple(detector.name for detector in DETECTORS),
-    )  # fmt: skip
+        list_of(one_of(*(detector.name for detector in DETECTORS))), "The detectors that run.", DEFAULT
+    )
+    patterns: tuple[PatternSettings, ...] = setting(sections(PatternSettings), "Detectors of your own.", ())
+    phone_region: str = setting(
+        text("a country, as in DE (ISO 3166)", "[A-Z]{2}"), "Where telephone numbers without a plus sign are of.", "US"
+    )
     token_key: SecretRef | None = setting(
-        secret(), "The key for `token`, at least 32 bytes. Without one, the gateway makes its own.", None
+        secret(), "The key for hash, token, date_shift and format_preserving, at least 32 bytes.", None
     )
 
 

@@ -22,7 +22,10 @@ from doorward.masking.detectors import (
     card,
     email,
     iban,
+    ip,
     jwt,
+    national_id,
+    national_number,
     password,
     phone,
     private_key,
@@ -35,14 +38,15 @@ from doorward.masking.disguise import DISGUISES, plain
 
 DETECTORS: tuple[Detector, ...] = tuple(
     module.DETECTOR
-    for module in (private_key, jwt, secret_key, url_password, password, card, iban, ssn, email, phone)
-)
-
-
-_REDACTIONS = {detector.label: redaction(detector.label).encode("ascii") for detector in DETECTORS}
-
-
+    for module in (
+        private_key, jwt, secret_key, url_password, password, card, iban, ssn, national_id, national_number, email,
+        phone, ip,
+    )
+)  # fmt: skip
+# Those that run where nobody says which.
+DEFAULT: tuple[str, ...] = tuple(detector.name for detector in DETECTORS if detector is not ip.DETECTOR)
 _ROUNDS = 4
+_MEMORY = 48 << 20  # bytes of the prefilter's automaton
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,42 +70,58 @@ class Suspects:
 
 
 class Detectors:
-    """A set of detectors, by name (None: all). Immutable; share one. Unknown names raise ConfigError."""
+    """A set of detectors: those of these names (None: DEFAULT), and `more` of one's own (`defined`). Immutable; share
+    one. `region`: whose telephone numbers are looked for without a plus sign. Unknown names raise ConfigError."""
 
-    __slots__ = ("_match", "_narrowed", "_owners", "_suspects", "detectors", "labels")
+    __slots__ = ("_match", "_narrowed", "_owners", "_redactions", "_suspects", "detectors", "labels")
 
-    def __init__(self, enabled: Iterable[str] | None = None) -> None:
-        if enabled is None:
-            chosen = DETECTORS
-        else:
-            names = set(enabled)
-            unknown = names - {detector.name for detector in DETECTORS}
-            if unknown:
-                raise ConfigError(
-                    f"no detector is named {', '.join(sorted(unknown))}",
-                    hint="detectors: " + ", ".join(detector.name for detector in DETECTORS),
-                )
-            chosen = tuple(detector for detector in DETECTORS if detector.name in names)
+    def __init__(
+        self, enabled: Iterable[str] | None = None, *, more: Iterable[Detector] = (), region: str = "US"
+    ) -> None:
+        names = set(DEFAULT if enabled is None else enabled)
+        unknown = names - {detector.name for detector in DETECTORS}
+        if unknown:
+            raise ConfigError(
+                f"no detector is named {', '.join(sorted(unknown))}",
+                hint="detectors: " + ", ".join(detector.name for detector in DETECTORS),
+            )
+        chosen = (
+            *(
+                phone.detector(region) if detector is phone.DETECTOR and region != "US" else detector
+                for detector in DETECTORS
+                if detector.name in names
+            ),
+            *more,
+        )
         self.detectors: tuple[Detector, ...] = chosen
         self.labels: frozenset[str] = frozenset(detector.label for detector in chosen)
+        self._redactions = {label: redaction(label).encode("ascii") for label in self.labels}
         self._narrowed: dict[frozenset[str], Detectors] = {}
         options = re2.Options()
         # A set whose automaton does not fit its memory would silently match nothing.
-        options.max_mem = 48 << 20
+        options.max_mem = _MEMORY
         options.log_errors = False
         patterns = re2.Set.SearchSet(options)
-        self._owners: list[Detector | None] = []
+        # Who wants to look, by pattern; None: it may be disguised. Equal patterns are one, for all who have it.
+        owners: dict[str, list[Detector | None]] = {}
         for detector in chosen:
             for pattern in detector.prefilter:
-                patterns.Add(pattern)
-                self._owners.append(detector)
+                owners.setdefault(pattern, []).append(detector)
         if chosen:
             for pattern in DISGUISES:
+                owners.setdefault(pattern, []).append(None)
+            for pattern in owners:
                 patterns.Add(pattern)
-                self._owners.append(None)
-            patterns.Compile()
+            try:
+                patterns.Compile()
+            except re2.error:
+                raise ConfigError("the detectors' patterns are too large together") from None
+        self._owners: tuple[list[Detector | None], ...] = tuple(owners.values())
         self._match = patterns.Match
         self._suspects: dict[tuple[int, ...], Suspects] = {}
+        for detector in chosen[-1:]:
+            if detector.examples and self.suspects(detector.examples[0][0].encode("utf-8", "surrogatepass")) is None:
+                raise ConfigError("the detectors' patterns are too large together")
 
     def without(self, labels: frozenset[str]) -> Detectors:
         """The same detectors, less those of these labels (which somebody may see)."""
@@ -110,9 +130,15 @@ class Detectors:
             return self
         narrowed = self._narrowed.get(hidden)
         if narrowed is None:
-            narrowed = Detectors(detector.name for detector in self.detectors if detector.label not in hidden)
+            narrowed = Detectors((), more=(detector for detector in self.detectors if detector.label not in hidden))
             self._narrowed[hidden] = narrowed
         return narrowed
+
+    def with_defaults(self) -> Detectors:
+        """These, and whatever runs by default: what goes on record is masked whatever is looked for in results."""
+        names = {detector.name for detector in self.detectors}
+        missing = [one for one in DETECTORS if one.name in DEFAULT and one.name not in names]
+        return Detectors((), more=(*self.detectors, *missing)) if missing else self
 
     def hit(self, chunk: bytes | memoryview) -> bool:
         """Whether anything in these raw bytes deserves an exact look."""
@@ -128,7 +154,7 @@ class Detectors:
         key = tuple(matched)
         suspects = self._suspects.get(key)
         if suspects is None:
-            owners = [self._owners[index] for index in matched]
+            owners = [owner for index in matched for owner in self._owners[index]]
             suspects = Suspects(
                 detectors=tuple(detector for detector in self.detectors if detector in owners),
                 disguised=None in owners,
@@ -153,10 +179,10 @@ class Detectors:
         # What replaces one value can end the word that hid the next, so what comes out is looked at again.
         for _ in range(_ROUNDS):
             if found:
-                masked = _replaced(masked, found, counts)
+                masked = self._replaced(masked, found, counts)
             if suspects.disguised and (hidden := self._hidden(masked)):
                 counts[hidden[0][2].label] += 1
-                return _REDACTIONS[hidden[0][2].label], counts
+                return self._redactions[hidden[0][2].label], counts
             if not found:
                 break
             suspects = self.suspects(masked)
@@ -164,7 +190,7 @@ class Detectors:
                 break
             found = _places(masked, suspects.detectors)
         else:
-            return _REDACTIONS[min(counts)], counts
+            return self._redactions[min(counts)], counts
         return (masked, counts) if counts else None
 
     def mask(self, text: str) -> tuple[str, Counter[str]]:
@@ -201,17 +227,16 @@ class Detectors:
         suspects = self.suspects(reading)
         return [] if suspects is None else _places(reading, suspects.detectors)
 
-
-def _replaced(value: bytes, found: list[tuple[int, int, Detector]], counts: Counter[str]) -> bytes:
-    parts: list[bytes] = []
-    end = 0
-    for start, stop, detector in found:
-        parts.append(value[end:start])
-        parts.append(_REDACTIONS[detector.label])
-        counts[detector.label] += 1
-        end = stop
-    parts.append(value[end:])
-    return b"".join(parts)
+    def _replaced(self, value: bytes, found: list[tuple[int, int, Detector]], counts: Counter[str]) -> bytes:
+        parts: list[bytes] = []
+        end = 0
+        for start, stop, detector in found:
+            parts.append(value[end:start])
+            parts.append(self._redactions[detector.label])
+            counts[detector.label] += 1
+            end = stop
+        parts.append(value[end:])
+        return b"".join(parts)
 
 
 def _places(value: bytes, detectors: tuple[Detector, ...]) -> list[tuple[int, int, Detector]]:

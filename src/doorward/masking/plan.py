@@ -5,8 +5,9 @@ column that the server names in RowDescription; when lineage does not know the o
 the server, every column has every label that the statement touches. Labels in `unmask` are then taken away, and what
 is left decides: a text column becomes what the label's transform makes of it, any other column becomes NULL.
 
-A transform that lets a part or an equality through (partial, token) applies only where the column *is* the stored
-one, said by both lineage and server; an expression over it (`substr(ssn, 1, 1)`) is redacted whole.
+A transform that looks at the value (partial, token, date_shift ...) lets a part, an order or an equality through. It
+applies only where the column *is* the stored one, said by both lineage and server; an expression over it
+(`substr(ssn, 1, 1)`) is redacted whole.
 
 It deliberately does not read rows: `protocols/*/redact.py` does, over what is planned here.
 """
@@ -21,7 +22,7 @@ from typing import NamedTuple
 from doorward.errors import ProtocolError
 from doorward.masking.detect import Detectors
 from doorward.masking.detectors import redaction
-from doorward.masking.transforms import Transforms
+from doorward.masking.transforms import BY_VALUE, Transforms
 
 BOOL, BYTEA, CHAR, NAME, INT8, INT2, INT4, TEXT, OID = 16, 17, 18, 19, 20, 21, 23, 25, 26
 JSON, XML, FLOAT4, FLOAT8, UNKNOWN, BPCHAR, VARCHAR = 114, 142, 700, 701, 705, 1042, 1043
@@ -36,6 +37,8 @@ TEXT_TYPES = frozenset({TEXT, VARCHAR, BPCHAR, NAME, UNKNOWN, JSON, JSONB, XML})
 PLAIN_TYPES = frozenset(
     {BOOL, INT8, INT2, INT4, OID, FLOAT4, FLOAT8, DATE, TIME, TIMESTAMP, TIMESTAMPTZ, INTERVAL, TIMETZ, NUMERIC, UUID}
 )
+# Types that date_shift moves within; timetz and interval are not dates.
+_DATES = frozenset({DATE, TIMESTAMP, TIMESTAMPTZ})
 # Arrays of text: their binary form is rewritten element by element.
 TEXT_ARRAYS = frozenset({1002, 1003, 1009, 1014, 1015, 199, 3807, 143})
 
@@ -62,13 +65,15 @@ class Action(IntEnum):
 
 class Reading(IntEnum):
     """How a column's bytes are to be read: as text; as JSON; as jsonb with its version byte; as an array of text in
-    binary; as bytes of a type nobody told us about."""
+    binary; as bytes of a type nobody told us about; as a date or time, in text or in binary, that is to be moved."""
 
     TEXT = 0
     JSON = 1
     JSONB = 2
     ARRAY = 3
     OPAQUE = 4
+    DATE = 5
+    DATE_BINARY = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,9 +176,11 @@ def _masked(
         column.type_oid == 0 and column.format == 0
     )
     name = transforms.name(label) if direct else ("null" if transforms.name(label) == "null" else "redact")
+    if name == "date_shift" and column.type_oid in _DATES:
+        return ColumnPlan(Action.TRANSFORM, Reading.DATE_BINARY if column.format else Reading.DATE, label)
     if not textual or name == "null":
         return ColumnPlan(Action.REPLACE, reading, label, None)
-    if name in ("partial", "token"):
+    if name in BY_VALUE:
         return ColumnPlan(Action.TRANSFORM, reading, label)
     return ColumnPlan(Action.REPLACE, reading, label, as_read(redaction(label), reading))
 

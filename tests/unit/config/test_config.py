@@ -81,6 +81,16 @@ def test_a_good_configuration_gives_the_nouns(tmp_path: Path) -> None:
     assert config.masking.detectors
 
 
+PATTERN = """\
+[[masking.patterns]]
+name = "emp"
+label = "employee"
+pattern = 'EMP-[0-9]+'
+examples = ["EMP-1"]
+counterexamples = ["EMP-"]
+"""
+
+
 @pytest.mark.parametrize(
     ("old", "new", "complaint"),
     [
@@ -119,6 +129,14 @@ def test_a_good_configuration_gives_the_nouns(tmp_path: Path) -> None:
         ('= "ssn"', '= "S S N"', "targets.shop.labels: 'public.customers.ssn': 'S S N' is not allowed"),
         ("[policy]", '[masking]\ntransforms = { ssn = "rot13" }\n[policy]', "masking.transforms: 'ssn': 'rot13'"),
         ("[policy]", '[masking]\ndetectors = ["soul"]\n[policy]', "masking.detectors: 'soul' is not allowed"),
+        ("[policy]", '[masking]\ntransforms = { ssn = "token" }\n[policy]', "masking.token_key: it is missing, and token"),
+        ("[policy]", '[masking]\ntransforms = { card = "format_preserving" }\n[policy]', "masking.transforms: label card"),
+        ("[policy]", '[masking]\nphone_region = "XX"\n[policy]', "masking: no telephone region is named XX"),
+        ("[policy]", PATTERN.replace("EMP", "(EMP") + "[policy]", "masking.patterns.emp (line {}): the pattern is not"),
+        ("[policy]", PATTERN.replace('"EMP-1"', '"x"') + "[policy]", "patterns.emp (line {}): the pattern finds nothing"),
+        ("[policy]", PATTERN.replace('"emp"', '"card"') + "[policy]", "masking.patterns.card (line {}): there is another"),
+        ("[policy]", PATTERN.replace("[0-9]+", "") + "[policy]", "finds something in the counter-example 'EMP-'"),
+        ("[policy]", PATTERN.replace('["EMP-1"]', "[]") + "[policy]", "masking.patterns.emp.examples: a list is not"),
         ("[policy]", '[limits]\nhold_in_transaction = "6m"\n[policy]', "limits.hold_in_transaction: '6m'"),
         ("[policy]", '[limits]\nrow_bytes = "12 parsecs"\n[policy]', "limits.row_bytes: '12 parsecs' is not allowed"),
         ("[policy]", '[log]\nlevel = "loud"\n[policy]', "log.level: 'loud' is not allowed; it must be one of"),
@@ -131,7 +149,18 @@ def test_a_fault_is_one_line_that_names_the_key_and_what_is_allowed(
     """Unknown keys, wrong types, missing files, and settings that contradict each other."""
     assert old in GOOD
     lines = faults(tmp_path, GOOD.replace(old, new, 1) if "listen.http" not in old else GOOD.replace(old, new))
+    complaint = complaint.format(GOOD[: GOOD.index("[policy]")].count("\n") + 1)
     assert any(complaint in line for line in lines), lines
+
+
+def test_a_pattern_of_your_own_is_a_detector(tmp_path: Path) -> None:
+    """It looks at results beside the others, or instead of them, and at what is recorded always beside them."""
+    config = load(write(tmp_path, GOOD.replace("[policy]", PATTERN + "[policy]")))
+    assert config.detectors.mask("EMP-4711 bob@example.org")[1] == {"employee": 1, "email": 1}
+    alone = PATTERN.replace("[[", '[masking]\ndetectors = ["card"]\n[[', 1)
+    config = load(write(tmp_path, GOOD.replace("[policy]", alone + "[policy]")))
+    assert config.detectors.mask("EMP-4711 bob@example.org")[1] == {"employee": 1}
+    assert config.detectors.with_defaults().mask("EMP-4711 bob@example.org")[1] == {"employee": 1, "email": 1}
 
 
 def test_all_faults_are_reported_at_once(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from doorward.masking.detectors import Detector, Place, continues_number, stands_alone
+from doorward.masking.detectors import LONG_NUMBER, Detector, Place, continues_number, stands_alone
 
 _RUN = re.compile(rb"[0-9](?:[ ._/-]?[0-9]){12,}")
 _GROUPS = re.compile(rb"[0-9]+")
@@ -123,5 +123,4 @@ COUNTEREXAMPLES: tuple[str, ...] = (
     "9223372036854775807",
     "3.141592653589793238",
 )
-# Any first digit: with fewer, every position of a run would be a start of its own to the automaton.
-DETECTOR = Detector("card", "card", (r"[0-9](?:[ ._/-]?[0-9]){12}",), _find, EXAMPLES, COUNTEREXAMPLES, 13)
+DETECTOR = Detector("card", "card", (LONG_NUMBER,), _find, EXAMPLES, COUNTEREXAMPLES, 13)

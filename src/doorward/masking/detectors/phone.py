@@ -1,7 +1,7 @@
-"""Telephone numbers: international with a plus sign (E.164), and North American ones in their usual writing.
+"""Telephone numbers: international with a plus sign (E.164), and those of one region as people there write them.
 
 The shape only makes a candidate; `phonenumbers` then says whether such a number can exist. Bare digits are too often
-something else and are left alone.
+something else: without a plus sign, a number needs a separator or a word in front that says what it is.
 """
 
 from __future__ import annotations
@@ -11,41 +11,88 @@ from collections.abc import Iterator
 
 import phonenumbers
 
+from doorward.errors import ConfigError
 from doorward.masking.detectors import WORD, Detector, Place
 
 _INTERNATIONAL = rb"\+[1-9](?:[ ./()-]{0,2}[0-9]){6,14}"
-_NATIONAL = rb"(?:1[ .-])?(?:\([2-9][0-9]{2}\) ?|[2-9][0-9]{2}[ .-])[2-9][0-9]{2}[ .-][0-9]{4}"
-_CANDIDATE = re.compile(_INTERNATIONAL + b"|" + _NATIONAL)
+# North America writes 3-3-4. Elsewhere a number begins with the trunk prefix 0, or is written in groups.
+_NORTH_AMERICA = rb"(?:1[ .-])?(?:\([2-9][0-9]{2}\) ?|[2-9][0-9]{2}[ .-])[2-9][0-9]{2}[ .-][0-9]{4}"
+_TRUNK = rb"\(?0[1-9](?:[ ./()-]{0,2}[0-9]){6,12}"
+_GROUPS = rb"[2-9][0-9]{1,3}(?:[ .][0-9]{2,4}){2,4}"
+_NAMED = rb"(?i)(?<![A-Za-z])(?:phone|mobile|mobil|tel|tel[e\xc3\xa9]+fono?|fax|handy|cell)[^A-Za-z0-9\n+][^0-9\n+]{0,12}"
+_GROUPED = re.compile(rb"[ ./()-]")
 
 
-def _find(value: bytes) -> Iterator[Place]:
-    for match in _CANDIDATE.finditer(value):
-        start, end = match.span()
-        if start > 0 and value[start - 1] in WORD:
-            continue
-        if start > 1 and value[start - 1] in b".-" and value[start - 2] in WORD:
-            continue
-        if end < len(value) and value[end] in WORD:
-            continue
-        if end + 1 < len(value) and value[end] in b".-" and value[end + 1] in WORD:
-            continue
-        try:
-            number = phonenumbers.parse(match.group().decode("ascii"), "US")
-        except phonenumbers.NumberParseException:
-            continue
-        if phonenumbers.is_valid_number(number):
-            yield start, end
+def detector(region: str = "US") -> Detector:
+    """The detector for a region (ISO 3166 alpha-2). Raises ConfigError for one that has no numbering plan."""
+    if region not in phonenumbers.SUPPORTED_REGIONS:
+        raise ConfigError(f"no telephone region is named {region}", hint="ISO 3166 alpha-2, as in DE")
+    if phonenumbers.country_code_for_region(region) == 1:
+        own, prefilter = _NORTH_AMERICA, r"[0-9]{3}[ .)-] ?[0-9]{3}[ .-][0-9]{4}"
+    else:
+        own, prefilter = _TRUNK + b"|" + _GROUPS, r"0[1-9](?:[ ./()-]{0,2}[0-9]){6}|[0-9]{2}(?:[ .][0-9]{2,4}){2}"
+    candidates = re.compile(_INTERNATIONAL + b"|" + own)
+    named = re.compile(_NAMED + rb"(\(?[0-9](?:[ ./()-]{0,2}[0-9]){6,13})")
+
+    def find(value: bytes) -> Iterator[Place]:
+        reach = 0
+        for match in candidates.finditer(value):
+            start, end = match.span()
+            written = match.group()
+            if written[0] != 0x2B and _GROUPED.search(written) is None:
+                continue
+            if _alone(value, start, end) and _exists(written, region):
+                reach = end
+                yield start, end
+        if reach == 0:
+            for match in named.finditer(value):
+                start, end = match.span(1)
+                if _alone(value, start, end) and _exists(match.group(1), region):
+                    yield start, end
+
+    return Detector(
+        "phone", "phone", (r"\+[1-9](?:[ ./()-]{0,2}[0-9]){6}", prefilter, _NAMED_PREFILTER), find,
+        EXAMPLES if region == "US" else INTERNATIONAL, COUNTEREXAMPLES, 8,
+    )  # fmt: skip
 
 
-EXAMPLES: tuple[tuple[str, str], ...] = (
+_NAMED_PREFILTER = (
+    r"(?i)(?:phone|mobile|mobil|tel|tel[eé]fono?|fax|handy|cell)[^A-Za-z0-9\n+][^0-9\n+]{0,12}[0-9](?:[ ./()-]{0,2}[0-9]){6}"
+)
+
+
+def _exists(written: bytes, region: str) -> bool:
+    try:
+        number = phonenumbers.parse(written.decode("ascii"), region)
+    except phonenumbers.NumberParseException:
+        return False
+    return bool(phonenumbers.is_valid_number(number))
+
+
+def _alone(value: bytes, start: int, end: int) -> bool:
+    if start > 0 and value[start - 1] in WORD:
+        return False
+    if start > 1 and value[start - 1] in b".-" and value[start - 2] in WORD:
+        return False
+    if end < len(value) and value[end] in WORD:
+        return False
+    return not (end + 1 < len(value) and value[end] in b".-" and value[end + 1] in WORD)
+
+
+INTERNATIONAL: tuple[tuple[str, str], ...] = (
     ("+442079460958", "+442079460958"),
     ("call +44 20 7946 0958 today", "+44 20 7946 0958"),
     ("+49 (0)30 901820", "+49 (0)30 901820"),
     ("tel:+1-202-456-1111", "+1-202-456-1111"),
+    ("{+33142685300,x}", "+33142685300"),
+)
+EXAMPLES: tuple[tuple[str, str], ...] = (
+    *INTERNATIONAL,
     ("(202) 456-1111", "(202) 456-1111"),
     ("202-456-1111", "202-456-1111"),
     ("212.736.5000, please", "212.736.5000"),
-    ("{+33142685300,x}", "+33142685300"),
+    ('{"phone":"2024561111"}', "2024561111"),
+    ("mobile: 2024561111", "2024561111"),
 )
 COUNTEREXAMPLES: tuple[str, ...] = (
     "2024-11-23 06:30:00+00",
@@ -58,13 +105,8 @@ COUNTEREXAMPLES: tuple[str, ...] = (
     "000-000-0000",
     "a+442079460958x",
     "3 + 4207946095",
+    "tel aviv 1948",
+    "phone booth 0000000000",
+    "hotel 2024561111",
 )
-DETECTOR = Detector(
-    "phone",
-    "phone",
-    (r"\+[1-9](?:[ ./()-]{0,2}[0-9]){6}", r"[0-9]{3}[ .)-] ?[0-9]{3}[ .-][0-9]{4}"),
-    _find,
-    EXAMPLES,
-    COUNTEREXAMPLES,
-    8,
-)
+DETECTOR = detector()

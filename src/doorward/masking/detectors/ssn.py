@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from doorward.masking.detectors import WORD, Detector, Place, stands_alone
+from doorward.masking.detectors import GROUPED_NINE, WORD, Detector, Place, stands_alone
 
 _WRITTEN = re.compile(rb"[0-8][0-9]{2}(?:-[0-9]{2}-|\.[0-9]{2}\.| [0-9]{2} )[0-9]{4}")
 _NAMED = re.compile(rb"(?i)(?:\bssn|_ssn|social[ _-]?security)[^0-9]{0,20}([0-9]{9})")
@@ -81,7 +81,7 @@ COUNTEREXAMPLES: tuple[str, ...] = (
 DETECTOR = Detector(
     "ssn",
     "ssn",
-    (r"[0-9]{3}[ .-][0-9]{2}[ .-][0-9]{4}", r"(?i)(?:ssn|social.?security)[^0-9]{0,20}[0-9]{9}"),
+    (GROUPED_NINE, r"(?i)(?:ssn|social.?security)[^0-9]{0,20}[0-9]{9}"),
     _find,
     EXAMPLES,
     COUNTEREXAMPLES,

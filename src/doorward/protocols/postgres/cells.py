@@ -31,6 +31,8 @@ class Cells:
 
     def transformed(self, value: bytes, label: str, reading: Reading) -> bytes | None:
         """What a labelled value becomes; None is NULL. Bytes that are not UTF-8 are redacted."""
+        if reading == Reading.DATE or reading == Reading.DATE_BINARY:
+            return self.transforms.shifted(label, value, binary=reading == Reading.DATE_BINARY)
         try:
             text = value.decode("utf-8")
         except UnicodeDecodeError:
