@@ -341,7 +341,7 @@ def _read(file: Path) -> str:
 def _warnings(loaded: policy.PolicySet, settings: Config) -> Iterable[str]:
     """What is allowed, and probably not meant: names that nothing has."""
     labels = {label for target in settings.targets.values() for label in target.labels.values()}
-    labels |= {detector.label for detector in DETECTORS}
+    labels |= {detector.label for detector in DETECTORS} | settings.detectors.labels
     named: Mapping[str, Iterable[str]] = {"Target": settings.targets, "Label": labels}
     for kind, there in named.items():
         for name in sorted(loaded.mentions(kind) - set(there)):
