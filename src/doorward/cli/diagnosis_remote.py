@@ -24,7 +24,7 @@ from doorward.server import dial
 from doorward.server.own import unknown_columns
 from doorward.server.side import Row, SideConnection
 from doorward.server.tls import server_context
-from doorward.sql.catalogue import QUERIES, build
+from doorward.sql.catalogue import QUERIES, build, relations
 
 SOON = 30  # days before a certificate's end
 _PATIENCE = 5.0
@@ -165,8 +165,8 @@ async def target(target: Target, data: Path) -> list[Finding]:
         return [failed(part, error)]
     try:
         role = (await side.query(_ROLE))[0]
-        relations = await side.query(QUERIES["relations"])
-        columns = await side.query(QUERIES["columns"])
+        rows = [*await side.query(QUERIES["system relations"]), *await side.query(QUERIES["relations"])]
+        columns = [*await side.query(QUERIES["system columns"]), *await side.query(QUERIES["columns"])]
     except DoorwardError as error:
         return [failed(part, error)]
     finally:
@@ -182,7 +182,7 @@ async def target(target: Target, data: Path) -> list[Finding]:
     findings += _privileges(part, target, role)
     findings.append(_clock(part, float(role[4] or 0) - time.time(), 60))
     try:
-        missing = unknown_columns(build(relations, columns), target.labels)
+        missing = unknown_columns(build(relations(rows, columns)), target.labels)
     except ValueError as error:
         return [*findings, Finding(part, Verdict.FAIL, f"its catalogue is not what it should be: {error}")]
     if missing:

@@ -18,11 +18,12 @@ from doorward.ledger.encoding import canonical
 from doorward.masking.statement import mask_statement
 from doorward.model import SecretRef, Target
 from doorward.server.side import Row, SideConnection
-from doorward.sql.catalogue import QUERIES, Catalogue, build
+from doorward.sql.catalogue import QUERIES, Catalogue, Relation, build, relations
 
 PATIENCE: Final = 30.0  # seconds for one statement of the catalogue
 FRESH: Final = 60.0  # seconds after which a catalogue is read again, in case somebody changed it around the gateway
-SOONEST: Final = 0.2  # seconds between two readings that a client's unknown names may cause
+SHARE: Final = 5  # readings that a client's unknown names cause take at most one fifth of the time
+LONGEST: Final = 2.0  # seconds that one such name waits at most before it is looked for
 
 
 class Secrets(Protocol):
@@ -155,7 +156,10 @@ class CatalogueHolder:
     def __init__(self, own: OwnStatements) -> None:
         self._own = own
         self._catalogue: Catalogue | None = None
+        self._system: tuple[Relation, ...] = ()
+        self._marks: Row = ()
         self._read_at = 0.0
+        self._took = 0.0
         self._turn = asyncio.Lock()
         self._version = 0
 
@@ -176,19 +180,38 @@ class CatalogueHolder:
             if self._catalogue is not None and self._read_at > asked:
                 return self._catalogue
             started = time.monotonic()
-            found = await load_catalogue(self._own, self._version + 1)
+            found = await self._read()
             if self._catalogue is None or not same(found, self._catalogue):
                 self._version += 1
                 self._catalogue = found
-            self._read_at = started
+            self._read_at, self._took = started, time.monotonic() - started
             return self._catalogue
 
     async def look_for(self) -> Catalogue:
         """A client named something unknown: read again. Who comes too soon after the last reading waits for the next one,
         which all who wait share: names can be made up faster than catalogues can be read."""
         asked = time.monotonic()
-        await asyncio.sleep(max(0.0, self._read_at + SOONEST - asked))
+        await asyncio.sleep(max(0.0, min(self._read_at + SHARE * self._took - asked, LONGEST)))
         return await self.refresh(since=asked)
+
+    async def _read(self) -> Catalogue:
+        """Every fact that classification and lineage need. The marks come first: what changes while the rest is read has
+        then another mark at the next reading, and is read again."""
+        (marks,) = await self._rows("marks")
+        try:
+            if self._catalogue is not None and marks == self._marks:
+                return self._catalogue
+            if self._catalogue is None or marks[0] != self._marks[0]:
+                self._system = relations(await self._rows("system relations"), await self._rows("system columns"))
+            found = relations(await self._rows("relations"), await self._rows("columns"))
+            made = build((*self._system, *found), await self._rows("names"), marks[2] or "", version=self._version + 1)
+        except (ValueError, IndexError) as error:
+            raise UpstreamError(f"the target's catalogue is not what it should be: {error}") from error
+        self._marks = marks
+        return made
+
+    async def _rows(self, name: str) -> list[Row]:
+        return await self._own.query(f"catalogue: {name}", QUERIES[name])
 
 
 def same(one: Catalogue, other: Catalogue) -> bool:
@@ -206,17 +229,3 @@ def unknown_columns(catalogue: Catalogue, labels: Mapping[str, str]) -> list[str
     """The labelled columns that the target does not have: a name that changed, or was mistyped, masks nothing."""
     there = {f"{r.schema}.{r.name}.{column.name}" for r in catalogue.relations for column in r.columns}
     return sorted(labels.keys() - there)
-
-
-async def load_catalogue(own: OwnStatements, version: int) -> Catalogue:
-    """Every fact that classification and lineage need."""
-    rows = {
-        name: await own.query(f"catalogue: {name}", text) for name, text in QUERIES.items() if name != "search_path"
-    }
-    try:
-        return build(
-            rows["relations"], rows["columns"], rows["functions"], rows["operators"], rows["schemas"], rows["definitions"],
-            version=version,
-        )
-    except ValueError as error:
-        raise UpstreamError(f"the target's catalogue is not what it should be: {error}") from error

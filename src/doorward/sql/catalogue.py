@@ -1,9 +1,11 @@
 """What is known of a target's catalogue, frozen.
 
 Contract: `QUERIES` are the statements by which a caller loads the facts over a connection of its own, each under a name;
-`build` turns their rows into a Catalogue. Reading them needs no right beyond CONNECT. The first query sets search_path
-to pg_catalog for its transaction, so that the definitions of views come back with every other schema spelt out: run all
-of them in order in ONE transaction.
+`relations` and `build` turn their rows into a Catalogue. Reading them needs no right beyond CONNECT. search_path must be
+pg_catalog and nothing else, so that the definitions of views come back with every other schema spelt out.
+
+Most looks find nothing new, and most of what there is belongs to PostgreSQL itself. So `marks` comes first: hashes over the
+row versions (xmin) of all that the other queries read. While a mark stays as it was, what it stands for needs no reading.
 
 Temporary relations are left out on purpose: those of other sessions are nobody's business, and those of the session
 that is judged cannot be seen from another connection. It does no input or output itself.
@@ -13,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from string import Template
 from typing import Any, Final
 
 SYSTEM: Final = frozenset({"pg_catalog", "information_schema", "pg_toast"})
@@ -45,14 +48,13 @@ class Relation:
 class Catalogue:
     """`functions` maps a function's name to the schemas, pg_catalog aside, that have one of that name; `operators` the
     same for operators, to the functions (schema, name) behind them. `definitions` is a hash that changes whenever a
-    function, view, rule or trigger is made, replaced or dropped. `epoch` and `version` say which look this was."""
+    function, view, rule or trigger is made, replaced or dropped. `version` says which look this was."""
 
     relations: tuple[Relation, ...] = ()
     functions: Mapping[str, frozenset[str]] = field(default_factory=dict)
     operators: Mapping[str, frozenset[tuple[str, str, str]]] = field(default_factory=dict)
     schemas: frozenset[str] = frozenset()
     definitions: str = ""
-    epoch: int = 0
     version: int = 0
     by_name: dict[tuple[str, str], Relation] = field(default_factory=dict, init=False, repr=False, compare=False)
     oids: dict[int, Relation] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -95,95 +97,127 @@ def _reach(start: int, step: Any) -> set[int]:
     return seen
 
 
-QUERIES: Final[Mapping[str, str]] = {
-    "search_path": "SELECT pg_catalog.set_config('search_path', 'pg_catalog', true)",
-    # oid, schema, name, kind, definition, parents
-    "relations": """
+# What belongs to the catalogue at all: c is a relation, n its schema.
+_RELATIONS: Final = r"""pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+   AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 'c', 't') AND c.relpersistence <> 't'
+   AND n.nspname NOT LIKE 'pg\_toast%' AND n.nspname NOT LIKE 'pg\_temp\_%'"""
+# What has a lower oid was made by initdb: FirstNormalObjectId in access/transam.h.
+_SYSTEM, _OTHER = "< 16384", ">= 16384"
+
+# oid, schema, name, kind, definition, parents
+_RELATION: Final = """
 SELECT c.oid::int8, n.nspname, c.relname, c.relkind::text,
        CASE WHEN c.relkind IN ('v', 'm') AND n.nspname NOT IN ('pg_catalog', 'information_schema')
             THEN pg_catalog.pg_get_viewdef(c.oid) ELSE '' END,
        coalesce((SELECT string_agg(i.inhparent::text, ',') FROM pg_catalog.pg_inherits i WHERE i.inhrelid = c.oid), '')
-  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
- WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 'c', 't') AND c.relpersistence <> 't'
-   AND n.nspname NOT LIKE 'pg\\_toast%' AND n.nspname NOT LIKE 'pg\\_temp\\_%'
- ORDER BY c.oid""",
-    # relation's oid, name, attnum, type's oid, expression of a generated column
-    "columns": """
+  FROM $relations WHERE c.oid $which ORDER BY c.oid"""
+# relation's oid, name, attnum, type's oid, expression of a generated column
+_COLUMN: Final = """
 SELECT a.attrelid::int8, a.attname, a.attnum::int8, a.atttypid::int8,
        CASE WHEN a.attgenerated <> '' THEN coalesce(pg_catalog.pg_get_expr(d.adbin, d.adrelid), '') ELSE '' END
-  FROM pg_catalog.pg_attribute a
-  JOIN pg_catalog.pg_class c ON c.oid = a.attrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+  FROM $relations JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid
   LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
- WHERE a.attnum > 0 AND NOT a.attisdropped
-   AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 'c') AND c.relpersistence <> 't'
-   AND n.nspname NOT LIKE 'pg\\_toast%' AND n.nspname NOT LIKE 'pg\\_temp\\_%'
- ORDER BY a.attrelid, a.attnum""",
-    # name, schema
-    "functions": """
-SELECT DISTINCT p.proname, n.nspname
-  FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
- WHERE n.nspname <> 'pg_catalog' ORDER BY 1, 2""",
-    # operator's name, its schema, its function's schema, its function's name
-    "operators": """
-SELECT DISTINCT o.oprname, n.nspname, pn.nspname, p.proname
-  FROM pg_catalog.pg_operator o JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
-  JOIN pg_catalog.pg_proc p ON p.oid = o.oprcode JOIN pg_catalog.pg_namespace pn ON pn.oid = p.pronamespace
- WHERE n.nspname <> 'pg_catalog' ORDER BY 1, 2, 3, 4""",
-    # name
-    "schemas": "SELECT n.nspname FROM pg_catalog.pg_namespace n ORDER BY 1",
-    # one hash of what runs, or is read, behind other names; xmin is another after every CREATE OR REPLACE
-    "definitions": """
-SELECT md5(coalesce(string_agg(d.what, ' ' ORDER BY d.what COLLATE "C"), '')) FROM (
-  SELECT 'f' || p.oid || '.' || p.xmin FROM pg_catalog.pg_proc p
-    JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-   WHERE n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\\_temp\\_%'
+ WHERE c.oid $which AND c.relkind <> 't' AND a.attnum > 0 AND NOT a.attisdropped
+ ORDER BY a.attrelid, a.attnum"""
+# Three hashes: of PostgreSQL's own relations; of everything else that the other queries read; and of what runs, or is
+# read, behind other names (a Catalogue's `definitions`). xmin is another after every change, CREATE OR REPLACE too.
+_MARKS: Final = r"""
+SELECT coalesce(pg_catalog.md5(string_agg(what, ' ' ORDER BY what COLLATE "C") FILTER (WHERE part = 'system')), ''),
+       coalesce(pg_catalog.md5(string_agg(what, ' ' ORDER BY what COLLATE "C") FILTER (WHERE part = 'other')), ''),
+       pg_catalog.md5(coalesce(string_agg(what, ' ' ORDER BY what COLLATE "C") FILTER (WHERE part = 'definitions'), ''))
+  FROM (
+  SELECT CASE WHEN c.oid $system THEN 'system' ELSE 'other' END, 'c' || c.oid || '.' || c.xmin FROM $relations
   UNION ALL
-  SELECT 'r' || r.oid || '.' || r.xmin FROM pg_catalog.pg_rewrite r JOIN pg_catalog.pg_class c ON c.oid = r.ev_class
-    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+  SELECT CASE WHEN c.oid $system THEN 'system' ELSE 'other' END, 'a' || c.oid || '.' || a.attnum || '.' || a.xmin
+    FROM $relations JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
+  UNION ALL
+  SELECT 'other', 'd' || d.oid || '.' || d.xmin FROM pg_catalog.pg_attrdef d
+  UNION ALL
+  SELECT 'other', 'i' || i.inhrelid || '.' || i.inhparent || '.' || i.xmin FROM pg_catalog.pg_inherits i
+  UNION ALL
+  SELECT 'other', 'n' || n.oid || '.' || n.xmin FROM pg_catalog.pg_namespace n
+  UNION ALL
+  SELECT 'other', 'o' || o.oid || '.' || o.xmin FROM pg_catalog.pg_operator o
+   WHERE o.oprnamespace <> 'pg_catalog'::pg_catalog.regnamespace
+  UNION ALL
+  SELECT 'other', 'p' || p.oid || '.' || p.xmin FROM pg_catalog.pg_proc p
+   WHERE p.pronamespace <> 'pg_catalog'::pg_catalog.regnamespace
+  UNION ALL
+  SELECT 'other', 'r' || r.oid || '.' || r.xmin FROM pg_catalog.pg_rewrite r WHERE r.oid $other
+  UNION ALL
+  SELECT 'definitions', 'f' || p.oid || '.' || p.xmin FROM pg_catalog.pg_proc p
+    JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+   WHERE n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\_temp\_%'
+  UNION ALL
+  SELECT 'definitions', 'r' || r.oid || '.' || r.xmin FROM pg_catalog.pg_rewrite r
+    JOIN pg_catalog.pg_class c ON c.oid = r.ev_class JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
    WHERE n.nspname NOT IN ('pg_catalog', 'information_schema') AND c.relpersistence <> 't'
   UNION ALL
-  SELECT 't' || t.oid || '.' || t.xmin FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
-   WHERE NOT t.tgisinternal AND c.relpersistence <> 't') d (what)""",
+  SELECT 'definitions', 't' || t.oid || '.' || t.xmin FROM pg_catalog.pg_trigger t
+    JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid WHERE NOT t.tgisinternal AND c.relpersistence <> 't') d (part, what)"""
+# what it is, its name, its schema; of an operator also its function's schema and name
+_NAMES: Final = """
+SELECT DISTINCT 'function', p.proname::text, n.nspname::text, '', ''
+  FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname <> 'pg_catalog'
+UNION ALL
+SELECT DISTINCT 'operator', o.oprname::text, n.nspname::text, pn.nspname::text, p.proname::text
+  FROM pg_catalog.pg_operator o JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
+  JOIN pg_catalog.pg_proc p ON p.oid = o.oprcode JOIN pg_catalog.pg_namespace pn ON pn.oid = p.pronamespace
+ WHERE n.nspname <> 'pg_catalog'
+UNION ALL
+SELECT 'schema', n.nspname::text, '', '', '' FROM pg_catalog.pg_namespace n ORDER BY 1, 2, 3, 4, 5"""
+
+QUERIES: Final[Mapping[str, str]] = {
+    name: Template(text).substitute(relations=_RELATIONS, which=which, system=_SYSTEM, other=_OTHER)
+    for name, text, which in (
+        ("marks", _MARKS, ""),
+        ("system relations", _RELATION, _SYSTEM),
+        ("system columns", _COLUMN, _SYSTEM),
+        ("relations", _RELATION, _OTHER),
+        ("columns", _COLUMN, _OTHER),
+        ("names", _NAMES, ""),
+    )
 }
 
 
-def build(
-    relations: Iterable[Sequence[Any]],
-    columns: Iterable[Sequence[Any]],
-    functions: Iterable[Sequence[Any]] = (),
-    operators: Iterable[Sequence[Any]] = (),
-    schemas: Iterable[Sequence[Any]] = (),
-    definitions: Iterable[Sequence[Any]] = (),
-    *,
-    epoch: int = 0,
-    version: int = 0,
-) -> Catalogue:
-    """A Catalogue from the rows of QUERIES. Values may be text, as the simple protocol gives them, or typed.
-
-    Raises ValueError for rows of another shape: a catalogue that was half understood would misjudge.
-    """
+def relations(rows: Iterable[Sequence[Any]], columns: Iterable[Sequence[Any]]) -> tuple[Relation, ...]:
+    """Relations from the rows of two of QUERIES. Values may be text or typed. Raises ValueError for rows of another shape:
+    a catalogue that was half understood would misjudge."""
     attributes: dict[int, list[Column]] = {}
     for owner, name, attnum, type_oid, generated in columns:
-        attributes.setdefault(int(owner), []).append(Column(str(name), int(attnum), int(type_oid), str(generated or "")))
-    found = tuple(
+        attributes.setdefault(int(owner), []).append(
+            Column(str(name), int(attnum), int(type_oid), str(generated or ""))
+        )
+    return tuple(
         Relation(
             int(oid), str(schema), str(name), str(kind), tuple(attributes.get(int(oid), ())), str(definition or ""),
             tuple(int(parent) for parent in str(parents or "").split(",") if parent),
         )
-        for oid, schema, name, kind, definition, parents in relations
-    )
-    named: dict[str, set[str]] = {}
-    for name, schema in functions:
-        named.setdefault(str(name), set()).add(str(schema))
-    marked: dict[str, set[tuple[str, str, str]]] = {}
-    for name, schema, function_schema, function in operators:
-        marked.setdefault(str(name), set()).add((str(schema), str(function_schema), str(function)))
+        for oid, schema, name, kind, definition, parents in rows
+    )  # fmt: skip
+
+
+def build(
+    found: Sequence[Relation], names: Iterable[Sequence[Any]] = (), definitions: str = "", *, version: int = 0
+) -> Catalogue:
+    """A Catalogue from relations and the rows of QUERIES["names"]. Raises ValueError for rows of another shape."""
+    functions: dict[str, set[str]] = {}
+    operators: dict[str, set[tuple[str, str, str]]] = {}
+    schemas = set()
+    for kind, name, schema, function_schema, function in names:
+        if kind == "function":
+            functions.setdefault(str(name), set()).add(str(schema))
+        elif kind == "operator":
+            operators.setdefault(str(name), set()).add((str(schema), str(function_schema), str(function)))
+        elif kind == "schema":
+            schemas.add(str(name))
+        else:
+            raise ValueError(f"a name of kind {kind!r}")
     return Catalogue(
-        found,
-        {name: frozenset(held) for name, held in named.items()},
-        {name: frozenset(held) for name, held in marked.items()},
-        frozenset(str(row[0]) for row in schemas) or frozenset(relation.schema for relation in found),
-        "".join(str(row[0]) for row in definitions),
-        epoch,
-        version,
+        tuple(found),
+        {name: frozenset(held) for name, held in functions.items()},
+        {name: frozenset(held) for name, held in operators.items()},
+        frozenset(schemas) or frozenset(relation.schema for relation in found),
+        definitions,
+        version=version,
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from doorward.sql.catalogue import QUERIES, Catalogue, build
+from doorward.sql.catalogue import QUERIES, Catalogue, build, relations
 from doorward.sql.classify import Facts
 from tests.rig.postgres import PostgresServer
 
@@ -21,9 +21,10 @@ LABELS = {"public.customers.ssn": "ssn", "public.secrets.card": "card", "public.
 def load(connection: psycopg.Connection) -> Catalogue:
     """The catalogue by the published queries, in one transaction."""
     with connection.transaction():
+        connection.execute(b"SELECT set_config('search_path', 'pg_catalog', true)")
         rows = {name: connection.execute(query.encode()).fetchall() for name, query in QUERIES.items()}
-    named = ("relations", "columns", "functions", "operators", "schemas", "definitions")
-    return build(*(rows[name] for name in named))
+    found = relations([*rows["system relations"], *rows["relations"]], [*rows["system columns"], *rows["columns"]])
+    return build(found, rows["names"], rows["marks"][0][2])
 
 
 def _filled(server: PostgresServer) -> Iterator[psycopg.Connection]:
