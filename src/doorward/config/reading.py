@@ -18,8 +18,7 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from doorward.model import SecretRef
-from doorward.policy.entities import parts
+from doorward.model import SecretRef, identifiers
 
 SECRET_SCHEMES = ("env", "file", "vault")
 # Keys under which people write secrets. None of them is a setting, and what they hold is never quoted.
@@ -208,12 +207,12 @@ def column() -> Kind:
 
     def read(value: Any, _: Path) -> str:
         try:
-            names = parts(value) if isinstance(value, str) and value.isprintable() else ()
+            names = identifiers(value) if isinstance(value, str) and value.isprintable() else ()
         except ValueError:
             names = ()
         if len(names) != 3 or any(name != name.strip() for name in names):
             raise _fault(value, allowed)
-        return ".".join(name[1:-1].replace('""', '"') if name.startswith('"') else name for name in names)
+        return ".".join(names)
 
     return Kind(allowed, read)
 

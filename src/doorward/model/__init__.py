@@ -28,6 +28,8 @@ from doorward.model.operation import (
     Phase,
     Refusal,
     Resource,
+    dotted,
+    identifiers,
 )
 from doorward.model.record import Checkpoint, Recording
 from doorward.model.session import Session
@@ -36,5 +38,5 @@ from doorward.model.target import Mode, SecretRef, Target
 __all__ = [
     "ACCESSES", "Approval", "ApprovalState", "Checkpoint", "Decision", "Effect", "Event", "Finding", "Identity",
     "Kind", "Mode", "Operation", "Outcome", "Permit", "Phase", "Recording", "Refusal", "Resource", "SecretRef",
-    "Session", "Target", "Vote",
+    "Session", "Target", "Vote", "dotted", "identifiers",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -35,6 +36,35 @@ class Outcome(StrEnum):
     ALLOW = "allow"
     HOLD = "hold"
     DENY = "deny"
+
+
+_IDENTIFIER = re.compile(r'"((?:[^"]|"")+)"|([^".]+)')
+
+
+def dotted(*identifiers: str) -> str:
+    """The name that Resources have and policies use: `public.customers`. An identifier that holds a dot or a double quote
+    is written in double quotes, as in SQL, so that no two things have one name: `public."a.b"`."""
+    return ".".join(
+        '"' + identifier.replace('"', '""') + '"' if "." in identifier or '"' in identifier else identifier
+        for identifier in identifiers
+    )
+
+
+def identifiers(name: str) -> tuple[str, ...]:
+    """The identifiers of a dotted name: `public."a.b"` -> (`public`, `a.b`). Raises ValueError for any other name."""
+    found: list[str] = []
+    at = 0
+    while True:
+        match = _IDENTIFIER.match(name, at)
+        if match is None:
+            raise ValueError(f"not a dotted name: {name[:80]!r}")
+        found.append(match[2] or match[1].replace('""', '"'))
+        at = match.end()
+        if at == len(name):
+            return tuple(found)
+        if name[at] != ".":
+            raise ValueError(f"not a dotted name: {name[:80]!r}")
+        at += 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,22 +5,21 @@ name; everything below a target begins with the target's name and a dot. Parents
 over Schema and Database to Target and Gateway.
 
 A name that cannot be placed for certain (`a.b.c` for a table: schema `a.b` or table `b.c`?) raises ValueError, which
-`decide` turns into a denial. An identifier that holds a dot is written in double quotes, as in SQL: `"a.b".c`.
+`decide` turns into a denial. An identifier that holds a dot or a double quote is written in double quotes, as in SQL:
+`"a.b".c`.
 """
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
-from doorward.model import Identity, Kind, Target
+from doorward.model import Identity, Kind, Target, dotted, identifiers
 
 GATEWAY = "doorward"
 PRINCIPALS = {Kind.HUMAN: "User", Kind.AGENT: "Agent", Kind.SERVICE: "Service"}
 MOST_GROUPS = 1000  # that one identity may be in
 
 Entity = dict[str, Any]
-_PART = re.compile(r'"(?:[^"]|"")+"|[^".]+')
 
 
 def uid(kind: str, name: str) -> dict[str, str]:
@@ -58,23 +57,6 @@ def target(place: Target) -> list[Entity]:
     return entities
 
 
-def parts(name: str) -> tuple[str, ...]:
-    """A dotted name cut at its dots, the quotes kept: `public."a.b"` -> (`public`, `"a.b"`). Raises ValueError."""
-    found: list[str] = []
-    at = 0
-    while True:
-        match = _PART.match(name, at)
-        if match is None:
-            raise ValueError(f"not a dotted name: {name[:80]!r}")
-        found.append(match.group())
-        at = match.end()
-        if at == len(name):
-            return tuple(found)
-        if name[at] != ".":
-            raise ValueError(f"not a dotted name: {name[:80]!r}")
-        at += 1
-
-
 def resource(kind: str, name: str, place: Target | None) -> tuple[dict[str, str], list[Entity]]:
     """The id of something that is touched, and the entities above it up to (not with) the target's own.
 
@@ -102,14 +84,14 @@ def resource(kind: str, name: str, place: Target | None) -> tuple[dict[str, str]
             return uid(kind, f"{place.name}.{name}"), []
         return uid(kind, f"{place.name}.{name}"), [_entity(kind, f"{place.name}.{name}", top)]
     database = uid("Database", f"{place.name}.{place.database}") if place.database else top
-    if kind == "Schema" and len(parts(name)) == 1:
+    if kind == "Schema" and len(identifiers(name)) == 1:
         return uid(kind, f"{place.name}.{name}"), [_entity(kind, f"{place.name}.{name}", database)]
     if kind in ("Table", "Function"):
-        path = parts(name)
+        path = identifiers(name)
         if len(path) == 1:  # in no schema that is known: in the database, so that no policy about a schema covers it
             return uid(kind, f"{place.name}.{name}"), [_entity(kind, f"{place.name}.{name}", database)]
         if len(path) == 2:
-            schema = f"{place.name}.{path[0]}"
+            schema = f"{place.name}.{dotted(path[0])}"
             return uid(kind, f"{place.name}.{name}"), [
                 _entity(kind, f"{place.name}.{name}", uid("Schema", schema)),
                 _entity("Schema", schema, database),

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from doorward.model import Effect
+from doorward.model import Effect, dotted
 from doorward.sql.queries import strings
 from doorward.sql.scope import Scope
 from doorward.sql.statements import Body, Statements
@@ -131,18 +131,18 @@ class Definitions(Statements):
     def create(self, var: Body) -> None:
         name, schema = var.get("relname", ""), var.get("schemaname", "")
         if var.get("relpersistence") == "t" or schema == "pg_temp":
-            self.touch("Table", f"pg_temp.{name}", _WRITE)  # nobody else sees it, and it goes when the session goes
+            self.touch("Table", dotted("pg_temp", name), _WRITE)  # nobody else sees it, and it goes when the session goes
             self.defines.add(("pg_temp", name))
             return
         schema = schema or self.creation_schema()
-        self.touch("Table", f"{schema}.{name}", _DEFINE)
+        self.touch("Table", dotted(schema, name), _DEFINE)
         self.defines.add((schema, name))
 
     def existing(self, var: Body, access: Effect, *, optional: bool = False, kind: str = "OBJECT_TABLE") -> None:
         """A relation that is changed or dropped. One that the catalogue facts leave out (an index) is asked of the target."""
         schema, name = var.get("schemaname", ""), var.get("relname", "")
         if schema == "pg_temp" or (not schema and name in self.temporary):
-            self.touch("Table", f"pg_temp.{name}", _WRITE)
+            self.touch("Table", dotted("pg_temp", name), _WRITE)
             self.labels = self.labels | self.top
             self.defines.add(("pg_temp", name))
             if schema:
@@ -156,10 +156,10 @@ class Definitions(Statements):
         if kind in _RELATIONS and not optional:
             self.miss(f"{schema}.{name}" if schema else name, "relation")
         self.labels = self.labels | self.top  # an index, say: nobody knows of what
-        self.touch("Schema" if schema else "Target", schema, access)
+        self.touch("Schema" if schema else "Target", dotted(schema), access)
 
     def in_schema(self, path: list[str], access: Effect) -> None:
-        self.touch("Schema", path[-2] if len(path) > 1 else self.creation_schema(), access)
+        self.touch("Schema", dotted(path[-2] if len(path) > 1 else self.creation_schema()), access)
 
     def routine(self, path: list[str], access: Effect) -> None:
         if len(path) > 1:
@@ -168,7 +168,7 @@ class Definitions(Statements):
             owners = self.catalogue.functions.get(path[-1], frozenset()) if path else frozenset()
             schemas = {schema for schema in self.facts.search_path if schema in owners} or {self.creation_schema()}
         for schema in schemas:
-            self.touch("Function", f"{schema}.{path[-1]}", access)
+            self.touch("Function", dotted(schema, path[-1]), access)
             self.defines.add((schema, f"{path[-1]}()"))
 
     def mentions(self, node: Any) -> None:
@@ -218,12 +218,12 @@ class Definitions(Statements):
                 for where in {schema} if schema else set(self.facts.search_path) - {"pg_catalog"}:
                     self.defines.add((where, body["newname"]))
             if "newschema" in body:
-                self.touch("Schema", body["newschema"], _DEFINE)
+                self.touch("Schema", dotted(body["newschema"]), _DEFINE)
                 self.defines.add((body["newschema"], body[field].get("relname", "")))
         else:
             self.objects(kind, [body.get("object", {})], access)
             if kind == "OBJECT_SCHEMA" or tag == "ReindexStmt":
-                self.touch("Schema" if body.get("subname") else "Target", body.get("subname", ""), access)
+                self.touch("Schema" if body.get("subname") else "Target", dotted(body.get("subname", "")), access)
                 self.defines.add(ANYTHING)
             if tag == "RefreshMatViewStmt":
                 self.unknown("REFRESH without a name cannot be judged")
@@ -240,7 +240,7 @@ class Definitions(Statements):
         """A function that will be called later, by others."""
         path = strings(name)
         if path and path[:-1] != ["pg_catalog"]:
-            self.touch("Function", ".".join(path[-2:]), Effect.EXECUTE)
+            self.touch("Function", dotted(*path[-2:]), Effect.EXECUTE)
 
     def objects(self, kind: str, objects: Any, access: Effect, *, optional: bool = False) -> None:
         """The objects of DROP, COMMENT, GRANT, ALTER .. OWNER by their kind."""
@@ -253,11 +253,11 @@ class Definitions(Statements):
             elif kind in _FUNCTIONS:
                 self.routine(path, access)
             elif kind == "OBJECT_SCHEMA":
-                self.touch("Schema", path[-1] if path else "", access)
+                self.touch("Schema", dotted(path[-1] if path else ""), access)
             elif kind in _SCHEMA_LEVEL:
                 self.in_schema(path, access)
             elif kind == "OBJECT_INDEX":
-                self.touch("Schema" if len(path) > 1 else "Target", path[-2] if len(path) > 1 else "", access)
+                self.touch("Schema" if len(path) > 1 else "Target", dotted(path[-2] if len(path) > 1 else ""), access)
             else:
                 self.touch("Target", "", _CONTROL)
                 self.defines.add(ANYTHING)
@@ -278,14 +278,14 @@ class Definitions(Statements):
         kind = body.get("objtype", "")
         if body.get("targtype") != "ACL_TARGET_OBJECT":
             for node in body.get("objects", ()):
-                self.touch("Schema", (_path(node) or [""])[-1], _CONTROL)
+                self.touch("Schema", dotted((_path(node) or [""])[-1]), _CONTROL)
         else:
             self.objects(kind, body.get("objects", ()), _CONTROL)
 
     def create_schema(self, body: Body) -> None:
         self.draft.tag = "CREATE SCHEMA"
         name = body.get("schemaname") or body.get("authrole", {}).get("rolename", "")
-        self.touch("Schema" if name else "Target", name, _DEFINE)
+        self.touch("Schema" if name else "Target", dotted(name), _DEFINE)
         if body.get("schemaElts"):
             self.unknown("CREATE SCHEMA with its contents in one statement cannot be judged: create them one by one")
 
@@ -301,7 +301,7 @@ class Definitions(Statements):
                 self.function_setting(argument)
         path = strings(body.get("funcname", ()))
         schema = path[-2] if len(path) > 1 else self.creation_schema()
-        self.touch("Function", f"{schema}.{path[-1]}", access)
+        self.touch("Function", dotted(schema, path[-1]), access)
         self.defines.add((schema, f"{path[-1]}()"))
 
     def alter_function(self, body: Body) -> None:
@@ -322,13 +322,13 @@ class Definitions(Statements):
         path = strings(body.get("defnames", ()))
         schema = path[-2] if len(path) > 1 else self.creation_schema()
         if kind == "OBJECT_AGGREGATE":
-            self.touch("Function", f"{schema}.{path[-1]}", _DEFINE)
+            self.touch("Function", dotted(schema, path[-1]), _DEFINE)
             self.defines.add((schema, f"{path[-1]}()"))
         elif kind in ("OBJECT_OPERATOR", "OBJECT_TYPE"):
-            self.touch("Schema", schema, _CONTROL)  # can change what other statements mean
+            self.touch("Schema", dotted(schema), _CONTROL)  # can change what other statements mean
             self.defines.add(ANYTHING)
         else:
-            self.touch("Schema", schema, _DEFINE)
+            self.touch("Schema", dotted(schema), _DEFINE)
 
     def create_foreign_table(self, body: Body) -> None:
         self.draft.tag = "CREATE FOREIGN TABLE"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from doorward.model import Effect
+from doorward.model import Effect, dotted
 from doorward.sql import settings
 from doorward.sql.classification import NOTHING
 from doorward.sql.scope import SYSTEM_COLUMNS, Item, Scope
@@ -146,7 +146,7 @@ class Expressions(Walker):
         parts = text.replace('"', "").split(".")
         var = {"relname": parts[-1], "schemaname": parts[-2]} if len(parts) > 1 else {"relname": parts[-1]}
         for where, _relation in self.resolve(var.get("schemaname", ""), var["relname"]):
-            self.touch("Table", f"{where}.{var['relname']}", Effect.WRITE)
+            self.touch("Table", dotted(where, var["relname"]), Effect.WRITE)
 
     def set_config(self, arguments: list[Any], scope: Scope) -> None:
         """set_config(name, value, is_local) is a SET. All of it must be constant, or nobody can say what it sets."""

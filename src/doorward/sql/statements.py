@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from doorward.model import Effect
+from doorward.model import Effect, dotted
 from doorward.sql.classification import NOTHING, Classification, Copy, Output
 from doorward.sql.expressions import constant
 from doorward.sql.queries import Queries, strings
@@ -324,7 +324,7 @@ class Statements(Queries):
         found = self.expression({"FuncCall": call}, Scope())
         path = strings(call.get("funcname", ()))
         if path:  # a procedure may commit, and change anything
-            self.touch("Function", ".".join(path[-2:]) if len(path) > 1 else path[-1], Effect.EXECUTE)
+            self.touch("Function", dotted(*path[-2:]), Effect.EXECUTE)
         self.draft.outputs, self.draft.returns_rows = None, True
         self.labels = self.labels | found | self.top
         self.draft.changes_session = True

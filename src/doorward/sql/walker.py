@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from doorward.model import Effect, Resource
+from doorward.model import Effect, Resource, dotted
 from doorward.sql import functions, settings
 from doorward.sql.catalogue import SYSTEM, Relation
 from doorward.sql.classification import NOTHING, Facts
@@ -112,7 +112,7 @@ class Walker:
             return Item(name, rows.cols, rows.labels)
         items = []
         if schema == "pg_temp" or schema.startswith("pg_temp_") or (not schema and name in self.temporary):
-            self.touch("Table", f"pg_temp.{name}", access)
+            self.touch("Table", dotted("pg_temp", name), access)
             if schema not in ("", "pg_temp"):
                 self.unknown(f"relation {schema}.{name} is another session's")
             items.append(Item(name, None, self.top, schema))
@@ -148,7 +148,7 @@ class Walker:
         """Touches a relation, and says what it looks like."""
         if schema in SYSTEM and name in SECRET:
             access = Effect.CONTROL
-        self.touch("Table", f"{schema}.{name}", access)
+        self.touch("Table", dotted(schema, name), access)
         if access is not Effect.READ and (
             (schema, name) == ("pg_catalog", "pg_settings") or (relation and "pg_settings" in relation.definition)
         ):  # a rule on that view turns UPDATE into set_config
@@ -258,7 +258,7 @@ class Walker:
         if len(path) > 1:
             schema, name = path[-2], path[-1]
             if schema != "pg_catalog":
-                self.touch("Function", f"{schema}.{name}", Effect.EXECUTE)
+                self.touch("Function", dotted(schema, name), Effect.EXECUTE)
                 return self.top
             return self.builtin(name, notation)
         name = path[-1]
@@ -269,7 +269,7 @@ class Walker:
         found = NOTHING
         mine = [s for s in self.facts.search_path if s in owners or (s, f"{name}()") in self.changed]
         for schema in mine:  # an overload of any of them might fit better than the built-in one
-            self.touch("Function", f"{schema}.{name}", Effect.EXECUTE)
+            self.touch("Function", dotted(schema, name), Effect.EXECUTE)
             found = self.top
         if mine and functions.builtin(name) is None:
             return found
@@ -283,7 +283,7 @@ class Walker:
                 return self.top
             return NOTHING
         if effect is not Effect.READ:
-            self.touch("Function", f"pg_catalog.{name}", effect)
+            self.touch("Function", dotted("pg_catalog", name), effect)
         return self.top if name in functions.REVEALING else NOTHING
 
     def operator(self, names: Any) -> frozenset[str]:
@@ -308,7 +308,7 @@ class Walker:
                 if function_schema == "pg_catalog":
                     found = found | self.builtin(function, notation=False)
                 else:
-                    self.touch("Function", f"{function_schema}.{function}", Effect.EXECUTE)
+                    self.touch("Function", dotted(function_schema, function), Effect.EXECUTE)
                     found = self.top
         return found
 

@@ -85,6 +85,8 @@ def test_nothing_is_allowed_by_no_policy() -> None:
         ('== Table::"shop.public.customers"', touches("Table", "public.customers"), Outcome.ALLOW),
         ('== Table::"shop.public.customers"', touches("Table", "public.Customers"), Outcome.DENY),
         ('== Target::"shop"', touches("Table", "public.customers"), Outcome.DENY),
+        ('in Schema::"shop.public"', touches("Table", 'public."say ""x"""'), Outcome.ALLOW),
+        ('== Table::"shop.public.\\"a.b\\""', touches("Table", 'public."a.b"'), Outcome.ALLOW),
         ("", touches("Table", "a.b.c"), Outcome.DENY),
         ("", touches("Table", 'a."b'), Outcome.DENY),
         ("", touches("Target", "other"), Outcome.DENY),

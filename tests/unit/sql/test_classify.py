@@ -288,6 +288,8 @@ def _touched(text: str, facts: Facts) -> set[tuple[str, str, str]]:
         ),
         ("select lower('x')", {("Function", "public.lower", "execute")}),
         ("select pg_catalog.lower('x')", {("Target", "", "read")}),
+        ('create table "a.b"."say ""x""" ()', {("Table", '"a.b"."say ""x"""', "define")}),
+        ('create schema "a.b"', {("Schema", '"a.b"', "define")}),
     ],
 )
 def test_resources(text: str, resources: set[tuple[str, str, str]], facts: Facts) -> None:

@@ -15,10 +15,10 @@ from typing import Final, Protocol
 from doorward.errors import ProtocolError
 from doorward.guard.template import Template
 from doorward.masking.statement import mask_statement
-from doorward.model import Effect, Resource
+from doorward.model import Effect, Resource, identifiers
 from doorward.protocols.postgres.normal import normal
 from doorward.protocols.postgres.wire import Column
-from doorward.sql.catalogue import Catalogue
+from doorward.sql.catalogue import Catalogue, Relation
 from doorward.sql.classification import Classification, Facts, Statement
 from doorward.sql.classify import classify
 
@@ -29,6 +29,15 @@ QUICK_KINDS: Final = frozenset(
 )
 
 MAX_DEPTH: Final = 8  # prepared statements that execute prepared statements
+
+
+def _relation(catalogue: Catalogue, name: str) -> Relation | None:
+    """The relation that a Resource names; None as well for one whose schema nobody could tell."""
+    try:
+        path = identifiers(name)
+    except ValueError:
+        return None
+    return catalogue.find(*path) if len(path) == 2 else None
 
 
 class CatalogueSource(Protocol):
@@ -214,7 +223,7 @@ class Judge:
         parts = [catalogue.definitions]
         for resource in resources:
             if resource.kind == "Table":
-                found = catalogue.find(*resource.name.split(".", 1)) if "." in resource.name else None
+                found = _relation(catalogue, resource.name)
                 parts.append(f"{resource.name}={found.oid if found is not None else '-'}")
         return ";".join(parts)
 
