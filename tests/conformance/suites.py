@@ -88,7 +88,7 @@ class Suite:
 
     def run(self, endpoint: Endpoint, selection: Sequence[str] = (), *, limit: float = 3600) -> tuple[Outcomes, float]:
         """Outcomes, and seconds taken. `selection`: test ids, else all. RuntimeError after `limit` seconds."""
-        answer = CACHE / f"outcomes-{os.getpid()}.json"
+        answer = CACHE / f"outcomes-{os.getpid()}-{endpoint.port}.json"
         answer.unlink(missing_ok=True)
         command = [sys.executable, "-m", "pytest", "-p", "tests.conformance.outcomes", "-p", "no:cacheprovider", "-q"]
         command += ["--continue-on-collection-errors"]
@@ -172,6 +172,7 @@ SQLALCHEMY = Suite(
         "create schema test_schema_2",
         "create extension hstore",
         "create extension citext",
+        'create collation "en_US" from "C"',  # some systems have it, by their locales
     ),
 )
 SUITES = (ASYNCPG, SQLALCHEMY)
