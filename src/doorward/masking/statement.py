@@ -58,7 +58,7 @@ _ESCAPE = re.compile(
     r"\\(?:x([0-9A-Fa-f]{1,2})|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|([0-7]{1,3})|(.))|((?:[^\\])+)|(\\)", re.DOTALL
 )
 _PLAIN_ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
-_HEX = re.compile(r"\s*(?:\\x|0x)?((?:[0-9A-Fa-f]{2}){4,})\s*")
+_HEX = re.compile(r"\s*(?:\\x|0x)?([0-9A-Fa-f]{8,})\s*")
 _BASE64 = re.compile(r"\s*([A-Za-z0-9+/_-]{12,}={0,2})\s*")
 _JOIN = re.compile(r"(?:::[a-z ]{1,24})?\s*\|\|\s*", re.IGNORECASE)
 
@@ -159,7 +159,7 @@ def judge(said: str, detectors: Detectors = ALL) -> str | None:
 
 def _readings(said: str) -> list[bytes]:
     readings = [said.encode("utf-8", "surrogatepass")]
-    if match := _HEX.fullmatch(said):
+    if (match := _HEX.fullmatch(said)) and len(match[1]) % 2 == 0:
         readings.append(bytes.fromhex(match[1]))
     if match := _BASE64.fullmatch(said):
         packed = match[1].rstrip("=").replace("-", "+").replace("_", "/")
