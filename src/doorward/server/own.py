@@ -222,6 +222,7 @@ def same(one: Catalogue, other: Catalogue) -> bool:
         and one.operators == other.operators
         and one.schemas == other.schemas
         and one.definitions == other.definitions
+        and one.setters == other.setters
     )
 
 

@@ -45,6 +45,7 @@ class _Question(msgspec.Struct, frozen=True):
     functions: dict[str, frozenset[str]]
     operators: dict[str, frozenset[tuple[str, str, str]]]
     schemas: frozenset[str]
+    setters: frozenset[str]
     search_path: tuple[str, ...]
     labels: dict[str, str]
     temporary: frozenset[str]
@@ -58,14 +59,14 @@ class _Question(msgspec.Struct, frozen=True):
     def of(cls, text: str, facts: Facts) -> _Question:
         known = facts.catalogue
         return cls(
-            text, known.relations, dict(known.functions), dict(known.operators), known.schemas, facts.search_path,
-            dict(facts.labels), facts.temporary, facts.changed, facts.pinned, facts.unsettled, facts.max_bytes,
-            facts.max_statements,
+            text, known.relations, dict(known.functions), dict(known.operators), known.schemas, known.setters,
+            facts.search_path, dict(facts.labels), facts.temporary, facts.changed, facts.pinned, facts.unsettled,
+            facts.max_bytes, facts.max_statements,
         )  # fmt: skip
 
     def facts(self) -> Facts:
         return Facts(
-            catalogue=Catalogue(self.relations, self.functions, self.operators, self.schemas),
+            catalogue=Catalogue(self.relations, self.functions, self.operators, self.schemas, setters=self.setters),
             search_path=self.search_path, labels=self.labels, temporary=self.temporary, changed=self.changed,
             pinned=self.pinned, unsettled=self.unsettled, max_bytes=self.max_bytes, max_statements=self.max_statements,
         )  # fmt: skip

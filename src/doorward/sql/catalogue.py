@@ -48,13 +48,16 @@ class Relation:
 class Catalogue:
     """`functions` maps a function's name to the schemas, pg_catalog aside, that have one of that name; `operators` the
     same for operators, to the functions (schema, name) behind them. `definitions` is a hash that changes whenever a
-    function, view, rule or trigger is made, replaced or dropped. `version` says which look this was."""
+    function, view, rule or trigger is made, replaced or dropped. `setters` says whether code in this database could change
+    search_path or role without being called by name: "code" when a function, view, default, check, trigger or rule could,
+    "read" when reading a plain table could run it too, "event" when a definition could. `version` says which look this was."""
 
     relations: tuple[Relation, ...] = ()
     functions: Mapping[str, frozenset[str]] = field(default_factory=dict)
     operators: Mapping[str, frozenset[tuple[str, str, str]]] = field(default_factory=dict)
     schemas: frozenset[str] = frozenset()
     definitions: str = ""
+    setters: frozenset[str] = frozenset()
     version: int = 0
     by_name: dict[tuple[str, str], Relation] = field(default_factory=dict, init=False, repr=False, compare=False)
     oids: dict[int, Relation] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -133,6 +136,16 @@ SELECT coalesce(pg_catalog.md5(string_agg(what, ' ' ORDER BY what COLLATE "C") F
   UNION ALL
   SELECT 'other', 'd' || d.oid || '.' || d.xmin FROM pg_catalog.pg_attrdef d
   UNION ALL
+  SELECT 'other', 'k' || k.oid || '.' || k.xmin FROM pg_catalog.pg_constraint k WHERE k.oid $other
+  UNION ALL
+  SELECT 'other', 't' || t.oid || '.' || t.xmin FROM pg_catalog.pg_trigger t WHERE NOT t.tgisinternal
+  UNION ALL
+  SELECT 'other', 'e' || e.oid || '.' || e.xmin FROM pg_catalog.pg_event_trigger e
+  UNION ALL
+  SELECT 'other', 'x' || k.oid || '.' || k.xmin FROM pg_catalog.pg_cast k WHERE k.oid $other
+  UNION ALL
+  SELECT 'other', 'y' || y.oid || '.' || y.xmin FROM pg_catalog.pg_policy y
+  UNION ALL
   SELECT 'other', 'i' || i.inhrelid || '.' || i.inhparent || '.' || i.xmin FROM pg_catalog.pg_inherits i
   UNION ALL
   SELECT 'other', 'n' || n.oid || '.' || n.xmin FROM pg_catalog.pg_namespace n
@@ -155,8 +168,41 @@ SELECT coalesce(pg_catalog.md5(string_agg(what, ' ' ORDER BY what COLLATE "C") F
   UNION ALL
   SELECT 'definitions', 't' || t.oid || '.' || t.xmin FROM pg_catalog.pg_trigger t
     JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid WHERE NOT t.tgisinternal AND c.relpersistence <> 't') d (part, what)"""
+# What code must hold to change what names mean, or as whom it runs: names of settings and of what sets them, text that
+# is executed, and identifiers spelt by code points. Of what is not SQL or PL/pgSQL nobody can say; C is trusted, for who
+# could load it needs nothing from us.
+_SETS: Final = (
+    "'set_config|pg_settings|search_path|standard_conforming|client_encoding|session_|_to_xml|ts_stat|ts_rewrite|dblink"
+    "|u&|\\m(schema|role|authorization|names|execute|discard|reset)\\M'"
+)
 # what it is, its name, its schema; of an operator also its function's schema and name
-_NAMES: Final = """
+_NAMES: Final = r"""
+WITH setters AS (
+  SELECT EXISTS (
+    SELECT FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid = p.prolang
+     WHERE p.oid $other AND l.lanname NOT IN ('c', 'internal') AND (l.lanname NOT IN ('sql', 'plpgsql')
+        OR CASE WHEN p.prosrc = '' THEN pg_catalog.pg_get_functiondef(p.oid) ELSE p.prosrc END ~* $sets)
+    UNION ALL
+    SELECT FROM pg_catalog.pg_rewrite r WHERE r.oid $other AND pg_catalog.pg_get_ruledef(r.oid) ~* $sets
+    UNION ALL
+    SELECT FROM pg_catalog.pg_attrdef d WHERE pg_catalog.pg_get_expr(d.adbin, d.adrelid) ~* $sets
+    UNION ALL
+    SELECT FROM pg_catalog.pg_constraint k
+     WHERE k.oid $other AND k.contype = 'c' AND pg_catalog.pg_get_constraintdef(k.oid) ~* $sets
+    UNION ALL
+    SELECT FROM pg_catalog.pg_trigger t WHERE NOT t.tgisinternal AND pg_catalog.pg_get_triggerdef(t.oid) ~* $sets
+    UNION ALL
+    SELECT FROM pg_catalog.pg_policy y
+     WHERE pg_catalog.concat(pg_catalog.pg_get_expr(y.polqual, y.polrelid),
+                             pg_catalog.pg_get_expr(y.polwithcheck, y.polrelid)) ~* $sets) AS found)
+SELECT 'setters', 'code', '', '', '' FROM setters WHERE found
+UNION ALL
+SELECT 'setters', 'read', '', '', '' FROM setters WHERE found AND (EXISTS (SELECT FROM pg_catalog.pg_policy)
+    OR EXISTS (SELECT FROM pg_catalog.pg_cast k WHERE k.castfunc $other)
+    OR EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.oid $other AND k.contypid <> 0))
+UNION ALL
+SELECT 'setters', 'event', '', '', '' FROM setters WHERE found AND EXISTS (SELECT FROM pg_catalog.pg_event_trigger)
+UNION ALL
 SELECT DISTINCT 'function', p.proname::text, n.nspname::text, '', ''
   FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname <> 'pg_catalog'
 UNION ALL
@@ -168,7 +214,7 @@ UNION ALL
 SELECT 'schema', n.nspname::text, '', '', '' FROM pg_catalog.pg_namespace n ORDER BY 1, 2, 3, 4, 5"""
 
 QUERIES: Final[Mapping[str, str]] = {
-    name: Template(text).substitute(relations=_RELATIONS, which=which, system=_SYSTEM, other=_OTHER)
+    name: Template(text).substitute(relations=_RELATIONS, which=which, system=_SYSTEM, other=_OTHER, sets=_SETS)
     for name, text, which in (
         ("marks", _MARKS, ""),
         ("system relations", _RELATION, _SYSTEM),
@@ -203,7 +249,8 @@ def build(
     """A Catalogue from relations and the rows of QUERIES["names"]. Raises ValueError for rows of another shape."""
     functions: dict[str, set[str]] = {}
     operators: dict[str, set[tuple[str, str, str]]] = {}
-    schemas = set()
+    schemas: set[str] = set()
+    setters: set[str] = set()
     for kind, name, schema, function_schema, function in names:
         if kind == "function":
             functions.setdefault(str(name), set()).add(str(schema))
@@ -211,6 +258,8 @@ def build(
             operators.setdefault(str(name), set()).add((str(schema), str(function_schema), str(function)))
         elif kind == "schema":
             schemas.add(str(name))
+        elif kind == "setters":
+            setters.add(str(name))
         else:
             raise ValueError(f"a name of kind {kind!r}")
     return Catalogue(
@@ -219,5 +268,6 @@ def build(
         {name: frozenset(held) for name, held in operators.items()},
         frozenset(schemas) or frozenset(relation.schema for relation in found),
         definitions,
+        frozenset(setters),
         version=version,
     )

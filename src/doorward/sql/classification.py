@@ -116,6 +116,7 @@ class Statement:
     defines: frozenset[tuple[str, str]] = frozenset()
     reason: str = ""
     holds: bool = False  # it declares a cursor WITH HOLD
+    stirs: bool = False  # it may run code, named or not, that changes search_path or role
 
 
 @dataclass(frozen=True, slots=True)

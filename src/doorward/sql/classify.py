@@ -13,17 +13,24 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from doorward.model import ACCESSES, Effect, Resource
+from doorward.model import ACCESSES, Effect, Resource, identifiers
+from doorward.sql.catalogue import SYSTEM
 from doorward.sql.classification import NOTHING, Classification, Copy, Facts, Namespace, Output, Statement
 from doorward.sql.definitions import Definitions
 from doorward.sql.parse import Unparsable, parse
 from doorward.sql.statements import Draft
-from doorward.sql.walker import MAX_NODES, ExhaustedError
+from doorward.sql.walker import ANYTHING, MAX_NODES, ExhaustedError
 
 __all__ = ["Classification", "Copy", "Facts", "Namespace", "Output", "Statement", "classify"]
 
 _RANK = {effect: rank for rank, effect in enumerate(ACCESSES)}
 _PLAIN = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE"})
+# Definitions that run no code of anybody's, unless it is an event trigger's.
+_RUNS_NOTHING = frozenset({
+    "COMMENT", "CREATE DOMAIN", "CREATE FUNCTION", "CREATE PROCEDURE", "CREATE RULE", "CREATE SCHEMA", "CREATE SEQUENCE",
+    "CREATE TABLE", "CREATE TRIGGER", "CREATE TYPE", "CREATE VIEW", "DROP FUNCTION", "DROP SCHEMA", "DROP SEQUENCE",
+    "DROP TABLE", "DROP TYPE", "DROP VIEW",
+})
 _TOO_MUCH = "the statement is too large or nested too deeply to be judged"
 
 
@@ -101,7 +108,9 @@ class _Text:
             self.unsure_path = True
         if statement.changes_session and not statement.settings and not statement.transaction:
             self.unsure_path = True  # CALL, DO
-        if statement.transaction in ("commit", "rollback", "rollback_to") and self.facts.unsettled:
+        if statement.stirs or (
+            statement.transaction in ("commit", "rollback", "rollback_to") and self.facts.unsettled
+        ):
             self.unsure_path = True
         if statement.prepares is not None and statement.inner is not None:
             self.prepared[statement.prepares] = statement.inner
@@ -141,14 +150,42 @@ def _statement(walk: Definitions, draft: Draft, offset: int, length: int) -> Sta
         labels = labels.union(*(output.sources for output in draft.outputs))
     if walk.reason:
         labels = labels | walk.top
+    if walk.defines and (walk.settings or any(r.access is Effect.EXECUTE and r.kind == "Function" for r in resources)):
+        walk.defines.add(ANYTHING)  # what was defined may change settings whenever it is used
+    # What nobody can judge, nobody can trace: where a policy lets it run all the same, each column may show anything.
+    outputs = None if walk.reason and draft.outputs else draft.outputs
     return Statement(
-        draft.tag, effect, tuple(resources), draft.outputs, labels, walk.inferred, walk.stored, offset, length,
+        draft.tag, effect, tuple(resources), outputs, labels, walk.inferred, walk.stored, offset, length,
         draft.transaction, draft.chain, first[0], first[1], first[2], tuple(walk.settings),
         draft.changes_session or bool(walk.settings), draft.prepares, draft.executes, draft.deallocates, draft.declares,
         draft.fetches, draft.closes, draft.inner, draft.copy, draft.explain, draft.analyze, draft.returns_rows,
         draft.tag in _PLAIN and effect in (Effect.READ, Effect.WRITE), frozenset(walk.defines), walk.reason,
-        draft.holds,
+        draft.holds, _stirs(walk, draft, effect),
     )
+
+
+def _stirs(walk: Definitions, draft: Draft, effect: Effect) -> bool:
+    """Whether code of the database's own that could change search_path or role may run: functions by name, or behind
+    views, defaults, checks, rules, policies and triggers, the last of them at COMMIT."""
+    setters = walk.catalogue.setters
+    if not setters and not any(name.endswith("()") or (schema, name) == ANYTHING for schema, name in walk.changed):
+        return False
+    if effect is Effect.DEFINE and draft.tag in _RUNS_NOTHING and "event" not in setters:
+        return False
+    if effect is not Effect.READ or draft.transaction == "commit" or draft.tag == "SET CONSTRAINTS":
+        return True
+    for resource in walk.resources:
+        if resource.kind == "Table":
+            try:
+                schema, name = identifiers(resource.name)
+            except ValueError:  # in no schema that can be told
+                return True
+            if schema in SYSTEM:
+                continue
+            relation = walk.catalogue.find(schema, name)
+            if relation is None or relation.kind == "v" or "read" in setters:
+                return True
+    return False
 
 
 def _worst(resources: Iterable[Resource]) -> Effect:

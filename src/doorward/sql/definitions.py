@@ -99,6 +99,8 @@ class Definitions(Statements):
         elif tag in _IN_SCHEMA:
             self.draft.tag, field = _IN_SCHEMA[tag]
             self.in_schema(strings(body.get(field, ())), _DEFINE)
+            if tag in ("CreateDomainStmt", "AlterDomainStmt"):  # its checks run wherever it is used
+                self.in_catalogue(strings(body.get(field, ())))
             self.mentions({key: value for key, value in body.items() if key != field})
         elif tag in _OF_TARGET:
             self.draft.tag = _OF_TARGET[tag]
@@ -160,6 +162,10 @@ class Definitions(Statements):
 
     def in_schema(self, path: list[str], access: Effect) -> None:
         self.touch("Schema", dotted(path[-2] if len(path) > 1 else self.creation_schema()), access)
+
+    def in_catalogue(self, path: list[str]) -> None:
+        """What is no relation, and worth another look at the catalogue all the same."""
+        self.defines.add((path[-2] if len(path) > 1 else self.creation_schema(), (path or [""])[-1]))
 
     def routine(self, path: list[str], access: Effect) -> None:
         if len(path) > 1:

@@ -140,3 +140,37 @@ def test_names_made_up_fast_cause_few_readings(reader: Reader, monkeypatch: pyte
         assert reader.asked == ["marks"]
 
     asyncio.run(story())
+
+
+SETTERS: tuple[tuple[str, set[str]], ...] = (
+    ("CREATE FUNCTION public.g() RETURNS int LANGUAGE sql AS 'SELECT 1'", set()),
+    ("CREATE FUNCTION public.g() RETURNS text LANGUAGE sql AS $$ SELECT set_config('a.b', '1', true) $$", {"code"}),
+    ("CREATE FUNCTION public.g() RETURNS text BEGIN ATOMIC SELECT set_config('a.b', '1', true); END", {"code"}),
+    ("CREATE FUNCTION public.g() RETURNS void LANGUAGE plpgsql AS $$ BEGIN EXECUTE 'x'; END $$", {"code"}),
+    ("CREATE FUNCTION public.g() RETURNS void LANGUAGE plpgsql AS $$ BEGIN SET/**/ROLE x; END $$", {"code"}),
+    ("CREATE FUNCTION public.g() RETURNS void LANGUAGE plpgsql AS $$ BEGIN UPDATE public.t SET a = 1; END $$", set()),
+    ("CREATE FUNCTION public.g() RETURNS int LANGUAGE sql SET search_path = pg_catalog AS 'SELECT 1'", set()),
+    ("CREATE VIEW public.x AS SELECT set_config('search_path', 'a', false)", {"code"}),
+    ("ALTER TABLE public.parent ADD CHECK (set_config('search_path', 'a', false) > '')", {"code"}),
+    ("ALTER TABLE public.parent ALTER a SET DEFAULT set_config('search_path', 'a', false)::int", {"code"}),
+    (
+        "CREATE POLICY p ON public.parent USING (set_config('search_path', 'a', false) > '')",
+        {"code", "read"},
+    ),
+    ("CREATE DOMAIN public.d AS text CHECK (set_config('search_path', 'a', false) > '')", {"code", "read"}),
+)
+
+
+@pytest.mark.parametrize(("change", "setters"), SETTERS)
+def test_it_is_known_whether_code_of_the_database_could_change_settings(
+    reader: Reader, change: str, setters: set[str]
+) -> None:
+    """Functions and expressions that could set search_path or role count, and others do not: they would cost for nothing."""
+
+    async def story() -> None:
+        holder = reader.holder()
+        assert (await holder.refresh()).setters == frozenset()
+        reader.connection.execute(change.encode())
+        assert (await holder.refresh()).setters == setters
+
+    asyncio.run(story())

@@ -123,6 +123,7 @@ class PgTemplate(Template):
             or classification.effect not in (Effect.READ, Effect.WRITE)
             or any(
                 s.changes_session
+                or s.stirs
                 or s.prepares is not None
                 or s.declares is not None
                 or s.deallocates is not None
