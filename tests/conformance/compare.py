@@ -177,7 +177,8 @@ list below, test by test, with the reason; `make conformance` fails when one is 
 
 ## Results
 
-{versions}. Statements, answers and decisions are recorded as always, each before it is forwarded; detectors are off.
+With {versions}.
+Every statement is judged, and on record before it is forwarded, as always; detectors are off.
 
 {summary}
 

@@ -93,7 +93,7 @@ class Suite:
         answer.unlink(missing_ok=True)
         command = [sys.executable, "-m", "pytest", "-p", "tests.conformance.outcomes", "-p", "no:cacheprovider", "-q"]
         command += ["--continue-on-collection-errors"]
-        command += [*self.options, *(self._uri(endpoint)), *(self._selected(selection) or self.tests)]
+        command += [*self.options, *(self._uri(endpoint)), *(self.selected(selection) or self.tests)]
         begun = time.monotonic()
         log = CACHE / f"{self.project}-{endpoint.port}.log"
         with log.open("wb") as sink:
@@ -116,7 +116,7 @@ class Suite:
         answer.unlink()
         return {name: (outcome, text) for name, (outcome, text) in found.items()}, time.monotonic() - begun
 
-    def _selected(self, selection: Sequence[str]) -> list[str]:
+    def selected(self, selection: Sequence[str]) -> list[str]:
         """Ids as pytest takes them: SQLAlchemy names a class after its database when it has been collected."""
         if self.project != "sqlalchemy":
             return list(selection)

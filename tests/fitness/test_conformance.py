@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.conformance.__main__ import reasons
-from tests.conformance.compare import Reason, differences, stale
-from tests.conformance.suites import SUITES
+from tests.conformance.compare import Ran, Reason, all_differences, differences, page, stale
+from tests.conformance.suites import ASYNCPG, SQLALCHEMY, SUITES
 
 REASON = Reason("s", "t.py::refused[*", "by design", ())
 
@@ -46,6 +46,42 @@ def test_a_reason_that_no_test_needs_is_stale() -> None:
     found = differences("s", "forward", {"t.py::refused[1]": ("passed", "")}, {}, [REASON])
     assert found[0].reason == "by design"
     assert stale([REASON], found, [("s", "forward")]) == []
+
+
+def test_the_page_says_what_differs_and_whether_anybody_knows_why() -> None:
+    """Each test that differs is on the page once, below its reason, with the way if it is not both."""
+    direct = {"t.py::refused[1]": ("passed", ""), "t.py::puzzling": ("passed", ""), "t.py::broken": ("failed", "")}
+    after = {**direct, "t.py::refused[1]": ("failed", "no")}
+    results = {
+        ("s", "direct"): Ran(direct, 60.0),
+        ("s", "forward"): Ran(after, 60.0),
+        ("s", "identity"): Ran({**after, "t.py::puzzling": ("failed", "ValueError: 7")}, 60.0),
+    }
+    text = page(results, all_differences(results, [REASON]), versions={"s": "1.0"})
+    assert "s: by design.\n\n- `t.py::refused[1]`\n" in text
+    assert "s: **No reason yet**: ValueError: 7.\n\n- `t.py::puzzling` (identity only)\n" in text
+    assert "| s | identity | 0 | 0 | 3 | 2 | 1 | 1.0 |" in text
+    assert text.count("t.py::broken") == 1
+
+
+def test_what_was_kept_is_what_ran() -> None:
+    """Outcomes come back from their file as they were."""
+    ran = Ran({"t.py::a": ("failed", "why")}, 1.5)
+    assert Ran.read(ran.text()) == ran
+
+
+@pytest.mark.parametrize(
+    ("test", "selected"),
+    [
+        ("t.py::MiscBackendTest_postgresql+psycopg_15_18::test_one", "t.py::MiscBackendTest::test_one"),
+        ("t.py::MiscBackendTest_postgresql+asyncpg_async_15_18::test_one[a::b ]", "t.py::MiscBackendTest::test_one"),
+        ("t.py::PlainTest::test_one[1]", "t.py::PlainTest::test_one[1]"),
+    ],
+)
+def test_a_test_can_be_run_by_the_id_it_is_reported_under(test: str, selected: str) -> None:
+    """SQLAlchemy's plugin reports classes under names that pytest does not find them by."""
+    assert SQLALCHEMY.selected([test]) == [selected]
+    assert ASYNCPG.selected([test]) == [test]
 
 
 @pytest.mark.parametrize("reason", reasons(), ids=lambda reason: reason.pattern)
