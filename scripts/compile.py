@@ -25,7 +25,21 @@ ROOT = Path(__file__).resolve().parent.parent
 SUFFIX: str = sysconfig.get_config_var("EXT_SUFFIX")
 # What a plain read passes through, in both directions; measured in docs/performance.md.
 MODULES = (
+    "doorward/adapters/clock.py",
+    "doorward/guard/guard.py",
+    "doorward/guard/recorder.py",
+    "doorward/guard/session_recorder.py",
     "doorward/guard/template.py",
+    "doorward/guard/turn.py",
+    "doorward/guard/wal.py",
+    "doorward/ledger/segment.py",
+    "doorward/masking/detect.py",
+    "doorward/masking/plan.py",
+    "doorward/model/approval.py",
+    "doorward/model/identity.py",
+    "doorward/model/operation.py",
+    "doorward/model/session.py",
+    "doorward/model/target.py",
     "doorward/protocols/conversation.py",
     "doorward/protocols/postgres/answers.py",
     "doorward/protocols/postgres/cells.py",
@@ -33,8 +47,11 @@ MODULES = (
     "doorward/protocols/postgres/judge.py",
     "doorward/protocols/postgres/masks.py",
     "doorward/protocols/postgres/namespace.py",
+    "doorward/protocols/postgres/normal.py",
     "doorward/protocols/postgres/redact.py",
     "doorward/protocols/postgres/wire.py",
+    "doorward/server/listener.py",
+    "doorward/server/relay.py",
 )
 
 

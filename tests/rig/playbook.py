@@ -15,10 +15,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from doorward.guard.template import Template
+from doorward.guard.turn import Result, Turn
 from doorward.masking.detect import Detectors
 from doorward.masking.transforms import Transforms
 from doorward.model import Decision, Effect, Operation, Outcome, Permit, Phase, Refusal
-from doorward.protocols.conversation import Need, Result, Turn
+from doorward.protocols.conversation import Need
 from doorward.protocols.postgres import wire
 from doorward.protocols.postgres.conversation import PROBE, PostgresConversation
 from doorward.protocols.postgres.judge import Judge

@@ -14,11 +14,11 @@ import asyncio
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from struct import Struct
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from doorward.errors import DoorwardError, UpstreamError
 from doorward.guard.approvals import Approvals, TooManyRequestsError
@@ -26,6 +26,7 @@ from doorward.guard.policies import PolicyInForce
 from doorward.guard.ports import Clock
 from doorward.guard.recorder import Recorder, SessionRecorder
 from doorward.guard.template import Template
+from doorward.guard.turn import Result, Turn
 from doorward.ledger.commitment import commit
 from doorward.ledger.encoding import canonical
 from doorward.masking.statement import mask_params
@@ -53,35 +54,6 @@ _NONE: Final = _SIZE(-1)
 _EMPTY_PARAMS: Final = _COUNT(0)
 SHORT: Final = 7  # digits
 HOLD_IN_TRANSACTION: Final = 300  # seconds; a held statement keeps the locks of its transaction
-
-
-class Asked(Protocol):
-    """One execution, as a protocol proposes it (`protocols.conversation.Turn`)."""
-
-    template: Template
-    phase: Phase
-    params: Sequence[bytes | None]
-    formats: Sequence[int]
-    oids: Sequence[int]
-    continues: bool
-    in_transaction: bool
-    refusal: Refusal | None
-    objection: Callable[[frozenset[str]], str] | None
-
-
-class Settled(Protocol):
-    """What became of it (`protocols.conversation.Result`)."""
-
-    template: Template
-    permit: Permit
-    outcome: str
-    rows: int
-    tags: Sequence[str]
-    sqlstate: str
-    in_transaction: bool
-    masked: Mapping[str, int]
-    shape: tuple[tuple[str, int, int], ...]
-    statements: Sequence[Mapping[str, Any]]
 
 
 class Guard:
@@ -218,7 +190,7 @@ class GuardedSession:
 
     # -- verdicts ----------------------------------------------------------------------------------------------------
 
-    def admit_now(self, turn: Asked) -> Permit | Refusal | None:
+    def admit_now(self, turn: Turn) -> Permit | Refusal | None:
         """The verdict, if no person has to be asked; None: call `hold`. Raises UpstreamError when it cannot be recorded."""
         template = turn.template
         if template.epoch != self.guard.policies.epoch or not (template.decision and template.decision.cacheable):
@@ -260,7 +232,7 @@ class GuardedSession:
 
     async def hold(
         self,
-        turn: Asked,
+        turn: Turn,
         *,
         gone: asyncio.Event,
         notify: Callable[[Approval], None],
@@ -329,7 +301,7 @@ class GuardedSession:
             return self._moved(turn, operation, decision)
         return await self._dispatch(turn, operation, approval, gone)
 
-    def _moved(self, turn: Asked, operation: Operation, decision: Decision) -> Refusal:
+    def _moved(self, turn: Turn, operation: Operation, decision: Decision) -> Refusal:
         refusal = Refusal(
             operation, decision, "voided",
             "functions, views, triggers or tables of this target changed since the statement was judged",
@@ -359,7 +331,7 @@ class GuardedSession:
             return error
 
     async def _dispatch(
-        self, turn: Asked, operation: Operation, approval: Approval, gone: asyncio.Event
+        self, turn: Turn, operation: Operation, approval: Approval, gone: asyncio.Event
     ) -> Permit | Refusal:
         """Judge again what was approved, spend the approval, record, and only then permit."""
         guard = self.guard
@@ -415,15 +387,17 @@ class GuardedSession:
 
     # -- outcome -----------------------------------------------------------------------------------------------------
 
-    def settle(self, result: Settled) -> None:
+    def settle(self, result: Result) -> None:
         """Record what became of a permitted operation."""
         self.rows += result.rows
         operation = result.permit.operation
         template = result.template
         reads = operation.effect is Effect.READ
-        described = bool(result.shape) and (not reads or result.shape != template.described)
-        if reads and not (described or result.masked or result.statements or len(result.tags) > 1):
-            tag = result.tags[0] if result.tags else None
+        shape = result.shape
+        described = bool(shape) and (not reads or (shape is not template.described and shape != template.described))
+        tags = result.tags
+        if reads and not (described or result.masked or result.statements or len(tags) > 1):
+            tag = tags[0] if tags else None
             self.record.settled(_settled(result.outcome, result.rows, tag, result.sqlstate, result.in_transaction))
             return
         body: dict[str, Any] = {"outcome": result.outcome, "rows": result.rows}
@@ -526,7 +500,7 @@ class GuardedSession:
             )
         return template.number
 
-    def _operation(self, turn: Asked) -> Operation:
+    def _operation(self, turn: Turn) -> Operation:
         return turn.template.operation(
             id=self.guard.clock.new_id(),
             session_id=self.session.id,
@@ -536,7 +510,7 @@ class GuardedSession:
             in_transaction=turn.in_transaction,
         )
 
-    def _digest(self, turn: Asked) -> bytes:
+    def _digest(self, turn: Turn) -> bytes:
         """Everything a verdict is bound to; the session is not part of it, so that a new one may continue a request."""
         template = turn.template
         session = self.session
@@ -561,7 +535,7 @@ class GuardedSession:
             digest.update(part)
         return digest.digest()
 
-    def _body(self, operation: Operation, decision: Decision, turn: Asked) -> dict[str, Any]:
+    def _body(self, operation: Operation, decision: Decision, turn: Turn) -> dict[str, Any]:
         salt = os.urandom(32)
         return {
             "operation": operation.id,
@@ -585,7 +559,7 @@ class GuardedSession:
 
     def _permit(
         self,
-        turn: Asked,
+        turn: Turn,
         decision: Decision,
         *,
         position: int,
@@ -599,7 +573,7 @@ class GuardedSession:
             position,
         )
 
-    def _refuse(self, turn: Asked, refusal: Refusal | None, decision: Decision) -> Refusal:
+    def _refuse(self, turn: Turn, refusal: Refusal | None, decision: Decision) -> Refusal:
         template = turn.template
         self.refused += 1
         operation = self._operation(turn)
@@ -666,7 +640,7 @@ def _settled(outcome: str, rows: int, tag: str | None, sqlstate: str, in_transac
     return canonical(body)
 
 
-def _params(turn: Asked, *, continues: bool = False) -> bytes:
+def _params(turn: Turn, *, continues: bool = False) -> bytes:
     """Masked parameters as a RUN record holds them: u16 count, then i32 length (-1 for NULL) and text each."""
     if not turn.params:
         return _EMPTY_PARAMS

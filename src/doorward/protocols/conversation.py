@@ -10,29 +10,12 @@ could allow; everything else is for the guard.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
 
-from doorward.guard.template import Template
-from doorward.model import Permit, Phase, Refusal
-
-
-@dataclass(slots=True)
-class Turn:
-    """The unit of admission. `template` is what all executions of this text have in common; `params` are what this one
-    adds, as the client sent them. `exact` are the bytes that an approval is bound to, beyond the template's text."""
-
-    template: Template
-    phase: Phase
-    params: Sequence[bytes | None] = ()
-    formats: Sequence[int] = ()
-    oids: Sequence[int] = ()
-    continues: bool = False  # more rows of an execution that was permitted before
-    in_transaction: bool = False
-    refusal: Refusal | None = None  # set when no policy could allow it
-    part: Any = None  # the protocol's own
-    objection: Callable[[frozenset[str]], str] | None = None  # why it cannot run for who may see just these labels
+from doorward.guard.turn import Result, Turn
+from doorward.model import Permit, Refusal
 
 
 @dataclass(slots=True)
@@ -43,25 +26,6 @@ class Need:
 
     what: str
     why: str = ""
-
-
-@dataclass(slots=True)
-class Result:
-    """What became of a permitted turn. `outcome`: completed, failed, rolled_back, suspended, executed (its
-    transaction's end is not known yet), not_run (an error before it made the target skip it), unknown (the target went
-    away). Results come in the order of their turns, one a turn. `shape` is (name, type, format) of each column, where the
-    answer itself does not say."""
-
-    template: Template
-    permit: Permit
-    outcome: str
-    rows: int = 0
-    tags: Sequence[str] = ()
-    sqlstate: str = ""
-    in_transaction: bool = False
-    masked: Mapping[str, int] = field(default_factory=dict)
-    shape: tuple[tuple[str, int, int], ...] = ()
-    statements: Sequence[Mapping[str, Any]] = ()
 
 
 class Conversation(Protocol):

@@ -132,7 +132,7 @@ class Listener:
         self._refreshing: set[int] = set()
         self.draining = False
         self._group = group
-        self._server: asyncio.Server | None = None
+        self._server: Any = None  # uvloop's: not of asyncio's class, and its sockets are a list
         self._pid = secrets.randbelow(1 << 20)
         self._cancels = 0
 

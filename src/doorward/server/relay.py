@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from doorward.errors import DoorwardError, ProtocolError, UpstreamError
 from doorward.guard.guard import GuardedSession
+from doorward.guard.turn import Result, Turn
 from doorward.ledger.encoding import canonical
 from doorward.model import Approval, Permit, Refusal
-from doorward.protocols.conversation import Need, Result, Turn
+from doorward.protocols.conversation import Need
 from doorward.protocols.postgres import wire
 from doorward.protocols.postgres.answers import Pending
 from doorward.protocols.postgres.cancelled import DETAIL, MESSAGE
@@ -291,7 +292,7 @@ class Relay:
         if self._busy or self._closing:
             self._flush()
             return
-        admit = self.guarded.admit_now
+        guarded = self.guarded
         while True:
             if self._waiting is not None:
                 if not conversation.quiescent:
@@ -316,7 +317,7 @@ class Relay:
                 break
             if self._cancelled:
                 self._cancelled, step.refusal = False, Refusal(None, None, "cancelled", MESSAGE, DETAIL)
-            verdict = admit(step)
+            verdict = guarded.admit_now(step)
             if type(verdict) is Permit:
                 if verdict.position > self._gate:
                     self._gate = verdict.position

@@ -17,6 +17,7 @@ from doorward.guard.policies import PolicyInForce
 from doorward.guard.reader import RecordReader
 from doorward.guard.recorder import Recorder
 from doorward.guard.template import Template
+from doorward.guard.turn import Result, Turn
 from doorward.model import (
     Approval,
     ApprovalState,
@@ -32,7 +33,6 @@ from doorward.model import (
     Vote,
 )
 from doorward.policy.policies import PolicySet, load
-from doorward.protocols.conversation import Result, Turn
 from tests.suites.lives import CLOCK, Disk
 
 POLICY = """

@@ -11,24 +11,21 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from struct import Struct
 from typing import Final, Protocol
 
+from librt.strings import read_i32_be
+
 from doorward.errors import ProtocolError
+from doorward.guard.turn import NO_CELLS, Result
 from doorward.model import Permit
-from doorward.protocols.conversation import Result
 from doorward.protocols.postgres import wire
 from doorward.protocols.postgres.judge import PgTemplate
 from doorward.protocols.postgres.namespace import Entry, Namespace, Portal
 from doorward.protocols.postgres.redact_copy import TooLargeError
 from doorward.protocols.postgres.wire import Backend, Column
 
-_LENGTH: Final = Struct("!i").unpack_from
 _MAX_OTHER: Final = 1 << 20  # what is not a row or copy data has no business being longer
 UNRESOLVED: Final = 256  # finished runs kept until ReadyForQuery says what became of their transaction
-
-
-_NO_CELLS: Final[Mapping[str, int]] = {}
 
 
 class Redactor(Protocol):
@@ -117,7 +114,7 @@ class Run:
         self.recording: CopyRedactor | None = None
         self.copier: CopyRedactor | None = None
         self.rows = 0
-        self.cells: Mapping[str, int] = _NO_CELLS
+        self.cells: Mapping[str, int] = NO_CELLS
         self.tags: list[str] = []
         self.sqlstate = ""
         self.failed = False
@@ -205,6 +202,8 @@ class Answers:
         self._kept: list[bytes] = []  # for the record, where it differs
         self._differs = observe or rows_recorded is not None  # or once somebody has seen more than is recorded
         self._was_idle = True  # status before the batch that is being answered
+        self._shape: tuple[Column, ...] | None = None  # of the last result, and how the record shows it
+        self._shown_shape: tuple[tuple[str, int, int], ...] = ()
 
     def unmasks(self) -> None:
         """From here on the client may see what the record may not: keep them apart."""
@@ -250,9 +249,11 @@ class Answers:
         position, start, size = 0, 0, len(data)  # [start, position) is read and goes to the client unchanged
         while size - position >= 5:
             kind = data[position]
-            length: int = _LENGTH(data, position + 1)[0]
+            length: int = read_i32_be(data, position + 1)
             end = position + 1 + length
-            if length < 4 or length > (self.max_row if kind in (Backend.DATA_ROW, Backend.COPY_DATA) else _MAX_OTHER):
+            if length < 4 or length > (
+                self.max_row if kind == Backend.DATA_ROW or kind == Backend.COPY_DATA else _MAX_OTHER
+            ):
                 raise ProtocolError(
                     f"the target sent a {wire.BACKEND_NAMES.get(kind, 'unknown')} message of {length} bytes",
                     hint="raise limits.row_bytes if values of this size are expected",
@@ -291,7 +292,7 @@ class Answers:
             rest = data[position:] if position else data
             self._parts = [rest]
             self._have = len(rest)
-            self._need = 5 if self._have < 5 else 1 + _LENGTH(rest, 1)[0]
+            self._need = 5 if self._have < 5 else 1 + read_i32_be(rest, 1)
         return results
 
     def _recorded(self, kind: int, message: bytes) -> bytes:
@@ -340,7 +341,7 @@ class Answers:
     def _extent(data: bytes, position: int, size: int) -> int:
         """The end of the run of complete DataRow messages that starts at `position`."""
         while size - position >= 5 and data[position] == 0x44:
-            length: int = _LENGTH(data, position + 1)[0]
+            length: int = read_i32_be(data, position + 1)
             if length < 6 or position + 1 + length > size:
                 if length < 6:
                     raise ProtocolError("the target sent a DataRow that is too short to hold its column count")
@@ -358,7 +359,7 @@ class Answers:
         if front.own:
             position = start
             while position < end:
-                length: int = _LENGTH(data, position + 1)[0]
+                length: int = read_i32_be(data, position + 1)
                 self.probe_rows.append(wire.parse_data_row(data[position + 5 : position + 1 + length]))
                 if len(self.probe_rows) > 10_000:
                     raise ProtocolError("the target answered the gateway's own question with too many rows")
@@ -390,7 +391,7 @@ class Answers:
             return
         position = 0
         for _ in range(max(0, limit - already)):
-            position += 1 + _LENGTH(redacted, position + 1)[0]
+            position += 1 + read_i32_be(redacted, position + 1)
         self._kept.append(redacted[:position])
 
     def _redactor(self, front: Pending, run: Run, unmask: frozenset[str]) -> Redactor:
@@ -781,7 +782,7 @@ class Answers:
 
     def _result(self, run: Run, status: int, *, failed: bool, implicit: bool, early: bool = False) -> Result:
         template = run.template
-        statements: list[Mapping[str, object]] = []
+        statements: Sequence[Mapping[str, object]] = ()
         if run.failed:
             outcome = "failed"
         elif run.discarded:
@@ -798,17 +799,21 @@ class Answers:
             statements = _fates(run, implicit=implicit, failed=run.failed)
         elif not run.failed and outcome == "rolled_back" and run.tags and run.tags[0] in ("COMMIT", "ROLLBACK"):
             outcome = "completed"
+        shape = run.shape
+        if shape is not self._shape:  # the same few come again and again
+            self._shape = shape
+            self._shown_shape = () if shape is None else _shape(shape)
         return Result(
-            template=template,
-            permit=run.permit,
-            outcome=outcome,
-            rows=run.rows,
-            tags=tuple(run.tags),
-            sqlstate=run.sqlstate,
-            in_transaction=status != wire.IDLE,
-            masked=run.cells,
-            shape=() if run.shape is None else _shape(run.shape),
-            statements=statements,
+            template,
+            run.permit,
+            outcome,
+            run.rows,
+            tuple(run.tags),
+            run.sqlstate,
+            status != wire.IDLE,
+            run.cells,
+            self._shown_shape,
+            statements,
         )
 
     # -- what may come at any time -----------------------------------------------------------------------------------

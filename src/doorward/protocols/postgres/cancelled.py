@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from doorward.protocols.conversation import Result
+from doorward.guard.turn import Result
 from doorward.protocols.postgres import wire
 from doorward.protocols.postgres.answers import EXECUTE, QUERY, SYNC, Answers, Pending, Run
 from doorward.protocols.postgres.wire import Frontend

@@ -22,9 +22,10 @@ from typing import ClassVar, Final
 
 from doorward.errors import ProtocolError
 from doorward.guard.template import Template
+from doorward.guard.turn import Result, Turn
 from doorward.masking.statement import mask_statement
 from doorward.model import Effect, Permit, Phase, Refusal
-from doorward.protocols.conversation import Need, Result, Turn
+from doorward.protocols.conversation import Need
 from doorward.protocols.postgres import wire
 from doorward.protocols.postgres.answers import (
     BIND,
@@ -409,17 +410,20 @@ class PostgresConversation:
         refusal: Refusal | None = None
         if template.forbidden:
             refusal = Refusal(None, None, "setting", template.forbidden)
+        objection = partial(self.masks.copies, template) if template.copies_out and template.labels else None
+        if portal is None:
+            return Turn(template, phase, (), (), (), False, self.in_transaction, refusal, part, objection)
         return Turn(
             template,
             phase,
-            params=() if portal is None else portal.params,
-            formats=() if portal is None else portal.formats,
-            oids=() if portal is None else portal.entry.oids,
-            continues=portal is not None and portal.started,
-            in_transaction=self.in_transaction,
-            refusal=refusal,
-            part=part,
-            objection=partial(self.masks.copies, template) if template.copies_out and template.labels else None,
+            portal.params,
+            portal.formats,
+            portal.entry.oids,
+            portal.started,
+            self.in_transaction,
+            refusal,
+            part,
+            objection,
         )
 
     # -- the extended protocol ---------------------------------------------------------------------------------------

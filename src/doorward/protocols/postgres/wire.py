@@ -16,9 +16,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from librt.strings import read_i32_be
 
 from doorward.errors import ProtocolError
+
+if TYPE_CHECKING:
+    from mypy_extensions import i64
 
 # What the wire can carry: a length word is a signed 32-bit integer that counts itself, a count is 16 bits.
 MAX_LENGTH: Final = 2**31 - 1
@@ -112,6 +117,12 @@ _HEADER: Final = struct.Struct("!Bi")
 _COLUMN: Final = struct.Struct("!IhIhih")
 _TWO_UINT32: Final = struct.Struct("!II")
 
+_NEAR: Final = 16  # bytes of a string that are looked at one by one: most names end before
+_ALL_TEXT: Final = (0,)
+_ALL_BINARY: Final = (1,)
+_MAX_SHORT: Final = 255  # of messages up to this length the heads are kept: at most 256 x 256 of them
+_heads: Final[dict[int, bytes]] = {}
+
 
 class Column(NamedTuple):
     """One column of a RowDescription. `table_oid` and `attnum` are 0 when the column is not simply a table's column."""
@@ -125,17 +136,27 @@ class Column(NamedTuple):
     format: int
 
 
-class Bind(NamedTuple):
+class Bind:
     """A Bind message. A parameter is None for NULL.
 
     Formats are 0 (text) or 1 (binary), and there are none (all text), one (for all) or one each.
     """
 
-    portal: bytes
-    statement: bytes
-    param_formats: tuple[int, ...]
-    params: tuple[bytes | None, ...]
-    result_formats: tuple[int, ...]
+    __slots__ = ("param_formats", "params", "portal", "result_formats", "statement")
+
+    def __init__(
+        self,
+        portal: bytes,
+        statement: bytes,
+        param_formats: tuple[int, ...],
+        params: tuple[bytes | None, ...],
+        result_formats: tuple[int, ...],
+    ) -> None:
+        self.portal = portal
+        self.statement = statement
+        self.param_formats = param_formats
+        self.params = params
+        self.result_formats = result_formats
 
 
 # --- cutting the stream ------------------------------------------------------------------------------------------
@@ -187,36 +208,43 @@ class Frames:
         else:
             source = data
         messages: list[tuple[int, bytes]] = []
-        at, end = 0, len(source)
+        at: i64 = 0
+        end: i64 = len(source)
+        most: i64 = self._max
+        rest: i64 = self._rest
+        types = self._types
         self._need = 0
         while at < end:
-            if self._rest:
-                take = min(self._rest, self._max)
+            if rest:
+                take: i64 = rest if rest < most else most
                 if end - at < take:
-                    self._need = take
+                    self._need = int(take)
                     break
                 messages.append((self._stream_type, source[at : at + take]))
-                self._rest -= take
+                rest -= take
+                self._rest = int(rest)
                 at += take
                 continue
             kind = source[at]
-            if self._types is not None and kind not in self._types:
+            if types is not None and kind not in types:
                 raise self._fail(f"message type 0x{kind:02x} does not exist")
             if end - at < 5:
                 self._need = 5
                 break
-            length: int = _INT32.unpack_from(source, at + 1)[0]
+            word: int = read_i32_be(source, at + 1)
+            length: i64 = word
             if length < 4:
-                raise self._fail(f"message 0x{kind:02x} declares a length of {length}, less than its length word")
-            if length > self._max:
+                raise self._fail(f"message 0x{kind:02x} declares a length of {word}, less than its length word")
+            if length > most:
                 if kind not in self._stream:
-                    raise self._fail(f"message 0x{kind:02x} declares {length} bytes; at most {self._max} are accepted")
+                    raise self._fail(f"message 0x{kind:02x} declares {word} bytes; at most {self._max} are accepted")
                 self._stream_type = kind
-                self._rest = length - 4
+                rest = length - 4
+                self._rest = int(rest)
                 at += 5
                 continue
             if end - at < length + 1:
-                self._need = length + 1
+                self._need = int(length + 1)
                 break
             messages.append((kind, source[at + 5 : at + 1 + length]))
             at += length + 1
@@ -234,22 +262,33 @@ class Frames:
 
 
 def _cstring(payload: bytes, at: int, what: str) -> tuple[bytes, int]:
-    end = payload.find(0, at)
-    if end < 0:
-        raise ProtocolError(f"{what}: a string has no terminator")
-    return payload[at:end], end + 1
+    size: i64 = len(payload)
+    start: i64 = at
+    end: i64 = start
+    near: i64 = start + _NEAR
+    if near > size:
+        near = size
+    while end < near and payload[end] != 0:
+        end += 1
+    if end == near:
+        end = payload.find(0, end)
+        if end < 0:
+            raise ProtocolError(f"{what}: a string has no terminator")
+    return payload[start:end], int(end + 1)
 
 
 def _count(payload: bytes, at: int, what: str) -> int:
-    if len(payload) - at < 2:
+    p: i64 = at
+    if len(payload) - p < 2:
         raise ProtocolError(f"{what}: cut short")
-    count: int = _UINT16.unpack_from(payload, at)[0]
-    return count
+    return (payload[p] << 8) | payload[p + 1]
 
 
 def _array(payload: bytes, at: int, code: str, size: int, what: str) -> tuple[tuple[int, ...], int]:
     """A 16-bit count and that many integers of `size` bytes. The count is checked against what is there first."""
     count = _count(payload, at, what)
+    if count == 0:
+        return (), at + 2
     end = at + 2 + count * size
     if end > len(payload):
         raise ProtocolError(f"{what}: {count} values declared, fewer sent")
@@ -257,6 +296,11 @@ def _array(payload: bytes, at: int, code: str, size: int, what: str) -> tuple[tu
 
 
 def _formats(payload: bytes, at: int, what: str) -> tuple[tuple[int, ...], int]:
+    count = _count(payload, at, what)
+    if count == 0:
+        return (), at + 2
+    if count == 1 and at + 4 <= len(payload) and payload[at + 2] == 0 and payload[at + 3] < 2:
+        return (_ALL_BINARY if payload[at + 3] else _ALL_TEXT), at + 4
     formats, at = _array(payload, at, "H", 2, what)
     for code in formats:
         if code > 1:
@@ -276,23 +320,26 @@ def _only_string(payload: bytes, what: str) -> bytes:
 
 
 def _values(payload: bytes, at: int, what: str) -> tuple[tuple[bytes | None, ...], int]:
-    count = _count(payload, at, what)
-    at += 2
+    left: i64 = _count(payload, at, what)
+    p: i64 = at
+    p += 2
+    size: i64 = len(payload)
     values: list[bytes | None] = []
-    size = len(payload)
-    for _ in range(count):
-        if size - at < 4:
+    while left > 0:
+        left -= 1
+        if size - p < 4:
             raise ProtocolError(f"{what}: cut short")
-        length: int = _INT32.unpack_from(payload, at)[0]
-        at += 4
+        word: int = read_i32_be(payload, p)
+        length: i64 = word
+        p += 4
         if length == -1:
             values.append(None)
             continue
-        if length < 0 or length > size - at:
-            raise ProtocolError(f"{what}: a value declares {length} bytes, {size - at} are left")
-        values.append(payload[at : at + length])
-        at += length
-    return tuple(values), at
+        if length < 0 or length > size - p:
+            raise ProtocolError(f"{what}: a value declares {word} bytes, {int(size - p)} are left")
+        values.append(payload[p : p + length])
+        p += length
+    return tuple(values), int(p)
 
 
 def parse_query(payload: bytes) -> bytes:
@@ -345,8 +392,7 @@ def parse_execute(payload: bytes) -> tuple[bytes, int]:
     name, at = _cstring(payload, 0, "Execute")
     if len(payload) - at != 4:
         raise ProtocolError("Execute: the row limit is not four bytes")
-    limit: int = _INT32.unpack_from(payload, at)[0]
-    return name, limit
+    return name, read_i32_be(payload, at)
 
 
 def parse_copy_fail(payload: bytes) -> bytes:
@@ -550,6 +596,12 @@ def message(kind: int, payload: bytes) -> bytes:
     length = len(payload) + 4
     if length > MAX_LENGTH:
         raise ProtocolError(f"a message of {length} bytes does not fit the wire (at most {MAX_LENGTH})")
+    if length <= _MAX_SHORT:
+        key = kind << 16 | length
+        head = _heads.get(key)
+        if head is None:
+            head = _heads[key] = _HEADER.pack(kind, length)
+        return head + payload
     return _HEADER.pack(kind, length) + payload
 
 

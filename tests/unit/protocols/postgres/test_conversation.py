@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from doorward.errors import ProtocolError
+from doorward.guard.turn import Turn
 from doorward.model import Effect, Permit, Phase, Refusal
-from doorward.protocols.conversation import Turn
 from doorward.protocols.postgres import wire
 from doorward.protocols.postgres.conversation import MAX_PENDING
 from tests.rig.playbook import (
