@@ -603,10 +603,12 @@ class Answers:
         self.failed = True
         self.copying = None
         self.copy_out = None
-        if not self.pending:
+        last = fields.get("V") in ("FATAL", "PANIC")
+        if not self.pending or (last and self.pending[0].own):
             # Outside any question an error is the server's last word (57P01 and its kin): the client may hear it.
             self.fatal = self._error_kept = True
             return wire.message(Backend.ERROR_RESPONSE, self.masks.fields(payload, strip=True))
+        self.fatal = self.fatal or last
         front = self.pending[0]
         if front.own and not front.instead:
             raise ProtocolError(f"the target refused a question of the gateway's own ({sqlstate})")

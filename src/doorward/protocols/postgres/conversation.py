@@ -114,6 +114,7 @@ class PostgresConversation:
         self._discarding: bytes | None = None  # COPY data of a refused COPY; then this is the answer
         self._barrier = False
         self._probe_due = True  # the first look: whose account this is, and where its names lead
+        self._planned = False  # what may change settings was bound or begun, and nobody has looked since
         self._probing = False
         self._catalogue_due = ""
         self._moved = False  # settings were changed in the open transaction
@@ -278,6 +279,12 @@ class PostgresConversation:
             return None
         if self._skipping or self.answers.skipping:
             return None  # as a server does, a Query included
+        if self._planned and kind in (Frontend.PARSE, Frontend.BIND, Frontend.QUERY) and (
+            self.answers.status != wire.FAILED_TRANSACTION  # in which nothing can run
+        ):  # fmt: skip
+            self._put_back(kind, payload)
+            self._planned, self._barrier, self._probe_due = False, True, True
+            return None
         if kind == Frontend.EXECUTE:
             return self._execute(payload)
         if kind == Frontend.BIND:
@@ -472,6 +479,7 @@ class PostgresConversation:
                 return self._no("limit", f"more than {MAX_DEFERRED} statements bound before one that needs approval")
             self._deferred.append((message, pending))
         else:
+            self._plans(portal)
             self._forward(message, pending)
         return None
 
@@ -609,8 +617,14 @@ class PostgresConversation:
 
     def _release(self) -> None:
         for message, pending in self._deferred:
+            self._plans(pending.portal)
             self._forward(message, pending)
         self._deferred.clear()
+
+    def _plans(self, portal: Portal | None) -> None:
+        """Planning calls functions that are said to be immutable, whatever they do, and a portal need not be run to its end."""
+        if portal is not None and portal.template.barrier:
+            self._planned = self._moved = True
 
     def _drop_deferred(self) -> None:
         self.answers.drop_deferred()
@@ -657,6 +671,7 @@ class PostgresConversation:
         else:
             assert portal is not None
             self._release()
+            self._plans(portal)
             entry = portal.entry
             if entry.shape is None and not entry.described and any(s.returns_rows for s in template.statements):
                 # No RowDescription is on its way: without one its rows could not be masked.
@@ -773,10 +788,13 @@ class PostgresConversation:
         template = run.template
         if template.effect in (Effect.EXECUTE, Effect.UNKNOWN, Effect.CONTROL, Effect.DEFINE):
             self._probe_due = True  # functions may do anything to a session; definitions may be temporary
+            self._moved = True  # what a function set for its transaction only goes back when that ends
         index = run.statement - 1
         if index >= len(template.statements):
             return
         statement = template.statements[index]
+        if statement.stirs:
+            self._probe_due = self._moved = True
         if statement.changes_session:
             self._probe_due = True
             self._moved = True
@@ -814,11 +832,12 @@ class PostgresConversation:
             self.judge.settle(unsettled=False)
         if self.judge.changed:
             self._probe_due = True
+            if any(schema != "pg_temp" for schema, _ in self.judge.changed):  # which the catalogue leaves out
+                self._catalogue_due = "a transaction with definitions ended"
             self.judge.changed_now(frozenset())
-            self._catalogue_due = "a transaction with definitions ended"
 
     def _probe(self) -> None:
-        self._probe_due = False
+        self._probe_due = self._planned = False
         self._probing = True
         self.injected.append("look")
         name = self._probe_name

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from doorward.errors import ProtocolError
 from doorward.guard.turn import Turn
 from doorward.model import Effect, Permit, Phase, Refusal
+from doorward.protocols.conversation import Need
 from doorward.protocols.postgres import wire
 from doorward.protocols.postgres.conversation import MAX_PENDING
 from tests.rig.playbook import (
@@ -111,6 +112,25 @@ def test_nothing_is_judged_behind_a_barrier() -> None:
     play.server(wire.command_complete("SET") + wire.ready_for_query(wire.IDLE)).nothing_asked()
     looked = ModelServer().feed(play.said.to_server())
     play.server(looked).asked(Effect.READ)
+
+
+@pytest.mark.parametrize(
+    ("text", "tag", "read_again"),
+    [
+        ("create table u (a int)", "CREATE TABLE", True),
+        ("create temporary table u (a int)", "CREATE TABLE", False),
+        ("create table pg_temp.u (a int)", "CREATE TABLE", False),
+        ("create temporary table u (a int); drop table t", "DROP TABLE", True),
+    ],
+)
+def test_the_catalogue_is_read_again_after_definitions_that_it_can_see(text: str, tag: str, read_again: bool) -> None:
+    """A permanent definition makes the next statement wait for the catalogue; a temporary one is asked of the session."""
+    play = Play().client(q(text)).permit().to_server(q(text))
+    done = [wire.command_complete("CREATE TABLE")] * text.count(";") + [wire.command_complete(tag)]
+    play.server(b"".join(done) + wire.ready_for_query(wire.IDLE)).client(q("select 1")).nothing_asked()
+    play.server(ModelServer().feed(play.said.to_server()))
+    step = play.said.next_turn()
+    assert (isinstance(step, Need) and step.what == "definitions") is read_again
 
 
 def test_a_refused_copy_swallows_its_data() -> None:
