@@ -174,6 +174,7 @@ run, unchanged, three ways over verified TLS:
 Of asyncpg it is the whole suite but the linting of its own sources, of SQLAlchemy the tests of its PostgreSQL dialect and the
 suite for dialects, with its drivers asyncpg and psycopg. A test that is good directly must be good the other ways, or be in the
 list below, test by test, with the reason; `make conformance` fails when one is not, and when a reason is not needed any more.
+What failed or differed is run once more by itself before it counts.
 
 ## Results
 
@@ -182,7 +183,8 @@ Every statement is judged, and on record before it is forwarded, as always; dete
 
 {summary}
 
-Skipped are tests that the suite skips directly as well. Minutes are those of two runs side by side on two cores.
+Skipped are tests that the suite skips directly as well. Minutes are those of two runs side by side on two cores that had
+other work too.
 
 ## What differs, and why
 
@@ -190,8 +192,8 @@ Skipped are tests that the suite skips directly as well. Minutes are those of tw
 
 ## What fails directly as well
 
-This is not Doorward's: tests that need a server of their own or one at port 5432, or that build a URL by replacing letters,
-those in the password included.
+This is not Doorward's: tests that start a server of their own or expect one at port 5432, that look for what the garbage
+collector left, or that build a URL by replacing letters, those in the password included.
 
 {failing}
 
