@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from doorward.errors import ProtocolError
 from doorward.guard.turn import Turn
 from doorward.model import Effect, Permit, Phase, Refusal
-from doorward.protocols.conversation import Need
 from doorward.protocols.postgres import wire
 from doorward.protocols.postgres.conversation import MAX_PENDING
 from tests.rig.playbook import (
@@ -129,8 +128,7 @@ def test_the_catalogue_is_read_again_after_definitions_that_it_can_see(text: str
     done = [wire.command_complete("CREATE TABLE")] * text.count(";") + [wire.command_complete(tag)]
     play.server(b"".join(done) + wire.ready_for_query(wire.IDLE)).client(q("select 1")).nothing_asked()
     play.server(ModelServer().feed(play.said.to_server()))
-    step = play.said.next_turn()
-    assert (isinstance(step, Need) and step.what == "definitions") is read_again
+    assert (getattr(play.said.next_turn(), "what", "") == "definitions") is read_again
 
 
 def test_a_refused_copy_swallows_its_data() -> None:
