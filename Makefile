@@ -9,7 +9,7 @@ ARGS   ?=
 JOBS   ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test campaign conformance fuzz soak bench lint format compile lock clean
+.PHONY: help demo test campaign conformance quality fuzz soak bench lint format compile lock clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ fuzz: .venv/.dev ## the properties of every parser of hostile bytes, with new se
 soak: .venv/.dev ## a gateway under load for DURATION=600 seconds: memory, descriptors and records must not drift
 	@$(BIN)/python scripts/system.py bench
 	$(BIN)/python -m benchmarks.soak --seconds $(or $(DURATION),600) $(ARGS)
+
+quality: .venv/.dev ## precision and recall of every detector over a generated corpus, written to docs/quality.md
+	$(BIN)/python -m tests.quality --write docs/quality.md $(ARGS)
 
 bench: .venv/.dev ## CPU, latency and memory side by side: direct, haproxy, pgbouncer, Doorward
 	@$(BIN)/python scripts/system.py bench

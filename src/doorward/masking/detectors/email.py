@@ -18,6 +18,10 @@ _DOMAIN = re.compile(
     rb"(?:[A-Za-z0-9\x80-\xff][A-Za-z0-9\x80-\xff-]{0,62}\.){1,40}(?:xn--[A-Za-z0-9-]{2,59}|[A-Za-z]{2,24})"
 )
 _NOT_A_DOMAIN = re.compile(rb"(?:[0-9]+x|[0-9]+\.[0-9]+)[.-]")
+# Whom to log in as, not whom to write to. Any other scheme does not make an address less of one.
+_USER = re.compile(
+    rb"(?i)(?:postgres(?:ql)?|mysql|mariadb|mongodb(?:\+srv)?|rediss?|amqps?|ldaps?|ssh|sftp|ftps?|git(?:\+ssh)?|svn(?:\+ssh)?)://$"
+)
 _USERINFO = re.compile(rb"://[^\s/@:'\"]*:[^\s/@'\"]*$")
 
 
@@ -37,7 +41,7 @@ def _find(value: bytes) -> Iterator[Place]:
         end = domain.end()
         if local == b"git" and value[end : end + 1] in (b":", b"/"):
             continue
-        if b"://" in before and _USERINFO.search(before):
+        if b"://" in before and (_USERINFO.search(before) or _USER.search(before[: len(before) - len(local)])):
             continue
         yield at - len(local), end
         done = end
@@ -57,6 +61,7 @@ EXAMPLES: tuple[tuple[str, str], ...] = (
     ("123@example.com", "123@example.com"),
     ("k=bob@example.org", "bob@example.org"),
     ("https://example.org/?u=bob@example.org", "bob@example.org"),
+    ("x://bob@example.org", "bob@example.org"),
 )
 COUNTEREXAMPLES: tuple[str, ...] = (
     "bob@localhost",
@@ -68,6 +73,8 @@ COUNTEREXAMPLES: tuple[str, ...] = (
     "a @> b",
     "SELECT '{}'::jsonb @> x.y",
     "postgres://app:pw@db.example.org/shop",
+    "postgres://app@db.example.org/shop",
+    "git+ssh://deploy@git.example.org/x",
     "decorator @property.setter",
     "2024-11-23 06:30:00",
 )

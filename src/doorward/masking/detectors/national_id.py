@@ -154,7 +154,8 @@ FORMS: tuple[tuple[str, str, Callable[[str], bool]], ...] = (
     ("TW national identification", r"[A-Z][1289][0-9]{8}", _tw),
     ("US ITIN", r"9[0-9]{2}-[0-9]{2}-[0-9]{4}", us_itin.is_valid),
 )
-_ANY = re.compile("|".join(f"({form})" for _, form, _ in FORMS).encode("ascii"))
+# Behind a letter or digit no number stands alone, and runs of digits would be tried at each of them.
+_ANY = re.compile(f"(?<![A-Za-z0-9_])(?:{'|'.join(form for _, form, _ in FORMS)})".encode("ascii"))
 _CHECKS = tuple(check for _, _, check in FORMS)
 _EACH = tuple(re.compile(form.encode("ascii")) for _, form, _ in FORMS)
 
