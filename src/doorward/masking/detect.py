@@ -167,7 +167,8 @@ class Detectors:
         """The value with what is confidential replaced, and how often by label; None: nothing to replace.
 
         `suspects`: of a chunk that holds this value, where they are known already."""
-        if suspects is None or suspects.disguised:
+        # Of a row in which several want to look, most values are of interest to none or one of them.
+        if suspects is None or suspects.disguised or len(suspects.detectors) > 1:
             suspects = self.suspects(value)
             if suspects is None:
                 return None

@@ -53,6 +53,7 @@ class RowRedactor:
         self._masked = plan.masked
         self._detectors = plan.detectors
         self._looks = bool(plan.detectors.detectors)
+        self._warm = False  # whether the last chunk had something for the detectors
         self._cells = Cells(plan.detectors, plan.transforms, self.cells)
         self._width = len(plan.columns)
         self._kinds: list[int] = []  # by column, up to the last masked one
@@ -93,7 +94,8 @@ class RowRedactor:
                 data = data[start:end]
                 start = 0
                 end = len(data)
-        if self._looks and self._detectors.hit(data):
+        # Where the last chunk had something, this one will: it is looked at in groups at once, and not twice.
+        if self._looks and (self._warm or self._detectors.hit(data)):
             return self._detected(data, end)
         return data
 
@@ -214,6 +216,7 @@ class RowRedactor:
     def _detected(self, data: bytes, stop: int) -> bytes:
         """All rows, with what detectors find replaced. Narrows down: groups of rows, rows, values."""
         out: list[bytes] = []
+        warm = False
         pos: i64 = 0
         end: i64 = stop
         last: i64 = 0
@@ -224,6 +227,7 @@ class RowRedactor:
                 step: i64 = word
                 ahead += 1 + step
             if self._detectors.hit(data[pos:ahead]):
+                warm = True
                 while pos < ahead:
                     word = read_i32_be(data, pos + 1)
                     length: i64 = word
@@ -239,6 +243,7 @@ class RowRedactor:
                             last = after
                     pos = after
             pos = ahead
+        self._warm = warm
         if not out:
             return data
         if last < end:
