@@ -14,8 +14,8 @@ def page(figures: Figures, each: int) -> Iterator[str]:
     yield "# Quality of detection\n"
     texts, others = sum(figures.texts.values()), sum(figures.ordinary.values())
     yield (
-        f"Made by `make quality` from a corpus that is generated from a seed ({SEED}, {each} texts of a kind): {texts} texts with "
-        f"something confidential in them, {others} without. The generator is in `tests/quality`; it shares no code with the "
+        f"Made by `make quality` from a corpus that is generated from a seed ({SEED}, {each} texts of a kind): {texts} texts "
+        f"with something confidential in them, {others} without. The generator is in `tests/quality`; it shares no code with the "
         "detectors, and has its own check digits. All detectors ran together, with `ip`, which is off by default.\n"
     )
     yield (
@@ -59,8 +59,8 @@ def page(figures: Figures, each: int) -> Iterator[str]:
     for kind, texts in figures.ordinary.items():
         yield f"| {kind} | {texts} | {figures.alarms[kind] / texts:.1%} |"
     yield (
-        "\nA random number of sixteen digits may have the prefix of a card scheme and the right check digit, and a product code "
-        "the form of a British insurance number, which has none: no check can tell those."
+        "\nA random number of sixteen digits may have the prefix of a card scheme and the right check digit, and a product "
+        "code the form of a British insurance number, which has none: no check can tell those."
     )
 
 
