@@ -15,8 +15,8 @@ def page(figures: Figures, each: int) -> Iterator[str]:
     texts, others = sum(figures.texts.values()), sum(figures.ordinary.values())
     yield (
         f"Made by `make quality` from a corpus that is generated from a seed ({SEED}, {each} texts of a kind): {texts} texts "
-        f"with something confidential in them, {others} without. The generator is in `tests/quality`; it shares no code with the "
-        "detectors, and has its own check digits. All detectors ran together, with `ip`, which is off by default.\n"
+        f"with something confidential in them, {others} without. The generator is in `tests/quality`; it shares no code with "
+        "the detectors, and has its own check digits. All detectors ran together, with `ip`, which is off by default.\n"
     )
     yield (
         "The corpus is made up: it says how the detectors do on the forms that are in it, not on your data. What a detector "
