@@ -83,6 +83,8 @@ class Gateway:
         self.http_port = 0
         self.draining = False
         self._stop = asyncio.Event()
+        self._reloading = asyncio.Lock()
+        self._broken: tuple[tuple[str, int, int], ...] | None = None  # policy files that were refused, and said so
 
     def ready(self) -> str:
         """ "" when new sessions are welcome; else why not."""
@@ -96,14 +98,22 @@ class Gateway:
 
     async def reload(self, *, actor: str = "") -> str:
         """Read the policy files again and put them in force, whole or not at all. Returns what is wrong with them, or ""."""
+        async with self._reloading:  # a signal, a changed file and the API may ask at once
+            return await self._reload(actor)
+
+    async def _reload(self, actor: str) -> str:
+        stamp = await asyncio.to_thread(_stamp, self.config)
         try:
             policies = await asyncio.to_thread(load_policies, self.config)
         except ConfigError as error:
-            self.log.error("policy.kept", reason=error.message)
-            await self.recorder.event(
-                "policy.kept", {"reason": error.message[:2000], "policy": self.policies.current.hash}, actor=actor
-            )
+            if actor or stamp != self._broken:  # one broken change is one event, however many noticed it
+                self.log.error("policy.kept", reason=error.message)
+                await self.recorder.event(
+                    "policy.kept", {"reason": error.message[:2000], "policy": self.policies.current.hash}, actor=actor
+                )
+            self._broken = stamp
             return error.message
+        self._broken = None
         if policies.hash != self.policies.current.hash:
             await self.guard.replace_policies(policies, actor=actor)
             self.log.info("policy.changed", policy=policies.hash)

@@ -11,6 +11,7 @@ import pytest
 from doorward.ledger.segment import RESPONSE, SETTLED
 from doorward.protocols.postgres import wire
 from tests.rig import record
+from tests.rig.approvers import call
 from tests.rig.faults import POLICY, Stage, fresh, until
 from tests.rig.gateway import Gateway
 from tests.rig.postgres import PostgresServer
@@ -25,13 +26,17 @@ def reloaded(door: Gateway, policy: str) -> None:
 def test_policies_are_replaced_whole_or_not_at_all(gateway: Callable[..., Gateway], postgres: PostgresServer) -> None:
     """A broken file keeps the old policy and says so; a sound one holds for live sessions at once, is an event with both
     hashes, and ends the sessions whose right to connect it takes away, running statements included."""
-    door = gateway(policy=POLICY)
+    admin = '@id("admin") permit (principal in Group::"admins", action == Action::"administer", resource);'
+    door = gateway(policy=POLICY + admin)
     with RawClient.to(door, sub="stays") as stays, RawClient.to(door, sub="goes", groups=["banned"]) as goes:
         assert stays.query("select 41 + 1").values == ["42"]
         reloaded(door, POLICY + '@id("broken") permit (principal, action == Action::"raed", resource);')
         until(lambda: any(line["event"] == "policy.kept" for line in door.events()))
         said = next(line for line in door.events() if line["event"] == "policy.kept")
         assert "policy.cedar" in said["reason"]
+        assert call(door, "/api/policy/reload", {}, sub="ada", groups=["admins"])[0] == 422
+        door.reload()
+        time.sleep(2.5)  # the signals, and the look at the files that is taken every second
         assert stays.query("select 41 + 1").values == ["42"]
         goes.send(wire.query(b"select pg_sleep(60), 'going'"))
         time.sleep(0.5)
@@ -62,7 +67,10 @@ def test_policies_are_replaced_whole_or_not_at_all(gateway: Callable[..., Gatewa
     changed = record.events(door.data, "policy.changed")
     assert len(changed) == 1
     assert changed[0].body["old"] != changed[0].body["new"]
-    assert {e.body["policy"] for e in record.events(door.data, "policy.kept")} == {changed[0].body["old"]}
+    kept = record.events(door.data, "policy.kept")
+    assert {e.body["policy"] for e in kept} == {changed[0].body["old"]}
+    # Once for the broken file, whoever noticed it, and once for the person who asked for it again.
+    assert [e.actor.rpartition("|")[2] for e in kept] == ["", "ada"]
 
 
 def test_observe_mode_records_what_it_would_have_done_and_says_so_loudly(stage: Stage) -> None:
