@@ -105,7 +105,8 @@ def deny_command(approval: str, *, comment: str = "", as_json: Json = False, con
 
 @app.command(name="withdraw")
 def withdraw_command(approval: str, *, as_json: Json = False, connection: Connection = HERE) -> int:
-    """Take your own request back. Exit code 1: it is not yours, or decided already.
+    """Take a request back: your own, one of an agent that acts for you, or any on a target that you administer.
+    Exit code 1: it is none of these, or decided already.
 
     Parameters
     ----------

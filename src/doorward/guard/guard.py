@@ -285,17 +285,12 @@ class GuardedSession:
                 decision,
             )
         if state is not ApprovalState.APPROVED:
-            code = "expired" if state is ApprovalState.EXPIRED else "denied"
+            code, hint = {
+                ApprovalState.EXPIRED: ("expired", "submit it again, when an approver is there"),
+                ApprovalState.WITHDRAWN: ("cancelled", "submit it again if it should run after all"),
+            }.get(state, ("denied", "ask the approvers why"))
             return self._refuse(
-                turn,
-                Refusal(
-                    operation,
-                    decision,
-                    code,
-                    f"request {approval.id} was {state}",
-                    "ask the approvers why, then ask anew",
-                ),
-                decision,
+                turn, Refusal(operation, decision, code, f"request {approval.id} was {state}", hint), decision
             )
         if await definitions() != template.definitions:
             return self._moved(turn, operation, decision)

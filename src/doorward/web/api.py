@@ -87,9 +87,8 @@ def application(gateway: Served) -> Litestar:
         )
 
     def sees(identity: Identity, approval: Approval) -> bool:
-        mine = any(link.id in (approval.requested_by, *approval.on_behalf_of) for link in identity.chain())
         target = gateway.targets.get(approval.target)
-        return mine or (target is not None and (
+        return _asked(identity, approval) or (target is not None and (
             may_vote(gateway.guard.policies.current, identity, approval, target).outcome is Outcome.ALLOW
             or allowed(identity, "administer", approval.target)
         ))  # fmt: skip
@@ -203,11 +202,13 @@ def application(gateway: Served) -> Litestar:
 
     @post("/api/approvals/{approval_id:str}/withdraw", status_code=HTTP_200_OK)
     async def withdraw(request: Request[Any, Any, Any], approval_id: FromPath[str]) -> dict[str, Any]:
-        """Take one's own request back."""
+        """Take a request back: one's own, that of an agent acting for the caller, or any, with `administer`."""
         identity = await who(request)
         asked = await approval_for(identity, approval_id)
-        if not any(link.id in (asked.requested_by, *asked.on_behalf_of) for link in identity.chain()):
-            raise PermissionDeniedException(detail="only who asked can withdraw a request")
+        if not _asked(identity, asked) and not allowed(identity, "administer", asked.target):
+            raise PermissionDeniedException(
+                detail="only who asked, or whom they asked for, or an administrator can withdraw a request"
+            )
         if not await gateway.approvals.end(
             approval_id, ApprovalState.WITHDRAWN, reason="withdrawn", actor=identity.id
         ):
@@ -291,6 +292,13 @@ def application(gateway: Served) -> Litestar:
         route_handlers=list(routes), openapi_config=None, request_max_body_size=64 * 1024, logging_config=None,
         exception_handlers={DoorwardError: _doorward, HTTPException: _http, Exception: _unexpected},
     )  # fmt: skip
+
+
+def _asked(identity: Identity, approval: Approval) -> bool:
+    """Whether a request is this very identity's, acting for the same people, or was made for it. An agent has no part in
+    what its principal, or another agent of its principal's, asked for."""
+    chain = tuple(link.id for link in identity.chain())
+    return chain == (approval.requested_by, *approval.on_behalf_of) or identity.id in approval.on_behalf_of
 
 
 def _page(found: Iterator[tuple[int, int, bytes]], skip: int) -> tuple[list[dict[str, Any]], bool]:
