@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import base64
 import gzip
+import json
+import time
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +20,7 @@ from tests.rig.faults import copy_of_shop
 from tests.rig.gateway import Gateway, launch
 from tests.rig.issuer import LocalIssuer
 from tests.rig.postgres import PostgresServer
-from tests.rig.rawclient import RawClient, extended
+from tests.rig.rawclient import RawClient, encrypted, extended
 from tests.rig.records import events, everything, sessions
 
 # In labelled columns: no detector knows them, only their place gives them away.
@@ -156,6 +158,54 @@ def sing(client: RawClient, text: str) -> bytes:
         client.run("fetch all from c", results=[1])
         client.query("rollback")
     return bytes(client.received)
+
+
+def knock(door: Gateway, parameters: dict[str, str], password: bytes) -> None:
+    """Try to sign in with these start-up parameters, and say something if that works."""
+    with encrypted(door) as sock:
+        client = RawClient(sock)
+        client.send(wire.startup({"user": "whoever", "database": "shop", **parameters}))
+        if client.until("R", "E").kinds == "R" and client.send(wire.password_message(password)).until("Z", "E").status:
+            client.query("select 1")
+            client.send(wire.TERMINATE).until("Z")
+
+
+def test_cn_03_what_a_client_says_when_it_signs_in_is_masked_wherever_it_is_kept(
+    aviary: tuple[Gateway, PostgresServer],
+) -> None:
+    """CN-03: what looks confidential in start-up values (application_name, the database's and user's name, settings,
+    parameters that are refused) and in a token that is not accepted is in no event, recording, log line, file or answer."""
+    door, _server = aviary
+    good = door.token(sub="canary-login", groups=["readers"]).encode()
+    for value in WRITTEN.values():
+        for said in (value, f"the tool of {value}", f"x'{value}", f"'{value}'"):
+            for name in ("application_name", "user", "database", "search_path", "TimeZone", "options", "nothing.such"):
+                knock(door, {name: said}, good)
+            knock(door, {said: "on"}, good)
+            knock(door, {}, said.encode())
+            knock(door, {}, door.token(iss=said, aud=said, sub=said).encode())
+            knock(door, {}, door.token(aud=said).encode())
+        with RawClient.to(door, sub="canary-login", groups=["anyone"], parameters={"application_name": value}) as client:
+            client.query(f"set application_name = 'now {value}'")
+            client.query("select 1")
+    written = {f"written {name}": value for name, value in WRITTEN.items()}
+    limit = time.monotonic() + 15
+    while len(rows := sessions(door, "canary-login")) < 15 or any(not row["closed_at"] for row in rows):
+        assert time.monotonic() < limit, len(rows)
+        time.sleep(0.1)
+    assert leaks(str(rows).encode(), written) == []
+    for recorded in everything(door, [row["id"] for row in rows]):
+        for kind, _, body in recorded.records:
+            assert leaks(body, written) == [], (kind, body[:300])
+    found = events(door)
+    for kind_, record in found:
+        assert leaks(record, written) == [], (kind_, record[:300])
+    opened = [json.loads(record)["body"] for kind_, record in found if kind_ == "session.opened"]
+    assert {body["application"] for body in opened} >= {"[ssn]", "the tool of [ssn]", "[card]", "[email]"}
+    assert any(kind_ == "login.refused" for kind_, _ in found)
+    log = door.log.read_bytes()
+    assert b"login.failed" in log
+    assert leaks(log, written) == []
 
 
 def test_cn_01_no_canary_gets_out_or_is_kept(aviary: tuple[Gateway, PostgresServer]) -> None:

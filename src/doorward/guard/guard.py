@@ -29,7 +29,7 @@ from doorward.guard.template import Template
 from doorward.guard.turn import Result, Turn
 from doorward.ledger.commitment import commit
 from doorward.ledger.encoding import canonical
-from doorward.masking.statement import mask_params
+from doorward.masking.statement import mask_params, mask_statement
 from doorward.model import (
     Approval,
     ApprovalState,
@@ -426,7 +426,7 @@ class GuardedSession:
         self.guard.closed(self)
         await self.record.close(
             {
-                "reason": reason,
+                "reason": mask_statement(reason)[0],  # it may quote the target, which may quote the client
                 "statements": self.statements,
                 "refused": self.refused,
                 "held": self.held,

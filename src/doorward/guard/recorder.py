@@ -31,6 +31,7 @@ from doorward.guard.session_recorder import DECLARED, NOTE, OVERHEAD, SessionRec
 from doorward.guard.wal import FACT, INTENT, OWN, WriteAheadLog, parse_name
 from doorward.ledger.encoding import canonical
 from doorward.ledger.segment import DEK_SIZE, header, header_hash
+from doorward.masking.statement import mask_statement
 from doorward.model import Event, Session
 
 TICK = 1.0  # seconds between steps of the sequencer
@@ -326,8 +327,9 @@ def _opened(session: Session, created: int, retention: str) -> dict[str, Any]:
         "assurance": identity.assurance, "token": identity.token_id,
         "on_behalf_of": [link.id for link in identity.chain()[1:]], "target": target.name,
         "protocol": target.protocol, "database": target.database, "mode": target.mode.value, "record": target.record,
-        "durability": target.durability, "client": session.client, "purpose": session.purpose,
-        "application": session.application,
+        "durability": target.durability, "client": session.client,
+        # A client says these of itself, in any words: policy reads them as they are, the record keeps them masked.
+        "purpose": mask_statement(session.purpose)[0], "application": mask_statement(session.application)[0],
     }
 
 

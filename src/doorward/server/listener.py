@@ -18,6 +18,7 @@ from typing import Any, Final, Protocol, cast
 
 from doorward.errors import AuthenticationError, ConfigError, DoorwardError, ProtocolError, UpstreamError
 from doorward.guard.guard import Guard
+from doorward.masking.statement import mask_statement
 from doorward.model import Identity, Mode, Refusal, Target
 from doorward.protocols.postgres.conversation import PostgresConversation
 from doorward.protocols.postgres.judge import Judge
@@ -31,6 +32,7 @@ from doorward.server.workers import Worker
 
 CANCELS_PER_SECOND: Final = 50
 STRANGERS: Final = 500  # connections beyond `limits.connections`, for those who have not signed in yet
+LONGEST_NAME: Final = 200  # characters of a target's name that nobody is served under, as far as it is kept
 LINGER: Final = 5.0  # seconds that a closed connection's last bytes may take
 # What the target reports of itself that a client may hear at login; the rest stays inside.
 REPORTED: Final = frozenset({
@@ -243,9 +245,11 @@ class Listener:
                 await self._let_in(door, startup, token)
         except AuthenticationError as error:
             self.metrics.login_failed("token")
+            # Both are the client's own words, or quote them.
+            target, reason = mask_statement(startup.database[:LONGEST_NAME])[0], mask_statement(error.message)[0]
             with suppress(DoorwardError):
                 await self.guard.recorder.event(
-                    "login.refused", {"target": startup.database, "client": door.peer, "reason": error.message}
+                    "login.refused", {"target": target, "client": door.peer, "reason": reason}
                 )
             door.refuse("28000", error.message, error.hint)
         except FullError as error:

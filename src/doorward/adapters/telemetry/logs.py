@@ -1,12 +1,34 @@
-"""Structured logs on standard error: JSON for machines, or text for people. One line an event; no value of any data."""
+"""Structured logs on standard error: JSON for machines, or text for people. One line an event; no value of any data.
+
+Messages may quote what a client or a target said (a name, a setting, an error): every text passes the detectors, whatever
+the configuration says of results. That is the last line, not the first: nobody should log a value.
+"""
 
 from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import MutableMapping
 from typing import Any
 
 import structlog
+
+from doorward.masking.statement import mask_statement
+
+
+def masked(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """A structlog processor: no text of a line shows what a detector knows."""
+    return {name: _masked(value) for name, value in line.items()}
+
+
+def _masked(value: Any) -> Any:
+    if isinstance(value, str):
+        return mask_statement(value)[0]
+    if isinstance(value, dict):
+        return {name: _masked(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_masked(each) for each in value]
+    return value
 
 
 def configure(level: str, form: str) -> Any:
@@ -21,6 +43,7 @@ def configure(level: str, form: str) -> Any:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
+            masked,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(severity),
