@@ -7,7 +7,7 @@ import os
 import resource
 import signal
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -253,6 +253,9 @@ class Gateway:
 
     async def list_sessions(self, **filters: Any) -> list[SessionRow]:
         return await self.store.sessions(**filters)
+
+    async def observed(self, session_ids: Sequence[str]) -> dict[str, int]:
+        return await self.store.count_events("operation.observed", session_ids)
 
     async def find_session(self, session_id: str) -> SessionRow | None:
         return await self.store.session(session_id)

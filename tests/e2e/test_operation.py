@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 
@@ -71,6 +72,33 @@ def test_policies_are_replaced_whole_or_not_at_all(gateway: Callable[..., Gatewa
     assert {e.body["policy"] for e in kept} == {changed[0].body["old"]}
     # Once for the broken file, whoever noticed it, and once for the person who asked for it again.
     assert [e.actor.rpartition("|")[2] for e in kept] == ["", "ada"]
+
+
+def test_listings_count_what_observe_mode_let_run_and_fit_a_terminal(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What would have been refused or held is counted by session; 80 columns hold all of it, ids whole."""
+    word = fresh()
+    with RawClient.to(stage.door, "watched", sub=word, groups=["asking"]) as client:
+        for _ in range(3):
+            assert client.query(f"insert into marks (what) values ('{word}')").tags == ["INSERT 0 1"]
+        assert client.query("select 1").values == ["1"]
+    token = stage.door.token(sub=word, groups=["asking"])
+
+    def listed(*arguments: str) -> str:
+        address = f"http://127.0.0.1:{stage.door.http_port}"
+        return stage.door.cli("sessions", *arguments, "--gateway", address, token=token).stdout
+
+    until(lambda: [s["closed_at"] > 0 for s in json.loads(listed("list", "--json"))] == [True])
+    [session] = json.loads(listed("list", "--json"))
+    assert {name: session[name] for name in ("statements", "observed", "refused", "held")} == {
+        "statements": 4, "observed": 3, "refused": 0, "held": 0,
+    }  # fmt: skip
+    monkeypatch.setitem(stage.door.environment, "COLUMNS", "80")
+    lines = listed("list").splitlines()
+    assert (len(lines), max(map(len, lines)) <= 80) == (4, True)
+    assert session["id"] in lines[2].split()
+    assert dict(zip(lines[1].split(), lines[3].split(), strict=False))["OBSERVED"] == "3"
+    assert len(listed("list", "--wide").splitlines()) == 2
+    assert "3 ran that would have been" in listed("show", session["id"])
 
 
 def test_observe_mode_records_what_it_would_have_done_and_says_so_loudly(stage: Stage) -> None:

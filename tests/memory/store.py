@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -107,6 +108,9 @@ class MemoryStore:
             if event.index > after and session_id in ("", event.session_id) and (not types or event.type in types)
         ]
         return found[:limit]
+
+    async def count_events(self, type: str, session_ids: Sequence[str]) -> dict[str, int]:  # noqa: A002
+        return dict(Counter(e.session_id for e in self._events if e.type == type and e.session_id in session_ids))
 
     async def wrapped_key(self, key_id: str) -> bytes | None:
         return self._keys.get(key_id)

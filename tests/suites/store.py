@@ -50,6 +50,8 @@ class StoreSuite:
         assert [each.index for each in await store.events(types=["session.opened"])] == [1]
         assert [each.index for each in await store.events(after=0)] == [1]
         assert [each.index for each in await store.events(limit=1)] == [0]
+        assert await store.count_events("session.opened", ["s1", "s2", "s3"]) == {"s2": 1}
+        assert await store.count_events("session.opened", []) == {}
         assert await store.wrapped_key("s1") == b"wrapped"
         assert await store.session("s1") == row(1)
         await store.fold(Fold(HEAD, NEXT, boots=[replace(boot, position=200, ended=True)], settled=["o1"],

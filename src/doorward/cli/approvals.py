@@ -18,13 +18,16 @@ from doorward.cli.gateway import HERE, Connection, GatewayClient
 YES = ("approved", "spent")
 OPEN = ("waiting", "parked")
 LOOK = 25.0  # seconds that one question to the gateway waits
+Wide = Annotated[bool, Parameter(negative="")]
 Json = Annotated[bool, Parameter(name="--json", negative="")]
 
 app = App(name="approvals", help="See, answer and wait for requests that need a person.")
 
 
 @app.command(name="list")
-def list_command(*, state: str = "", limit: int = 100, as_json: Json = False, connection: Connection = HERE) -> int:
+def list_command(
+    *, state: str = "", limit: int = 100, wide: Wide = False, as_json: Json = False, connection: Connection = HERE
+) -> int:
     """List the requests that you asked for or may vote on, newest first.
 
     Parameters
@@ -33,6 +36,8 @@ def list_command(*, state: str = "", limit: int = 100, as_json: Json = False, co
         Only those that are waiting, parked, approved, denied, expired, spent or withdrawn.
     limit
         How many at most.
+    wide
+        A line each, however narrow the terminal is.
     as_json
         Print JSON.
     """
@@ -45,11 +50,13 @@ def list_command(*, state: str = "", limit: int = 100, as_json: Json = False, co
         output.note("no requests that you may see")
         return 0
     output.table(
-        ("ID", "STATE", "TARGET", "WHO", "EFFECT", "STATEMENT"),
+        ("ID", "STATE", "TARGET", "EFFECT", "WHO", "STATEMENT"),
         (
-            (a["id"], a["state"], a["target"], output.who(a["requested_by"]), a["effect"], _short(a["text"]))
+            (a["id"], a["state"], a["target"], a["effect"], output.who(a["requested_by"]), _short(a["text"]))
             for a in found
         ),
+        fold=4,
+        wide=wide,
     )
     return 0
 

@@ -8,6 +8,8 @@ move the cursor and rewrite what an approver has read, and invisible or directio
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -28,6 +30,9 @@ STATES = {
     "waiting": "yellow", "parked": "yellow", "observed": "yellow", "suspended": "yellow", "rolled_back": "yellow",
     "denied": "red", "expired": "red", "withdrawn": "red", "refused": "red", "failed": "red", "unknown": "red",
 }  # fmt: skip
+
+
+FOLDED = 24  # columns that a cell on a second line takes at most, unless it is the last
 
 
 class RefusedError(Exception):
@@ -78,20 +83,40 @@ def styled(text: str) -> Text:
     return Text(text, style=STATES.get(text, ""))
 
 
-def table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, states: str = "STATE") -> None:
-    """Aligned columns, never cut: a listing is for copying ids out of."""
-    shown = [[visible(cell) for cell in row] for row in rows]
-    widths = [max(len(row[n]) for row in [list(heads), *shown]) for n in range(len(heads))]
+def width() -> int:
+    """How many columns a line may take; 0: as many as it likes, because no terminal shows it and COLUMNS does not say."""
+    said = os.environ.get("COLUMNS", "")
+    if said.isdigit():
+        return int(said)
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+
+
+def table(
+    heads: Sequence[str], rows: Iterable[Sequence[str]], *, fold: int, wide: bool = False, states: str = "STATE"
+) -> None:
+    """Aligned columns, a row a line. Where that is wider than the terminal, and not `wide`, a row takes two lines: its first
+    `fold` columns, whole, since a listing is for copying ids out of; and below them the rest, cut where it has to be."""
+    shown = [list(heads), *([visible(cell) for cell in row] for row in rows)]
+    widths = [max(len(row[n]) for row in shown) for n in range(len(heads))]
+    limit = 0 if wide else width()
+    lines = [range(len(heads))]
+    if limit and sum(widths) + 2 * len(widths) - 2 > limit:
+        lines = [range(fold), range(fold, len(heads))]
+        widths = [w if n < fold else min(w, FOLDED) for n, w in enumerate(widths)]
     out = console()
-    out.print(Text("  ".join(h.ljust(w) for h, w in zip(heads, widths, strict=True)).rstrip(), style="bold"))
-    for row in shown:
-        line = Text()
-        for n, cell in enumerate(row):
-            padded = cell.ljust(widths[n]) if n < len(row) - 1 else cell
-            line.append(padded, style=STATES.get(cell, "") if heads[n] == states else "")
-            line.append("  " if n < len(row) - 1 else "")
-        line.rstrip()
-        out.print(line)
+    for number, row in enumerate(shown):
+        for line, columns in enumerate(lines):
+            text = Text("  " if line else "", style="" if number else "bold")
+            for n in columns:
+                cell = row[n]
+                if line:
+                    room = max(1, limit - len(text)) if n == columns[-1] else widths[n]
+                    cell = cell if len(cell) <= room else cell[: room - 1] + "…"
+                if n < columns[-1]:
+                    cell = cell.ljust(widths[n]) + "  "
+                text.append(cell, style=STATES.get(row[n], "") if number and heads[n] == states else "")
+            text.rstrip()
+            out.print(text)
 
 
 def facts(pairs: Iterable[tuple[str, str | Text]]) -> None:

@@ -29,6 +29,7 @@ from doorward.protocols.postgres.replay import Replay, Statement
 
 LONGEST_PAUSE = 5.0  # seconds that a replay at some speed waits between two statements
 Json = Annotated[bool, Parameter(name="--json", negative="")]
+Wide = Annotated[bool, Parameter(negative="")]
 Record = tuple[int, int, bytes]
 
 app = App(name="sessions", help="List, show, replay and end sessions.")
@@ -43,6 +44,7 @@ def list_command(
     since: int = 0,
     before: str = "",
     limit: int = 50,
+    wide: Wide = False,
     as_json: Json = False,
     connection: Connection = HERE,
 ) -> int:
@@ -62,6 +64,8 @@ def list_command(
         Only those older than this session: the next page.
     limit
         How many at most.
+    wide
+        A line each, however narrow the terminal is.
     as_json
         Print JSON.
     """
@@ -75,16 +79,23 @@ def list_command(
     if not found:
         output.note("no sessions that you may see")
         return 0
+    counts = ["statements", "refused", "held", "rows"]
+    if any(s["observed"] for s in found):  # of targets in observe mode, which are few and should stay so
+        counts.insert(3, "observed")
     output.table(
-        ("ID", "STATE", "OPENED", "TARGET", "KIND", "WHO", "RUN", "REFUSED", "HELD", "ROWS"),
+        ("ID", "STATE", "OPENED", "TARGET", "KIND", *("RUN" if c == "statements" else c.upper() for c in counts), "WHO"),
         (
             (
-                s["id"], s["state"], output.moment(s["opened_at"]), s["target"], s["kind"], output.who(s["identity"]),
-                str(s["statements"]), str(s["refused"]), str(s["held"]), str(s["rows"]),
+                s["id"], s["state"], output.moment(s["opened_at"]), s["target"], s["kind"],
+                *(str(s[count]) for count in counts), output.who(s["identity"]),
             )
             for s in found
         ),
+        fold=3,
+        wide=wide,
     )  # fmt: skip
+    if "observed" in counts:
+        output.note("OBSERVED ran only because their target is in observe mode: they would have been refused or held")
     return 0
 
 
@@ -118,6 +129,7 @@ def show_command(session: str, *, as_json: Json = False, connection: Connection 
         ("statements", str(found["statements"])),
         ("refused", str(found["refused"])),
         ("held", str(found["held"])),
+        ("observed", f"{found['observed']} ran that would have been refused or held" if found["observed"] else ""),
         ("rows", str(found["rows"])),
         ("segments", str(found["segments"])),
     ])  # fmt: skip

@@ -233,7 +233,7 @@ def _count(counts: dict[str, int], record: WalRecord) -> None:
     elif record.kind == EVENT:
         event = decode_event(record.body)
         rows = event.body.get("rows") if event.type == "operation.settled" else None
-        counts["statements"] += event.type == "operation.permitted"
+        counts["statements"] += event.type in ("operation.permitted", "operation.observed")
         counts["refused"] += event.type == "operation.refused"
         counts["held"] += event.type == "operation.held"
         counts["rows"] += rows if isinstance(rows, int) else 0

@@ -52,6 +52,7 @@ class Served(Protocol):
     def metrics_text(self) -> bytes: ...
     async def reload(self, *, actor: str = "") -> str: ...
     async def list_sessions(self, **filters: Any) -> list[SessionRow]: ...
+    async def observed(self, session_ids: Sequence[str]) -> dict[str, int]: ...
     async def find_session(self, session_id: str) -> SessionRow | None: ...
 
 
@@ -226,7 +227,9 @@ def application(gateway: Served) -> Litestar:
         found = await gateway.list_sessions(
             identity=identity, target=target, state=in_state, since=since, before=before, limit=max(1, min(limit, 500))
         )
-        return [_session(row) for row in found if _may_see(caller, row)]
+        seen = [row for row in found if _may_see(caller, row)]
+        observed = await gateway.observed([row.id for row in seen])
+        return [_session(row, observed.get(row.id, 0)) for row in seen]
 
     def _may_see(caller: Identity, row: SessionRow) -> bool:
         return row.identity == caller.id or allowed(
@@ -242,7 +245,8 @@ def application(gateway: Served) -> Litestar:
     @get("/api/sessions/{session_id:str}")
     async def session(request: Request[Any, Any, Any], session_id: FromPath[str]) -> dict[str, Any]:
         """One session's line of the index."""
-        return _session(await session_for(await who(request), session_id))
+        row = await session_for(await who(request), session_id)
+        return _session(row, (await gateway.observed([row.id])).get(row.id, 0))
 
     @get("/api/sessions/{session_id:str}/records")
     async def records(request: Request[Any, Any, Any], session_id: FromPath[str], skip: FromQuery[int] = 0) -> dict[str, Any]:
@@ -259,7 +263,8 @@ def application(gateway: Served) -> Litestar:
             raise NotFoundException(detail="the key of this recording is not there (any more)") from None
         # Files, ciphers and decompression: in a thread, so that nobody's session waits for it.
         shown, more = await asyncio.to_thread(_page, found, skip)
-        return {"session": _session(row), "records": shown, "more": more, "next": skip + len(shown)}
+        observed = (await gateway.observed([row.id])).get(row.id, 0)
+        return {"session": _session(row, observed), "records": shown, "more": more, "next": skip + len(shown)}
 
     @post("/api/sessions/{session_id:str}/end", status_code=HTTP_200_OK)
     async def end(request: Request[Any, Any, Any], session_id: FromPath[str]) -> dict[str, Any]:
@@ -349,10 +354,12 @@ def _state(approval: Approval) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _session(row: SessionRow) -> dict[str, Any]:
+def _session(row: SessionRow, observed: int) -> dict[str, Any]:
+    """`observed` statements ran, only because their target was in observe mode."""
     return {
         "id": row.id, "state": row.state, "identity": row.identity, "kind": row.kind, "target": row.target,
         "client": row.client, "purpose": row.purpose, "opened_at": row.opened, "closed_at": row.closed,
-        "statements": row.statements, "refused": row.refused, "held": row.held, "rows": row.rows, "segments": row.segments,
+        "statements": row.statements, "refused": row.refused, "held": row.held, "observed": observed,
+        "rows": row.rows, "segments": row.segments,
     }  # fmt: skip
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Row, and_, event, exists, insert, literal, select, update
+from sqlalchemy import Connection, Row, and_, event, exists, func, insert, literal, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import IntegrityError as Conflict
 from sqlalchemy.exc import SQLAlchemyError
@@ -134,6 +134,15 @@ class SqlStore:
         async with self.transaction() as connection:
             rows = (await connection.execute(query)).all()
         return [StoredEvent(*row) for row in rows]
+
+    async def count_events(self, type: str, session_ids: Sequence[str]) -> dict[str, int]:  # noqa: A002
+        query = (
+            select(events.c.session_id, func.count())
+            .where(events.c.type == type, events.c.session_id.in_(session_ids))
+            .group_by(events.c.session_id)
+        )
+        async with self.transaction() as connection:
+            return {row[0]: row[1] for row in (await connection.execute(query)).all()}
 
     async def wrapped_key(self, key_id: str) -> bytes | None:
         async with self.transaction() as connection:
