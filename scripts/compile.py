@@ -1,10 +1,11 @@
 """Compile the modules that touch every byte, in place, where there is a C compiler.
 
-    python scripts/compile.py [--into DIRECTORY] [--remove]
+    python scripts/compile.py [--into DIRECTORY] [--quick] [--remove]
 
 mypyc compiles them together, into extensions next to their sources (git-ignored), which Python then prefers. Without
 this, or without a compiler, the same sources run interpreted, and the same tests pass over both. `--into` compiles a
-copy of the package in another directory and leaves this one alone; `--remove` deletes the extensions. Exit status 2: no
+copy of the package in another directory and leaves this one alone; `--quick` lets the C compiler optimise nothing, which
+is enough for tests; `--remove` deletes the extensions. Exit status 2: no
 compiler, or it failed; nothing is left half done.
 
 A compiled module does not see later edits of its source: compile again, or remove.
@@ -58,6 +59,7 @@ MODULES = (
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--into", type=Path, help="compile a copy of the package below this directory")
+    parser.add_argument("--quick", action="store_true", help="compile without optimisation, in half the time")
     parser.add_argument("--remove", action="store_true", help="delete the compiled modules")
     arguments = parser.parse_args()
     source = ROOT / "src"
@@ -71,7 +73,7 @@ def main() -> int:
         return 0
     with tempfile.TemporaryDirectory() as scratch:
         library = Path(scratch)
-        if not build(source, library):
+        if not build(source, library, quick=arguments.quick):
             return 2
         for extension in sorted(library.rglob(f"*{SUFFIX}")):
             place = source / extension.relative_to(library)
@@ -89,7 +91,7 @@ def remove(source: Path) -> None:
         shared.unlink()
 
 
-def build(source: Path, library: Path) -> bool:
+def build(source: Path, library: Path, *, quick: bool = False) -> bool:
     """Build all modules into a library directory; mypyc wants to run where their import paths begin."""
     setup = library / "setup.py"
     options = [*MODULES, "--config-file", str(ROOT / "pyproject.toml")]
@@ -97,7 +99,7 @@ def build(source: Path, library: Path) -> bool:
         "from mypyc.build import mypycify\n"
         "from setuptools import setup\n"
         f"setup(name='compiled', packages=[], "
-        f"ext_modules=mypycify({options!r}, opt_level='3', target_dir={str(library / 'c')!r}))\n"
+        f"ext_modules=mypycify({options!r}, opt_level='{0 if quick else 3}', target_dir={str(library / 'c')!r}))\n"
     )
     done = subprocess.run(
         [sys.executable, str(setup), "-q", "build_ext", "--build-lib", str(library), "--build-temp", str(library / "o")],
