@@ -9,6 +9,13 @@ from __future__ import annotations
 from typing import ClassVar
 
 
+def in_words(error: BaseException) -> str:
+    """What an error says to people: without the number that an OSError puts first, with the file that it is about."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    return str(error) or type(error).__name__
+
+
 class DoorwardError(Exception):
     """What the five have in common: a message, a hint and an exit code. Never raised itself."""
 

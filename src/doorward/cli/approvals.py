@@ -62,7 +62,7 @@ def list_command(
 
 
 @app.command(name="show")
-def show_command(approval: str, *, as_json: Json = False, connection: Connection = HERE) -> int:
+def show_command(approval: str, /, *, as_json: Json = False, connection: Connection = HERE) -> int:
     """Show one request as the gateway renders it: what would run, for whom, why it is held, and who has voted.
 
     Parameters
@@ -79,7 +79,7 @@ def show_command(approval: str, *, as_json: Json = False, connection: Connection
 
 
 @app.command(name="approve")
-def approve_command(approval: str, *, comment: str = "", as_json: Json = False, connection: Connection = HERE) -> int:
+def approve_command(approval: str, /, *, comment: str = "", as_json: Json = False, connection: Connection = HERE) -> int:
     """Say yes to a request, once. Exit code 1: the gateway does not take your vote.
 
     Parameters
@@ -95,7 +95,7 @@ def approve_command(approval: str, *, comment: str = "", as_json: Json = False, 
 
 
 @app.command(name="deny")
-def deny_command(approval: str, *, comment: str = "", as_json: Json = False, connection: Connection = HERE) -> int:
+def deny_command(approval: str, /, *, comment: str = "", as_json: Json = False, connection: Connection = HERE) -> int:
     """Say no to a request, which is final. Exit code 1: the gateway does not take your vote.
 
     Parameters
@@ -111,7 +111,7 @@ def deny_command(approval: str, *, comment: str = "", as_json: Json = False, con
 
 
 @app.command(name="withdraw")
-def withdraw_command(approval: str, *, as_json: Json = False, connection: Connection = HERE) -> int:
+def withdraw_command(approval: str, /, *, as_json: Json = False, connection: Connection = HERE) -> int:
     """Take a request back: your own, one of an agent that acts for you, or any on a target that you administer.
     Exit code 1: it is none of these, or decided already.
 
@@ -130,7 +130,7 @@ def withdraw_command(approval: str, *, as_json: Json = False, connection: Connec
 
 @app.command(name="wait")
 def wait_command(
-    approval: str, *, timeout: float = 0.0, as_json: Json = False, connection: Connection = HERE
+    approval: str, /, *, timeout: float = 0.0, as_json: Json = False, connection: Connection = HERE
 ) -> int:
     """Wait until a request is decided. Exit code 0: approved (or used already). 1: denied, expired or withdrawn.
     2: still waiting.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 
-def completion(shell: Literal["bash", "zsh", "fish"]) -> int:
+def completion(shell: Literal["bash", "zsh", "fish"], /) -> int:
     """Print a completion script for a shell.
 
     Parameters

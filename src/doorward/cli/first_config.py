@@ -117,7 +117,9 @@ def write(folder: Path, answers: Answers, *, password: bytes = b"", force: bool 
     except (OSError, ValueError, ConfigError) as error:
         _undo(made, kept)
         if isinstance(error, OSError):
-            raise ConfigError(f"{error.filename or folder} cannot be written ({error.strerror})") from None
+            raise ConfigError(
+                f"{error.filename or folder} cannot be written ({error.strerror})", hint="choose another folder"
+            ) from None
         if isinstance(error, ValueError):
             raise ConfigError(str(error)) from None
         raise

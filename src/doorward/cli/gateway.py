@@ -22,7 +22,7 @@ from cyclopts import Parameter
 from doorward.cli import token as tokens
 from doorward.cli.output import RefusedError
 from doorward.config import Config, load
-from doorward.errors import AuthenticationError, ConfigError, UpstreamError
+from doorward.errors import AuthenticationError, ConfigError, UpstreamError, in_words
 
 DEFAULT_GATEWAY = "http://127.0.0.1:7480"
 TIMEOUT = 30.0  # seconds for one answer
@@ -90,7 +90,7 @@ class GatewayClient:
             answer = response.json() if len(response.content) <= LONGEST else None
         except (httpx2.HTTPError, OSError) as error:
             raise UpstreamError(
-                f"no gateway answers at {self.url} ({str(error) or type(error).__name__})",
+                f"no gateway answers at {self.url} ({in_words(error)})",
                 hint="start it with `doorward serve`, or say where it is with --gateway or DOORWARD_GATEWAY",
             ) from None
         except ValueError:

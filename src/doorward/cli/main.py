@@ -11,7 +11,7 @@ import cyclopts
 
 from doorward import __version__
 from doorward.cli.output import RefusedError, failed
-from doorward.errors import DoorwardError
+from doorward.errors import DoorwardError, in_words
 
 app = cyclopts.App(
     name="doorward",
@@ -41,8 +41,10 @@ for _name, _where, _help in (
 def run(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     try:
-        result = app(arguments, exit_on_error=False, print_error=True, result_action="return_value")
-    except cyclopts.CycloptsError:
+        result = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+    except cyclopts.CycloptsError as error:
+        command = " ".join(("doorward", *(error.command_chain or ())))
+        failed(_usage(error, command), f"`{command} --help` says what there is")
         return 2
     except DoorwardError as error:
         failed(error.message, error.hint)
@@ -54,4 +56,19 @@ def run(arguments: list[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         return 0
+    except OSError as error:
+        failed(in_words(error), "look at the path, who owns it, and the disk")
+        return 6
     return result if isinstance(result, int) else 0
+
+
+def _usage(error: cyclopts.CycloptsError, command: str) -> str:
+    """What is wrong with a command line, in the words that it was written in."""
+    if isinstance(error, cyclopts.UnusedCliTokensError):
+        return f"{' '.join(error.unused_tokens or ())}: more than `{command}` takes"
+    if isinstance(error, cyclopts.UnknownOptionError):
+        return f"{error.token.keyword or error.token.value}: `{command}` has no such option"
+    if isinstance(error, cyclopts.MissingArgumentError) and error.argument is not None:
+        name = error.argument.name
+        return f"`{command}` needs {name}" if not error.tokens_so_far and not error.keyword else f"{name} needs a value"
+    return str(error).strip()

@@ -333,7 +333,7 @@ def _read(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8")
     except OSError as error:
-        raise ConfigError(f"{file}:1: cannot be read ({error.strerror})") from None
+        raise ConfigError(f"{file}:1: cannot be read ({error.strerror})", hint="check the path") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{file}:1: this is not UTF-8") from None
 

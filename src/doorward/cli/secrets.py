@@ -24,7 +24,7 @@ app = App(name="secrets", help="Keep secrets in the local encrypted vault; a con
 
 
 @app.command(name="set")
-def set_command(name: str, *, config: Path = DEFAULT_CONFIG, data: Path | None = None) -> int:
+def set_command(name: str, /, *, config: Path = DEFAULT_CONFIG, data: Path | None = None) -> int:
     """Add or replace a secret. Its value is read from standard input, or asked for without showing it.
 
     Parameters
@@ -72,7 +72,7 @@ def list_command(
 
 
 @app.command(name="remove")
-def remove_command(name: str, *, config: Path = DEFAULT_CONFIG, data: Path | None = None) -> int:
+def remove_command(name: str, /, *, config: Path = DEFAULT_CONFIG, data: Path | None = None) -> int:
     """Remove a secret from the vault.
 
     Parameters

@@ -100,7 +100,7 @@ def list_command(
 
 
 @app.command(name="show")
-def show_command(session: str, *, as_json: Json = False, connection: Connection = HERE) -> int:
+def show_command(session: str, /, *, as_json: Json = False, connection: Connection = HERE) -> int:
     """Show one session: who, where, when, and how much it did.
 
     Parameters
@@ -137,7 +137,7 @@ def show_command(session: str, *, as_json: Json = False, connection: Connection 
 
 
 @app.command(name="end")
-def end_command(session: str, *, as_json: Json = False, connection: Connection = HERE) -> int:
+def end_command(session: str, /, *, as_json: Json = False, connection: Connection = HERE) -> int:
     """End a live session. Needs `administer` on its target.
 
     Parameters
@@ -159,6 +159,7 @@ def end_command(session: str, *, as_json: Json = False, connection: Connection =
 @app.command(name="replay")
 def replay_command(
     session: str,
+    /,
     *,
     limit: int = 50,
     rows: Annotated[bool, Parameter(negative="--no-rows")] = True,

@@ -26,6 +26,7 @@ from doorward.ledger.verify import Report, Spot, Status, verify
 
 def verify_record(
     data: Path | None = None,
+    /,
     *,
     vkey: str | None = None,
     expect_checkpoint: Path | None = None,
@@ -68,7 +69,10 @@ def verify_command(data: Path, vkey: str | None, as_json: bool, expect_checkpoin
         try:
             kept.append((str(expect_checkpoint), expect_checkpoint.read_bytes()))
         except OSError as error:
-            raise ConfigError(f"cannot read the checkpoint {expect_checkpoint}: {error.strerror}") from None
+            raise ConfigError(
+                f"the checkpoint {expect_checkpoint} cannot be read ({error.strerror})",
+                hint="give a copy of log/checkpoint that was kept elsewhere",
+            ) from None
 
     try:
         report, verifier = _verify(DirectoryEvidence(data), trusted, kept)
@@ -195,8 +199,11 @@ def _as_text(report: Report, verifier: NoteVerifier | None, trusted: NoteVerifie
         crashed = f"{report.recovered_sessions:,} recovered after a crash"
         states = f"{closed:,} closed, {crashed}, {report.open_sessions:,} open"
         lines.append(f"  sessions    {report.sessions:,}: {states}")
-        sealed = f"{report.segments:,} segments, {report.sealed_bytes:,} bytes sealed"
-        lines.append(f"  recordings  {report.recordings:,} with {sealed}")
+        sealed = f"{report.segments:,} segments, {report.sealed_bytes:,} bytes"
+        if report.status is Status.BROKEN:  # a recording is not read on behind its first bad spot
+            lines.append(f"  recordings  {report.recordings:,} looked at; {sealed} in them are as they were sealed")
+        else:
+            lines.append(f"  recordings  {report.recordings:,} with {sealed} sealed")
     for size in report.kept:
         lines.append(f"  continues   the checkpoint of {size:,} leaves that was kept elsewhere")
     lines.append("")

@@ -34,7 +34,7 @@ from doorward.config.settings import (
     Settings,
     TargetSettings,
 )
-from doorward.errors import ConfigError
+from doorward.errors import ConfigError, in_words
 from doorward.masking.defined import MOST as MOST_PATTERNS
 from doorward.masking.defined import defined
 from doorward.masking.detect import Detectors
@@ -119,7 +119,9 @@ def read_policies(config: Config) -> dict[str, str]:
             try:
                 text = match.read_text(encoding="utf-8")
             except (OSError, UnicodeDecodeError) as error:
-                raise ConfigError(f"{name}:1: cannot be read: {error}") from None
+                raise ConfigError(
+                    f"{name}:1: cannot be read: {in_words(error)}", hint="check the path and who owns it"
+                ) from None
             total += len(text)
             found[name] = text
             if len(found) > _MOST_POLICY_FILES or total > _MOST_POLICY_BYTES:

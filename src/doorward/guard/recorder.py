@@ -22,7 +22,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from doorward.errors import IntegrityError, UpstreamError
+from doorward.errors import IntegrityError, UpstreamError, in_words
 from doorward.guard.keyring import Keyring
 from doorward.guard.ports import Boot, Clock, KeyFiles, LogFiles, RecordingFiles, RecordStore, WalFiles
 from doorward.guard.recovery import Recovery, recover
@@ -37,6 +37,7 @@ from doorward.model import Event, Session
 TICK = 1.0  # seconds between steps of the sequencer
 BEAT = 60.0  # seconds between beats: an empty minute looks different from a cut log
 BACKLOG = 64 * 1024 * 1024  # bytes of durable events that the store would not take yet
+MEND = "run the gateway as the user who owns gateway.data, and look at its disk; nothing is lost meanwhile"
 MAX_OPENED = 64 * 1024  # bytes of what is told of an identity and its session
 
 # What has happened already: kept even while the record fails, because it is the truth and there is no taking it back.
@@ -89,7 +90,7 @@ class Recorder:
             await asyncio.to_thread(self.wal_files.lock)
             self.keyring = await asyncio.to_thread(Keyring, self._keys)
         except OSError as error:
-            raise UpstreamError(f"the data directory cannot be used: {error}") from error
+            raise UpstreamError(f"the data directory cannot be used: {in_words(error)}", hint=MEND) from error
         self.sequencer = Sequencer(
             store=self.store, log=self._log, keyring=self.keyring, origin=self._origin, gateway=self.gateway,
             retention=self.retention,
@@ -108,7 +109,7 @@ class Recorder:
             self.sequencer.began(Boot(self.boot, last + 1, 0, 0, self.sequencer.last))
             await plan.finish(self)
         except OSError as error:
-            raise UpstreamError(f"recovery cannot go on: {error}") from error
+            raise UpstreamError(f"recovery cannot go on: {in_words(error)}", hint=MEND) from error
         self._beat_at = self.clock.monotonic() + BEAT
         return plan.recovery
 
@@ -241,7 +242,7 @@ class Recorder:
                 raise
             except (UpstreamError, OSError) as error:
                 # Until the backlog is full, events wait in the write-ahead log and in memory: nothing need stop.
-                self._trouble("the store", str(error), blocks=self._entries_size > BACKLOG)
+                self._trouble("the store", in_words(error), blocks=self._entries_size > BACKLOG)
                 raise
             self._relieve("the store")
             while self._entries and self._entries[0].position <= position:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from doorward.errors import UpstreamError
+from doorward.errors import UpstreamError, in_words
 from doorward.guard.wal import RETRY
 from doorward.ledger.segment import (
     EVENT,
@@ -291,7 +291,7 @@ class SessionRecorder:
         if error is not None:
             self._failing = True
             self._recorder.sealing_failed(self.session.id, str(error) or type(error).__name__)
-            self._give_up(UpstreamError(f"the recording cannot be written: {error}"))
+            self._give_up(UpstreamError(f"the recording cannot be written: {in_words(error)}"))
             self._loop.call_later(RETRY, self._retry)
             return
         if self._failing:

@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from doorward.errors import IntegrityError, UpstreamError
+from doorward.errors import IntegrityError, UpstreamError, in_words
 from doorward.guard.ports import WalFile, WalFiles
 from doorward.ledger.seal import WalSealer, iter_frames
 
@@ -206,7 +206,7 @@ class WriteAheadLog:
     def _fail(self, error: BaseException) -> None:
         if not self.failed:
             self.failed_at = self._now()
-        self.failed = str(error) or type(error).__name__
+        self.failed = in_words(error)
         waiters, self._waiters = self._waiters, []
         for _, future in waiters:
             if not future.done():

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
@@ -29,20 +30,21 @@ class GatewayMetrics:
         self._connections = Gauge(
             "doorward_connections", "Client connections that are logged in.", ["target"], registry=self.registry
         )
-        self._opened = Counter("doorward_sessions", "Sessions opened.", ["target"], registry=self.registry)
-        self._logins = Counter(
-            "doorward_logins_failed", "Logins that were refused, by why.", ["why"], registry=self.registry
-        )
+        # Not prometheus_client's Counter: it would add a series `_created` to each, or for the whole process to none.
+        self._opened: Tally[str] = Tally()
+        self._logins: Tally[str] = Tally()
+        self.count("doorward_sessions", "Sessions opened.", "target", lambda: self._opened)
+        self.count("doorward_logins_failed", "Logins that were refused, by why.", "why", lambda: self._logins)
 
     def connection_opened(self, target: str) -> None:
         self._connections.labels(target).inc()
-        self._opened.labels(target).inc()
+        self._opened[target] += 1
 
     def connection_closed(self, target: str) -> None:
         self._connections.labels(target).dec()
 
     def login_failed(self, why: str) -> None:
-        self._logins.labels(why).inc()
+        self._logins[why] += 1
 
     def watch(self, name: str, help_text: str, value: Callable[[], float]) -> None:
         """A gauge that is read when somebody asks."""
