@@ -148,7 +148,7 @@ class SessionRecorder:
             EVENT, self.handle, type, body, self.session.id, self.session.identity.id
         )
         self._logged(position, record)
-        if type == "operation.permitted":
+        if type in ("operation.permitted", "operation.observed"):
             self.statements += 1
         elif type == "operation.refused":
             self.refused += 1
