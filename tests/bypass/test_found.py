@@ -172,3 +172,39 @@ def test_dw_07_what_was_only_planned_or_begun_may_have_run_too(
             assert b"-83-" not in client.received
     finally:
         direct.execute("drop schema dw07 cascade")
+
+
+UNNAMED = {
+    "aggregate": (
+        "create aggregate dw09.agg(text, boolean) (sfunc = pg_catalog.set_config, stype = text, initcond = 'search_path')",
+        "create table dw09.t (q text, b boolean)",
+        "insert into dw09.t values ('public', false)",
+        "create view dw09.v as select dw09.agg(q, b) as x from dw09.t",
+    ),
+    "text in a DO": (
+        "create function dw09.f() returns int language plpgsql as $$ begin"
+        " do E'begin perform set\\x5fconfig(\\'search\\x5fpath\\', \\'public\\', false); end'; return 1; end $$",
+        "create view dw09.v as select dw09.f() as x",
+    ),
+}
+
+
+@pytest.mark.parametrize("way", UNNAMED)
+def test_dw_09_a_setter_may_be_part_of_something_else_or_spelt_otherwise(
+    door: Gateway, direct: psycopg.Connection, way: str
+) -> None:
+    """DW-09: an aggregate over set_config, and a DO whose text is escaped, change search_path behind a view: noticed."""
+    direct.execute("drop schema if exists dw09 cascade")
+    with RawClient.to(door, groups=["anyone"]) as client:
+        for text in (
+            "create schema dw09",
+            "create table dw09.customers (ssn text)",
+            "insert into dw09.customers values ('x')",
+            *UNNAMED[way],
+            "set search_path = dw09",
+        ):
+            assert not client.query(text).errors
+        assert not client.query("table dw09.v").errors
+        assert set(client.query("select reverse(ssn) from customers").values) == {"[ssn]"}
+        assert b"-83-" not in client.received
+        assert not client.query("drop schema dw09 cascade").errors

@@ -48,8 +48,10 @@ DISGUISES: tuple[str, ...] = (
     r"(?i)[\[({](?:at|dot)[\])}]",
 )
 
-_ESCAPED = re.compile(r"\\+(?:u([0-9A-Fa-f]{4})|u\{([0-9A-Fa-f]{2,6})\}|x([0-9A-Fa-f]{2})|U([0-9A-Fa-f]{8}))")
+_ESCAPED = re.compile(r"(?<!\\)\\+(?:u([0-9A-Fa-f]{4})|u\{([0-9A-Fa-f]{2,6})\}|x([0-9A-Fa-f]{2})|U([0-9A-Fa-f]{8}))")
 _PERCENT = re.compile(r"(?:%[0-9A-Fa-f]{2})+|%u([0-9A-Fa-f]{4})")
+_ZEROS = re.compile(r"&#0+(?=[0-9])")
+_TOO_LARGE = re.compile(r"&#[0-9]{8,};?")
 _DROP = re.compile(f"(?<=[0-9])[{_MARKS}{_INVISIBLE}]+|[{_INVISIBLE}]")
 _SPACE = re.compile(f"[{_SPACES}]")
 _DASH = re.compile(f"[{_DASHES}]")
@@ -75,7 +77,8 @@ def plain(value: bytes) -> bytes:
         if "%" in text:
             text = _PERCENT.sub(_unquoted, text)
         if "&" in text:
-            text = html.unescape(text)
+            # Zeros in front mean nothing, and no character has a number of more than seven digits: unescape would try.
+            text = html.unescape(_TOO_LARGE.sub("\ufffd", _ZEROS.sub("&#", text)))
         if text == before:
             break
     if not text.isascii():

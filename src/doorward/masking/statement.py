@@ -211,8 +211,10 @@ def scan_literals(text: str) -> list[tuple[int, int, str]]:
 def _quoted_end(text: str, position: int, quote: str, *, escapes: bool) -> int:
     """The position behind the closing quote; the end of the text when there is none."""
     size = len(text)
+    close = -1
     while True:
-        close = text.find(quote, position)
+        if close < position:  # or many escapes before one far quote would each look for it
+            close = text.find(quote, position)
         if close < 0:
             return size
         if escapes:

@@ -197,8 +197,8 @@ class CatalogueHolder:
     async def _read(self) -> Catalogue:
         """Every fact that classification and lineage need. The marks come first: what changes while the rest is read has
         then another mark at the next reading, and is read again."""
-        (marks,) = await self._rows("marks")
         try:
+            (marks,) = await self._rows("marks")
             if self._catalogue is not None and marks == self._marks:
                 return self._catalogue
             if self._catalogue is None or marks[0] != self._marks[0]:

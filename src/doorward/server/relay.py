@@ -19,6 +19,7 @@ from doorward.errors import DoorwardError, ProtocolError, UpstreamError
 from doorward.guard.guard import GuardedSession
 from doorward.guard.turn import Result, Turn
 from doorward.ledger.encoding import canonical
+from doorward.masking.statement import mask_statement
 from doorward.model import Approval, Permit, Refusal
 from doorward.protocols.conversation import Need
 from doorward.protocols.postgres import wire
@@ -103,6 +104,7 @@ class Relay:
         "_look",
         "_sent",
         "_server_paused",
+        "_unsent",
         "_verdict",
         "_waiting",
         "active_at",
@@ -151,6 +153,7 @@ class Relay:
         self._gated: list[tuple[int, bytes, Pending | None]] = []
         self._gated_size = 0
         self._sent: Pending | None = None  # the last message that went to the target
+        self._unsent: list[Result] = []  # withdrawn, and not on record yet: outcomes stand in the order of their turns
         self._front: Pending | None = None  # what the target is at, since when, and whether it was told to stop
         self._front_since = self.started_at
         self._front_cancelled = False
@@ -200,9 +203,7 @@ class Relay:
         if self._gated:
             self._gated.clear()
             self._gated_size = 0
-            with suppress(UpstreamError):
-                for result in self.conversation.withdraw(self._sent):
-                    self.guarded.settle(result)
+            self._unsent.extend(self.conversation.withdraw(self._sent))  # on record after what was sent before it
 
     def _wind_up(self) -> None:
         """Say good-bye to the target; keep listening for what became of the last statement."""
@@ -263,7 +264,10 @@ class Relay:
         run = pending[0].run if pending else None
         operation = None if run is None else run.permit.operation.id
         with suppress(UpstreamError):  # a cancellation that is not on record does less harm than none
-            self.guarded.record.event("operation.cancelled", {"operation": operation or "", "reason": why})
+            # Why may quote the target, which may quote the client.
+            self.guarded.record.event(
+                "operation.cancelled", {"operation": operation or "", "reason": mask_statement(why)[0]}
+            )
         self.listener.start(self.listener.cancel_upstream(self))
 
     @property
@@ -603,6 +607,7 @@ class Relay:
             # A server does not notice while it works that nobody listens any more.
             self._cancel_running(reason)
             self._settle_lost()
+        self._settle_unsent()
         self._closed = self._closing = True
         self.inside.transport.abort()
         self.door.close()
@@ -614,6 +619,13 @@ class Relay:
         self._withdraw()
         with suppress(UpstreamError):
             for result in self.conversation.lost():
+                self.guarded.settle(result)
+        self._settle_unsent()
+
+    def _settle_unsent(self) -> None:
+        unsent, self._unsent = self._unsent, []
+        with suppress(UpstreamError):
+            for result in unsent:
                 self.guarded.settle(result)
 
     async def _seal(self, reason: str) -> None:

@@ -173,15 +173,27 @@ SELECT coalesce(pg_catalog.md5(string_agg(what, ' ' ORDER BY what COLLATE "C") F
 # could load it needs nothing from us.
 _SETS: Final = (
     "'set_config|pg_settings|search_path|standard_conforming|client_encoding|session_|_to_xml|ts_stat|ts_rewrite|dblink"
-    "|u&|\\m(schema|role|authorization|names|execute|discard|reset)\\M'"
+    "|crosstab|connectby|xpath_table|u&|\\m(schema|role|authorization|names|execute|discard|reset)\\M'"
 )
+# Commands in a function that hold further code as text, in which any of these may be spelt by escapes.
+_HOLDS: Final = "'\\m(do|create)\\M'"
 # what it is, its name, its schema; of an operator also its function's schema and name
 _NAMES: Final = r"""
 WITH setters AS (
   SELECT EXISTS (
     SELECT FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid = p.prolang
      WHERE p.oid $other AND l.lanname NOT IN ('c', 'internal') AND (l.lanname NOT IN ('sql', 'plpgsql')
+        OR p.prosrc ~* $holds
         OR CASE WHEN p.prosrc = '' THEN pg_catalog.pg_get_functiondef(p.oid) ELSE p.prosrc END ~* $sets)
+    UNION ALL
+    SELECT FROM pg_catalog.pg_aggregate a JOIN pg_catalog.pg_proc p ON p.oid::pg_catalog.oid IN (
+        a.aggtransfn::pg_catalog.oid, a.aggfinalfn::pg_catalog.oid, a.aggcombinefn::pg_catalog.oid,
+        a.aggserialfn::pg_catalog.oid, a.aggdeserialfn::pg_catalog.oid, a.aggmtransfn::pg_catalog.oid,
+        a.aggminvtransfn::pg_catalog.oid, a.aggmfinalfn::pg_catalog.oid)
+     WHERE a.aggfnoid::pg_catalog.oid $other AND p.proname ~* $sets
+    UNION ALL
+    SELECT FROM pg_catalog.pg_operator o JOIN pg_catalog.pg_proc p ON p.oid = o.oprcode::pg_catalog.oid
+     WHERE o.oid $other AND p.proname ~* $sets
     UNION ALL
     SELECT FROM pg_catalog.pg_rewrite r WHERE r.oid $other AND pg_catalog.pg_get_ruledef(r.oid) ~* $sets
     UNION ALL
@@ -214,7 +226,7 @@ UNION ALL
 SELECT 'schema', n.nspname::text, '', '', '' FROM pg_catalog.pg_namespace n ORDER BY 1, 2, 3, 4, 5"""
 
 QUERIES: Final[Mapping[str, str]] = {
-    name: Template(text).substitute(relations=_RELATIONS, which=which, system=_SYSTEM, other=_OTHER, sets=_SETS)
+    name: Template(text).substitute(relations=_RELATIONS, which=which, system=_SYSTEM, other=_OTHER, sets=_SETS, holds=_HOLDS)
     for name, text, which in (
         ("marks", _MARKS, ""),
         ("system relations", _RELATION, _SYSTEM),

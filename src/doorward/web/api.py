@@ -303,7 +303,8 @@ def _asked(identity: Identity, approval: Approval) -> bool:
     """Whether a request is this very identity's, acting for the same people, or was made for it. An agent has no part in
     what its principal, or another agent of its principal's, asked for."""
     chain = tuple(link.id for link in identity.chain())
-    return chain == (approval.requested_by, *approval.on_behalf_of) or identity.id in approval.on_behalf_of
+    asked = (approval.requested_by, *approval.on_behalf_of)
+    return len(chain) <= len(asked) and chain == asked[-len(chain) :]  # the same people, from here on
 
 
 def _page(found: Iterator[tuple[int, int, bytes]], skip: int) -> tuple[list[dict[str, Any]], bool]:

@@ -44,3 +44,28 @@ def test_any_text_has_a_reading_that_the_prefilter_foresees(text: str) -> None:
     runs = max((len(run) for run in re2.findall("[0-9]{9,}", reading)), default=0)
     if runs > max((len(run) for run in re2.findall("[0-9]{9,}", text)), default=0):
         assert patterns.Match(text.encode()), reading
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["\\" * 300_000 + "%40", "&#" + "1" * 300_000, "&#x" + "1" * 300_000, "&#" + "0" * 300_000 + "64;", "%25" * 100_000],
+    ids=["backslashes", "a huge number", "in hexadecimal", "zeros", "percent signs"],
+)
+def test_no_text_takes_long_or_fails(text: str) -> None:
+    """What is written to be read for hours, or to be refused by a library, is read (quadratic work would not end here)."""
+    plain(text.encode())
+    ALL.mask("x " + text)
+
+
+def test_zeros_before_a_number_mean_nothing() -> None:
+    """As browsers read it."""
+    assert plain(b"bob&#000000000000064;example.org") == b"bob@example.org"
+
+
+@pytest.mark.parametrize("start", ["azurewebsites.net/", "M-", "sk-" + "aB3dE6gH9jK2" * 3 + "-"])
+def test_keys_behind_what_could_begin_another_are_found_in_one_pass(start: str) -> None:
+    """A megabyte of beginnings that never end, each with a key behind it: none is left, and the search does not start over."""
+    key = "ghp_" + "aB3dE6gH9jK2" * 3
+    masked, counts = ALL.mask(f"{start}{key}- " * 10_000)
+    assert key not in masked
+    assert counts["secret"] > 0

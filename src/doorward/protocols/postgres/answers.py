@@ -585,6 +585,9 @@ class Answers:
     @staticmethod
     def _count(run: Run) -> None:
         redactor = run.redactor
+        if run.recorder is not None:
+            run.recorder.rows = 0  # it serves another run, too
+            run.recorder.cells.clear()
         if redactor is not None:
             run.rows += redactor.rows
             redactor.rows = 0  # it serves the next run of the same shape

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from doorward.errors import ProtocolError
 from doorward.guard.turn import Result
 from doorward.protocols.postgres import wire
 from doorward.protocols.postgres.answers import EXECUTE, QUERY, SYNC, Answers, Pending, Run
@@ -62,7 +63,11 @@ def cancel_first(
     front.run, front.own, front.instead = None, True, ANSWER
     run.discarded = True
     answers.done.append(run)
-    index = [n for n, (kind, _) in enumerate(frames) if kind in ANSWERED][place]
+    answered = [n for n, (kind, _) in enumerate(frames) if kind in ANSWERED]
+    if len(answered) < len(pending):
+        raise ProtocolError("what waits to be sent is not what waits to be answered")
+    # An error may have dropped the first of them, which the server will skip: count from the end.
+    index = answered[len(answered) - len(pending) + place]
     parts = [message for _, message in frames]
     parts[index] = (
         wire.query(b"doorward cancelled this statement")  # a syntax error, by intent

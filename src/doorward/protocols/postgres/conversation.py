@@ -539,6 +539,13 @@ class PostgresConversation:
         if self._plans_unasked(portal):
             return self._no_bound_only()
         template = portal.template
+        if self._planned and not template.fixed_by_bind(FIXED_BY_BIND) and (
+            self.answers.status != wire.FAILED_TRANSACTION
+        ):  # fmt: skip
+            # The server will look its names up now, and what was planned meanwhile may have changed where they lead.
+            self._put_back(Frontend.EXECUTE, payload)
+            self._planned, self._barrier, self._probe_due = False, True, True
+            return None
         if not template.fixed_by_bind(FIXED_BY_BIND) and (
             template.version != self.judge.version or template.names_version != self.names.version
         ):
