@@ -26,6 +26,9 @@ SHARE: Final = 5  # readings that a client's unknown names cause take at most on
 LONGEST: Final = 2.0  # seconds that one such name waits at most before it is looked for
 
 
+MOST_PLANNED: Final = 1 << 53  # what a record can hold
+
+
 class Secrets(Protocol):
     """Turns a reference into the secret (`guard.ports.SecretSource`)."""
 
@@ -112,13 +115,7 @@ class OwnStatements:
                 await self._query("estimate: end", "ROLLBACK")
         except UpstreamError:
             return None
-        try:
-            plan = json.loads("".join(row[0] or "" for row in rows))[0]["Plan"]
-            if plan.get("Operation") and plan.get("Plans"):
-                return int(plan["Plans"][0]["Plan Rows"])
-            return int(plan["Plan Rows"])
-        except (ValueError, KeyError, IndexError, TypeError):
-            return None
+        return planned("".join(row[0] or "" for row in rows))
 
     async def _open(self) -> tuple[SideConnection, GuardedSession]:
         if self._side is None or self._session is None or self._side.closed:
@@ -212,6 +209,18 @@ class CatalogueHolder:
 
     async def _rows(self, name: str) -> list[Row]:
         return await self._own.query(f"catalogue: {name}", QUERIES[name])
+
+
+def planned(plan: str) -> int | None:
+    """The rows that EXPLAIN's JSON expects the statement to touch; None if it does not say, whatever else it says."""
+    try:
+        top = json.loads(plan)[0]["Plan"]
+        if top.get("Operation") and top.get("Plans"):  # ModifyTable returns no rows; what it is fed with does
+            top = top["Plans"][0]
+        count = top["Plan Rows"]
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
+        return None
+    return count if type(count) is int and 0 <= count < MOST_PLANNED else None
 
 
 def same(one: Catalogue, other: Catalogue) -> bool:

@@ -40,6 +40,17 @@ def _relation(catalogue: Catalogue, name: str) -> Relation | None:
     return catalogue.find(*path) if len(path) == 2 else None
 
 
+def _strings(text: str) -> list[str]:
+    """A JSON array of strings from the target. ProtocolError for anything else."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
+        raise ProtocolError("the target did not say which role and search_path are in force")
+    return found
+
+
 class CatalogueSource(Protocol):
     """Where the current catalogue of the target is found; another session's DDL may replace it at any time."""
 
@@ -189,14 +200,10 @@ class Judge:
         if len(rows) != 1 or len(rows[0]) != 4:
             raise ProtocolError("the target did not say which role and search_path are in force")
         role, login, path, temporary = ((value or b"").decode("utf-8", "replace") for value in rows[0])
-        try:
-            schemas = tuple(str(name) for name in json.loads(path))
-            names = [str(name) for name in json.loads(temporary)] if temporary else []
-        except (ValueError, TypeError) as error:
-            raise ProtocolError("the target did not say which role and search_path are in force") from error
+        schemas, names = _strings(path), _strings(temporary or "[]")
         if role != login or (self.role and role != self.role):
             raise ProtocolError("the role of this session changed at the target; it cannot go on under another one")
-        self.look(role=role, search_path=schemas, temporary=frozenset(names))
+        self.look(role=role, search_path=tuple(schemas), temporary=frozenset(names))
 
     def settle(self, *, unsettled: bool) -> None:
         """Whether settings were changed in the open transaction."""
