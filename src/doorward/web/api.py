@@ -295,7 +295,7 @@ def application(gateway: Served) -> Litestar:
     )  # fmt: skip
     return Litestar(
         route_handlers=list(routes), openapi_config=None, request_max_body_size=64 * 1024, logging_config=None,
-        exception_handlers={DoorwardError: _doorward, HTTPException: _http, Exception: _unexpected},
+        exception_handlers={DoorwardError: _doorward, HTTPException: _http, RecursionError: _deep, Exception: _unexpected},
     )  # fmt: skip
 
 
@@ -330,6 +330,10 @@ def _doorward(_request: Request[Any, Any, Any], error: DoorwardError) -> Respons
 
 def _http(_request: Request[Any, Any, Any], error: HTTPException) -> Response[dict[str, str]]:
     return _answer(error.status_code, error.detail)
+
+
+def _deep(_request: Request[Any, Any, Any], _error: RecursionError) -> Response[dict[str, str]]:
+    return _answer(400, "the body is nested too deeply")
 
 
 def _unexpected(_request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, str]]:

@@ -1,0 +1,310 @@
+"""The HTTP API: nothing without a token, nothing without the right, and errors that tell what to do and nothing else.
+
+The application is the real one, over a real guard and recorder on a memory disk; tokens here are names of identities.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any
+
+import httpx2
+import pytest
+
+from doorward.errors import AuthenticationError, UpstreamError
+from doorward.guard.approvals import Approvals
+from doorward.guard.guard import Guard, GuardedSession
+from doorward.guard.keyring import Keyring
+from doorward.guard.policies import PolicyInForce
+from doorward.guard.ports import SessionRow
+from doorward.guard.reader import RecordReader
+from doorward.guard.template import Template
+from doorward.guard.turn import Turn
+from doorward.model import Approval, Effect, Identity, Kind, Permit, Phase, Refusal, Resource, Target
+from doorward.policy.policies import load
+from doorward.web.api import application
+from tests.suites.lives import CLOCK, Disk
+
+POLICY = """
+@id("in") permit (principal, action in [Action::"connect", Action::"read"], resource);
+@id("ask") @quorum("1") @approvers("dba") permit (principal, action == Action::"write", resource) when { context.approved };
+@id("dba") permit (principal in Group::"dba", action == Action::"approve", resource);
+@id("audit") permit (principal in Group::"auditors", action == Action::"replay", resource);
+@id("rule") permit (principal in Group::"admins", action == Action::"administer", resource);
+"""
+ISSUER = "https://idp.test"
+SHOP, WARE = (Target(name, "postgres", "127.0.0.1", 5432) for name in ("shop", "ware"))
+PEOPLE = {
+    name: Identity(name, Kind.HUMAN, ISSUER, groups=frozenset(groups))
+    for name, groups in (
+        ("ada", ()), ("eve", ()), ("dora", ("dba",)), ("audi", ("auditors",)), ("adam", ("admins",)), ("dead", ()),
+    )
+}  # fmt: skip
+
+
+class Served:
+    """What of a gateway the API serves, on a memory disk."""
+
+    def __init__(self) -> None:
+        self.disk = Disk()
+        self.recorder = self.disk.recorder()
+        policies = PolicyInForce(load({"policy.cedar": POLICY}))
+        self.approvals = Approvals(self.disk.store.approvals, self.recorder, CLOCK, policies)
+        self.guard = Guard(policies, self.recorder, self.approvals, CLOCK)
+        self.targets = {"shop": SHOP, "ware": WARE}
+        self.wrong = self.why = ""
+        self.reloads: list[str] = []
+        self.fails: Exception | None = None
+
+    @property
+    def authenticator(self) -> Served:
+        return self
+
+    async def authenticate(self, token: str) -> Identity:
+        if token == "dead":
+            raise UpstreamError("the issuer does not answer", hint="look at the issuer")
+        if token not in PEOPLE:
+            raise AuthenticationError("the token is not accepted", hint="get another")
+        return PEOPLE[token]
+
+    @property
+    def reader(self) -> RecordReader:
+        return RecordReader(self.disk.store, self.disk.recordings, Keyring(self.disk.keys))
+
+    def ready(self) -> str:
+        return self.why
+
+    def metrics_text(self) -> bytes:
+        if self.fails is not None:
+            raise self.fails
+        return b"doorward_record_failed 0\n"
+
+    async def reload(self, *, actor: str = "") -> str:
+        self.reloads.append(actor)
+        return self.wrong
+
+    async def list_sessions(self, **filters: Any) -> list[SessionRow]:
+        return list(await self.disk.store.sessions(**filters))
+
+    async def observed(self, session_ids: Sequence[str]) -> dict[str, int]:
+        return dict(await self.disk.store.count_events("operation.observed", session_ids))
+
+    async def find_session(self, session_id: str) -> SessionRow | None:
+        found: SessionRow | None = await self.disk.store.session(session_id)
+        return found
+
+    # What tests do with it.
+
+    async def session(self, name: str = "ada") -> GuardedSession:
+        opened = await self.guard.open(PEOPLE[name], SHOP, client="127.0.0.1:1")
+        assert isinstance(opened, GuardedSession)
+        return opened
+
+    async def held(self, group: asyncio.TaskGroup, name: str = "ada") -> tuple[Approval, asyncio.Task[Permit | Refusal]]:
+        session, asked = await self.session(name), asyncio.Event()
+        template = Template(
+            action="DELETE", effect=Effect.WRITE, shown="delete from t", exact=b"delete from t",
+            resources=(Resource("Table", "public.t", Effect.WRITE),),
+        )  # fmt: skip
+        turn, found = Turn(template, Phase.EXECUTE), []
+
+        async def nothing() -> dict[str, Any]:
+            return {}
+
+        async def definitions() -> str:
+            return template.definitions
+
+        def told(approval: Approval) -> None:
+            found.append(approval)
+            asked.set()
+
+        assert session.admit_now(turn) is None
+        task = group.create_task(
+            session.hold(turn, gone=asyncio.Event(), notify=told, preview=nothing, definitions=definitions)
+        )
+        await asyncio.wait_for(asked.wait(), 5)
+        return found[0], task
+
+    async def events(self) -> list[Any]:
+        await self.recorder.wal.flush()
+        await self.recorder.fold()
+        return [opened.event async for opened in self.reader.events()]
+
+
+@pytest.fixture
+async def served() -> AsyncIterator[Served]:
+    served = Served()
+    await served.recorder.start()
+    yield served
+    await served.recorder.stop()
+
+
+async def ask(
+    served: Served, path: str, body: Any = None, *, who: str = "", method: str = "", raw: bytes | None = None, **headers: str
+) -> httpx2.Response:
+    if who:
+        headers["authorization"] = f"Bearer {who}"
+    transport = httpx2.ASGITransport(app=application(served))  # type: ignore[arg-type]
+    async with httpx2.AsyncClient(transport=transport, base_url="http://gateway") as client:
+        content = raw if raw is not None else None if body is None else json.dumps(body).encode()
+        headers.setdefault("content-type", "application/json")
+        verb = method or ("GET" if content is None else "POST")
+        return await client.request(verb, path, content=content, headers=headers)
+
+
+def routes() -> Iterator[tuple[str, str]]:
+    """Every route of the application and each of its methods, ids filled in."""
+    app = application(Served())
+    for route in app.routes:
+        path = "/".join("01a20748-05e8-707b-b5cd-49c85c9097bf" if "{" in part else part for part in route.path.split("/"))
+        for method in sorted(getattr(route, "methods", ())):
+            if method != "OPTIONS":
+                yield method, path
+
+
+OPEN = {"/healthz", "/readyz", "/metrics"}
+ROUTES = sorted(routes())
+
+
+def test_there_are_routes() -> None:
+    """The tests below find what is known to be there."""
+    assert {("GET", "/api/whoami"), ("POST", "/api/policy/reload"), ("GET", "/metrics")} <= set(ROUTES)
+    assert len(ROUTES) >= 14
+
+
+@pytest.mark.parametrize("header", ["", "Bearer", "Bearer nobody", "Basic ada", "ada", "bearer  "])
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+async def test_nothing_but_health_is_open_without_a_token(served: Served, method: str, path: str, header: str) -> None:
+    """401 and what to do, from every route there is and any that will be; nothing was done."""
+    body = b'{"approve": true}' if method == "POST" else None
+    answer = await ask(served, path, raw=body, method=method, **({"authorization": header} if header else {}))
+    if path in OPEN:
+        assert answer.status_code == 200
+        return
+    assert answer.status_code == 401
+    assert set(answer.json()) == {"error", "hint"}
+    assert answer.json()["hint"]
+    assert served.reloads == []
+
+
+@pytest.mark.parametrize(("method", "path"), [(m, p) for m, p in ROUTES if p.startswith("/api/")])
+async def test_who_has_no_right_learns_and_does_nothing(served: Served, method: str, path: str) -> None:
+    """A valid token alone shows its bearer who they are, and empty lists: not whether what they name exists."""
+    async with asyncio.TaskGroup() as group:
+        approval, task = await served.held(group)
+        session = next(iter(served.guard.sessions))
+        place = path.replace("01a20748-05e8-707b-b5cd-49c85c9097bf", approval.id if "approvals" in path else session)
+        await served.events()
+        answer = await ask(served, place, {"approve": True} if method == "POST" else None, who="eve", method=method)
+        if path == "/api/whoami":
+            assert answer.json()["id"] == f"{ISSUER}|eve"
+        elif path in ("/api/approvals", "/api/sessions"):
+            assert (answer.status_code, answer.json()) == (200, [])
+        elif path == "/api/policy/reload":
+            assert (answer.status_code, served.reloads) == (403, [])
+        else:
+            missing = await ask(served, path, {"approve": True} if method == "POST" else None, who="eve", method=method)
+            assert (answer.status_code, missing.status_code) == (404, 404)
+            assert answer.json()["error"].replace(place.split("/")[3], "X") == missing.json()["error"].replace(
+                path.split("/")[3], "X"
+            )
+        assert session in served.guard.sessions
+        assert [a.state.value for a in await served.approvals.list()] == ["waiting"]
+        task.cancel()
+
+
+async def test_a_vote_is_one_persons_and_in_one_form(served: Served) -> None:
+    """Not the requester's, not twice, and nothing but yes or no with a comment; then the statement is permitted."""
+    async with asyncio.TaskGroup() as group:
+        approval, task = await served.held(group)
+        place = f"/api/approvals/{approval.id}/votes"
+        assert (await ask(served, place, {"approve": True}, who="ada")).status_code == 403
+        wrong: list[Any] = [{}, {"approve": "yes"}, {"approve": 1}, {"approve": True, "voter": "eve"}, [], "x", None]
+        for body in wrong:
+            answer = await ask(served, place, raw=json.dumps(body).encode(), who="dora")
+            assert answer.status_code == 400, body
+        assert (await ask(served, place, raw=b"{", who="dora")).status_code == 400
+        assert (await ask(served, place, raw=b"[" * 60_000, who="dora")).status_code == 400
+        assert (await ask(served, place, raw=b" " * 70_000, who="dora")).status_code == 413
+        assert not task.done()
+        answer = await ask(served, place, {"approve": True, "comment": "fine"}, who="dora")
+        assert (answer.status_code, answer.json()["state"]) == (200, "approved")
+        assert (await ask(served, place, {"approve": False}, who="dora")).status_code == 403
+        assert isinstance(await task, Permit)
+
+
+async def test_a_recording_is_shown_to_who_may_replay_it_and_that_is_on_record(served: Served) -> None:
+    """The owner sees that the session was, not what it did; an auditor sees it, which is an event, once for all pages."""
+    session = await served.session()
+    session.record.response(b"masked answer")
+    await session.close("done")
+    before = len(await served.events())
+    place = f"/api/sessions/{session.session.id}"
+    assert (await ask(served, place, who="ada")).json()["closed_at"] > 0
+    assert (await ask(served, f"{place}/records", who="ada")).status_code == 403
+    assert len(await served.events()) == before
+    shown = (await ask(served, f"{place}/records", who="audi")).json()
+    assert (shown["more"], shown["next"]) == (False, len(shown["records"]))
+    assert [record["kind"] for record in shown["records"]] == [1, 4]
+    assert (await ask(served, f"{place}/records?skip=1", who="audi")).json()["records"] == shown["records"][1:]
+    found = [event for event in await served.events() if event.type == "recording.viewed"]
+    assert [(event.actor, event.body["session"]) for event in found] == [(f"{ISSUER}|audi", session.session.id)]
+
+
+async def test_an_administrator_ends_a_session_and_reloads_policies(served: Served) -> None:
+    """Both are recorded with who did it; broken policies are the caller's fault, and say what is wrong."""
+    session = await served.session()
+    answer = await ask(served, f"/api/sessions/{session.session.id}/end", {}, who="adam")
+    assert (answer.status_code, session.ended) == (200, "an administrator ended this session")
+    assert [e.actor for e in await served.events() if e.type == "session.ended"] == [f"{ISSUER}|adam"]
+    assert (await ask(served, "/api/policy/reload", {}, who="adam")).status_code == 200
+    served.wrong = "policy.cedar:3: no such action"
+    answer = await ask(served, "/api/policy/reload", {}, who="adam")
+    assert (answer.status_code, answer.json()["error"]) == (422, "policy.cedar:3: no such action")
+    assert served.reloads == [f"{ISSUER}|adam"] * 2
+
+
+async def test_a_gateway_that_cannot_serve_says_why(served: Served) -> None:
+    """503 from /readyz for what stands before it; /healthz says only that the process answers."""
+    assert ((await ask(served, "/readyz")).status_code, (await ask(served, "/healthz")).text) == (200, "ok")
+    served.why = "the store: disk I/O error"
+    answer = await ask(served, "/readyz")
+    assert (answer.status_code, answer.text) == (503, "the store: disk I/O error")
+    assert (await ask(served, "/healthz")).status_code == 200
+
+
+async def test_what_goes_wrong_inside_stays_inside(served: Served) -> None:
+    """An issuer that is down is 503 with a hint; a mistake of ours is 500 with its kind, and not what it says."""
+    answer = await ask(served, "/api/whoami", who="dead")
+    assert (answer.status_code, answer.json()["hint"]) == (503, "look at the issuer")
+    served.fails = ValueError("quotes 457-55-5462")
+    answer = await ask(served, "/metrics")
+    assert (answer.status_code, "ValueError" in answer.text, "457" in answer.text) == (500, True, False)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/api", "/schema", "/api/../metrics/x", "/api/approvals/%2e%2e/%2e%2e", "/api/sessions/a/b/c", "//api/whoami"],
+)
+async def test_there_is_nothing_else(served: Served, path: str) -> None:
+    """No documentation pages of the framework's, no file, and no way around by spelling."""
+    assert (await ask(served, path, who="adam")).status_code in (404, 405)
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=-5", "limit=100000", "since=-1"])
+async def test_limits_are_bounded_whatever_is_asked(served: Served, query: str) -> None:
+    """Numbers out of range are taken as the nearest that is in it."""
+    await (await served.session()).close("done")
+    await served.events()
+    answer = await ask(served, f"/api/sessions?{query}", who="ada")
+    assert (answer.status_code, len(answer.json())) == (200, 1)
+
+
+@pytest.mark.parametrize("path", ["/api/sessions?limit=x", "/api/approvals?state=odd", "/api/sessions?since=soon"])
+async def test_a_query_that_cannot_be_is_the_callers_fault(served: Served, path: str) -> None:
+    """400 in the API's own form."""
+    answer = await ask(served, path, who="ada")
+    assert answer.status_code == 400
+    assert set(answer.json()) == {"error", "hint"}
