@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from doorward.model import Effect
-from doorward.protocols.postgres import namespace
 from doorward.protocols.postgres.judge import PgTemplate
-from doorward.protocols.postgres.namespace import Entry, Namespace, Portal
+from doorward.protocols.postgres.namespace import MAX_BYTES, MAX_NAMES, Entry, Namespace, Portal
 from doorward.sql.classification import Classification
 
 
@@ -74,38 +73,37 @@ def test_the_version_moves_with_every_name_that_text_can_use(kind: str) -> None:
             assert (names.version != version) is moves
 
 
-def test_a_session_holds_so_many_names_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_session_holds_so_many_names_and_no_more() -> None:
     """One more is refused and changes nothing; replacing one of them is not one more."""
-    monkeypatch.setattr(namespace, "MAX_NAMES", 2)
-    names = Namespace()
-    for name in (b"a", b"b", b"b"):
-        names.set_statement(name, entry())
-        names.set_portal(name, portal())
+    names, statement, bound = Namespace(), entry(), portal(b"1")
+    for number in [*range(MAX_NAMES), 0, 1]:
+        names.set_statement(b"%d" % number, statement)
+        names.set_portal(b"%d" % number, bound)
     before = held(names)
     with pytest.raises(OverflowError):
-        names.set_statement(b"c", entry())
+        names.set_statement(b"more", statement)
     with pytest.raises(OverflowError):
-        names.set_portal(b"c", portal())
-    assert (set(names.statements), set(names.portals), held(names)) == ({b"a", b"b"}, {b"a", b"b"}, before)
-    names.set_statement(b"a", None)
-    names.set_statement(b"c", entry())
+        names.set_portal(b"more", bound)
+    assert (len(names.statements), len(names.portals), held(names)) == (MAX_NAMES, MAX_NAMES, before)
+    names.set_statement(b"0", None)
+    names.set_statement(b"more", statement)
 
 
-def test_a_session_holds_so_many_bytes_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_session_holds_so_many_bytes_and_no_more() -> None:
     """Of texts and of parameters, each; what is replaced is not counted twice, and NULL weighs nothing."""
-    monkeypatch.setattr(namespace, "MAX_BYTES", 10)
-    names = Namespace()
-    names.set_statement(b"a", entry(b"x" * 6))
-    names.set_portal(b"a", portal(b"x" * 6, None))
+    names, most = Namespace(), bytes(MAX_BYTES)
+    large = most[: MAX_BYTES - 5]
+    names.set_statement(b"a", entry(large))
+    names.set_portal(b"a", portal(large, None))
     with pytest.raises(OverflowError):
-        names.set_statement(b"b", entry(b"x" * 5))
+        names.set_statement(b"b", entry(bytes(6)))
     with pytest.raises(OverflowError):
-        names.set_portal(b"b", portal(b"xx", b"xxx"))
-    names.set_statement(b"a", entry(b"y" * 10))
-    names.set_portal(b"a", portal(b"y" * 10))
-    assert held(names) == (10, 10)
+        names.set_portal(b"b", portal(b"xxx", None, b"xxx"))
+    names.set_statement(b"a", entry(most))
+    names.set_portal(b"a", portal(most))
+    assert held(names) == (MAX_BYTES, MAX_BYTES)
     names.forget_statements()
-    assert (held(names), names.statements) == ((0, 10), {})
+    assert (held(names), names.statements) == ((0, MAX_BYTES), {})
 
 
 def test_portals_end_with_their_transaction() -> None:
