@@ -5,8 +5,8 @@
 mypyc compiles them together, into extensions next to their sources (git-ignored), which Python then prefers. Without
 this, or without a compiler, the same sources run interpreted, and the same tests pass over both. `--into` compiles a
 copy of the package in another directory and leaves this one alone; `--quick` lets the C compiler optimise nothing, which
-is enough for tests; `--remove` deletes the extensions. Exit status 2: no
-compiler, or it failed; nothing is left half done.
+is enough for tests; `--remove` deletes the extensions. Exit status 2: no compiler, or it failed; nothing is left half
+done.
 
 A compiled module does not see later edits of its source: compile again, or remove.
 """

@@ -69,6 +69,13 @@ def test_dw_04_what_a_function_set_for_its_transaction_goes_back_with_it(
         direct.execute("drop schema dw04 cascade")
 
 
+PREPARED = (
+    "create schema dw05",
+    "create table dw05.customers (ssn text)",
+    "insert into dw05.customers values ('x')",
+    "create function dw05.back() returns text language sql as $$ select set_config('search_path', 'public', false) $$",
+    "set search_path = dw05",
+)
 HIDDEN = {
     "view": "create view dw05.v as select dw05.back() as x; select * from dw05.v",
     "view of a view": "create view dw05.v as select dw05.back() as x; create view dw05.w as select * from dw05.v; table dw05.w",
@@ -99,14 +106,7 @@ def test_dw_05_code_that_nobody_called_by_name_cannot_change_what_names_mean(
     judged; in one text, what follows and rests on it is refused."""
     direct.execute("drop schema if exists dw05 cascade")
     with RawClient.to(door, groups=["anyone"]) as client:
-        for text in (
-            "create schema dw05",
-            "create table dw05.customers (ssn text)",
-            "insert into dw05.customers values ('x')",
-            "create function dw05.back() returns text language sql as"
-            " $$ select set_config('search_path', 'public', false) $$",
-            "set search_path = dw05",
-        ):
+        for text in PREPARED:
             assert not client.query(text).errors
         *steps, last = [step.strip() for step in re.split(r"; (?!return|end)", HIDDEN[way])]
         for text in steps:
@@ -128,12 +128,7 @@ def test_dw_06_nor_can_what_the_open_transaction_defined(door: Gateway, direct: 
     with RawClient.to(door, groups=["anyone"]) as client:
         for text in (
             "begin",
-            "create schema dw05",
-            "create table dw05.customers (ssn text)",
-            "insert into dw05.customers values ('x')",
-            "create function dw05.back() returns text language sql as"
-            " $$ select set_config('search_path', 'public', false) $$",
-            "set search_path = dw05",
+            *PREPARED,
             *(step.strip() for step in re.split(r"; (?!return|end)", HIDDEN[way]) if step.strip() != "begin"),
         ):
             assert not client.query(text).errors

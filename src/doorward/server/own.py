@@ -24,8 +24,8 @@ PATIENCE: Final = 30.0  # seconds for one statement of the catalogue
 FRESH: Final = 60.0  # seconds after which a catalogue is read again, in case somebody changed it around the gateway
 SHARE: Final = 5  # readings that a client's unknown names cause take at most one fifth of the time
 LONGEST: Final = 2.0  # seconds that one such name waits at most before it is looked for
-
-
+MAX_ROWS: Final = 200_000  # of one answer
+MAX_BYTES: Final = 256 << 20
 MOST_PLANNED: Final = 1 << 53  # what a record can hold
 
 
@@ -53,11 +53,10 @@ class OwnStatements:
         params: Sequence[str | None] = (),
         *,
         timeout: float = PATIENCE,  # noqa: ASYNC109
-        max_rows: int = 200_000,
     ) -> list[Row]:
         """The rows of one statement. Its record is durable before it is sent. Raises UpstreamError."""
         async with self._turn:
-            return await self._query(name, text, params, timeout=timeout, max_rows=max_rows)
+            return await self._query(name, text, params, timeout=timeout)
 
     async def _query(
         self,
@@ -66,7 +65,6 @@ class OwnStatements:
         params: Sequence[str | None] = (),
         *,
         timeout: float = PATIENCE,  # noqa: ASYNC109
-        max_rows: int = 200_000,
     ) -> list[Row]:
         side, session = await self._open()
         number = session.record.template(
@@ -84,7 +82,7 @@ class OwnStatements:
         if durable is not None:
             await durable
         try:
-            rows = await side.query(text, params, timeout=timeout, max_rows=max_rows, max_bytes=256 * 1024 * 1024)
+            rows = await side.query(text, params, timeout=timeout, max_rows=MAX_ROWS, max_bytes=MAX_BYTES)
         except UpstreamError:
             session.record.settled(b'{"outcome":"failed"}')
             if side.closed:

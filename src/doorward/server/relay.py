@@ -607,7 +607,8 @@ class Relay:
             # A server does not notice while it works that nobody listens any more.
             self._cancel_running(reason)
             self._settle_lost()
-        self._settle_unsent()
+        else:
+            self._settle_unsent()
         self._closed = self._closing = True
         self.inside.transport.abort()
         self.door.close()

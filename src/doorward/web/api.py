@@ -227,14 +227,16 @@ def application(gateway: Served) -> Litestar:
         found = await gateway.list_sessions(
             identity=identity, target=target, state=in_state, since=since, before=before, limit=max(1, min(limit, 500))
         )
-        seen = [row for row in found if _may_see(caller, row)]
-        observed = await gateway.observed([row.id for row in seen])
-        return [_session(row, observed.get(row.id, 0)) for row in seen]
+        return await lines([row for row in found if _may_see(caller, row)])
 
     def _may_see(caller: Identity, row: SessionRow) -> bool:
         return row.identity == caller.id or allowed(
             caller, "replay", row.target, ("Recording", row.id), (row.identity,)
         )
+
+    async def lines(rows: Sequence[SessionRow]) -> list[dict[str, Any]]:
+        observed = await gateway.observed([row.id for row in rows])
+        return [_session(row, observed.get(row.id, 0)) for row in rows]
 
     async def session_for(caller: Identity, session_id: str) -> SessionRow:
         row = await gateway.find_session(session_id)
@@ -246,7 +248,7 @@ def application(gateway: Served) -> Litestar:
     async def session(request: Request[Any, Any, Any], session_id: FromPath[str]) -> dict[str, Any]:
         """One session's line of the index."""
         row = await session_for(await who(request), session_id)
-        return _session(row, (await gateway.observed([row.id])).get(row.id, 0))
+        return (await lines([row]))[0]
 
     @get("/api/sessions/{session_id:str}/records")
     async def records(request: Request[Any, Any, Any], session_id: FromPath[str], skip: FromQuery[int] = 0) -> dict[str, Any]:
@@ -263,8 +265,8 @@ def application(gateway: Served) -> Litestar:
             raise NotFoundException(detail="the key of this recording is not there (any more)") from None
         # Files, ciphers and decompression: in a thread, so that nobody's session waits for it.
         shown, more = await asyncio.to_thread(_page, found, skip)
-        observed = (await gateway.observed([row.id])).get(row.id, 0)
-        return {"session": _session(row, observed), "records": shown, "more": more, "next": skip + len(shown)}
+        (line,) = await lines([row])
+        return {"session": line, "records": shown, "more": more, "next": skip + len(shown)}
 
     @post("/api/sessions/{session_id:str}/end", status_code=HTTP_200_OK)
     async def end(request: Request[Any, Any, Any], session_id: FromPath[str]) -> dict[str, Any]:

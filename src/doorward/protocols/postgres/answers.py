@@ -683,9 +683,7 @@ class Answers:
         for other in reversed(later):
             self._take_back(other)
         for gone in reversed(dropped):
-            self._take_back(gone)
-            if gone.kind == DESCRIBE and gone.entry is not None and gone.entry.shape is None:
-                gone.entry.described = False
+            self._drop(gone)
         for other in later:
             self._project(other)
         if not self.pending:
@@ -694,10 +692,14 @@ class Answers:
     def drop_deferred(self) -> None:
         """What was kept back is not going to be sent."""
         for _, pending in reversed(self.deferred):
-            self._take_back(pending)
-            if pending.kind == DESCRIBE and pending.entry is not None and pending.entry.shape is None:
-                pending.entry.described = False
+            self._drop(pending)
         self.deferred.clear()
+
+    def _drop(self, gone: Pending) -> None:
+        """A message will have no answer."""
+        self._take_back(gone)
+        if gone.kind == DESCRIBE and gone.entry is not None and gone.entry.shape is None:
+            gone.entry.described = False
 
     def _take_back(self, gone: Pending) -> None:
         """Undo what a message that the server does not act on would have done to a name."""

@@ -47,7 +47,7 @@ def cancel_first(
         and not any(each.own or each.kind in (SYNC, QUERY) for each in before)
         and (front.kind == EXECUTE or not before)
     )
-    frames = _frames(unsent)
+    frames = wire.Frames(wire.MAX_LENGTH).feed(unsent)
     if between:
         results = answers.take_back()
         answers.unsynced = False
@@ -68,7 +68,7 @@ def cancel_first(
         raise ProtocolError("what waits to be sent is not what waits to be answered")
     # An error may have dropped the first of them, which the server will skip: count from the end.
     index = answered[len(answered) - len(pending) + place]
-    parts = [message for _, message in frames]
+    parts = [wire.message(kind, payload) for kind, payload in frames]
     parts[index] = (
         wire.query(b"doorward cancelled this statement")  # a syntax error, by intent
         if front.kind == QUERY
@@ -77,19 +77,9 @@ def cancel_first(
     return run, b"".join(parts), [], True
 
 
-def _frames(octets: bytes) -> list[tuple[int, bytes]]:
-    """Complete messages, as the gateway wrote them, with their types."""
-    found, at = [], 0
-    while at < len(octets):
-        end = at + 1 + int.from_bytes(octets[at + 1 : at + 5], "big")
-        found.append((octets[at], octets[at:end]))
-        at = end
-    return found
-
-
 def _after(frames: list[tuple[int, bytes]], last: int) -> bytes:
     """What stands after the first message of a type; nothing if there is none."""
     for n, (kind, _) in enumerate(frames):
         if kind == last:
-            return b"".join(message for _, message in frames[n + 1 :])
+            return b"".join([wire.message(*frame) for frame in frames[n + 1 :]])
     return b""

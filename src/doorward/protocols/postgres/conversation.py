@@ -279,11 +279,7 @@ class PostgresConversation:
             return None
         if self._skipping or self.answers.skipping:
             return None  # as a server does, a Query included
-        if self._planned and kind in (Frontend.PARSE, Frontend.BIND, Frontend.QUERY) and (
-            self.answers.status != wire.FAILED_TRANSACTION  # in which nothing can run
-        ):  # fmt: skip
-            self._put_back(kind, payload)
-            self._planned, self._barrier, self._probe_due = False, True, True
+        if kind in (Frontend.PARSE, Frontend.BIND, Frontend.QUERY) and self._looks_first(kind, payload):
             return None
         if kind == Frontend.EXECUTE:
             return self._execute(payload)
@@ -355,9 +351,7 @@ class PostgresConversation:
         if template is None:
             self._put_back(Frontend.QUERY, payload)
             return self._need()
-        if template.named and self._unsure and self.answers.pending:
-            self._put_back(Frontend.QUERY, payload)
-            self._barrier = True
+        if self._in_doubt(template, Frontend.QUERY, payload):
             return None
         return self._proposed(template, Phase.EXECUTE, part=("query", text, None))
 
@@ -371,9 +365,7 @@ class PostgresConversation:
         if template is None:
             self._put_back(Frontend.PARSE, payload)
             return self._need()
-        if template.named and self._unsure and self.answers.pending:
-            self._put_back(Frontend.PARSE, payload)
-            self._barrier = True
+        if self._in_doubt(template, Frontend.PARSE, payload):
             return None
         if len(template.statements) > 1:
             return self._no("syntax", "cannot insert multiple commands into a prepared statement")
@@ -454,9 +446,7 @@ class PostgresConversation:
         if template is None:
             self._put_back(Frontend.BIND, payload)
             return self._need()
-        if template.named and self._unsure and self.answers.pending:
-            self._put_back(Frontend.BIND, payload)
-            self._barrier = True
+        if self._in_doubt(template, Frontend.BIND, payload):
             return None
         if _overtaken(before, template):
             entry.template = before
@@ -539,14 +529,10 @@ class PostgresConversation:
         if self._plans_unasked(portal):
             return self._no_bound_only()
         template = portal.template
-        if self._planned and not template.fixed_by_bind(FIXED_BY_BIND) and (
-            self.answers.status != wire.FAILED_TRANSACTION
-        ):  # fmt: skip
-            # The server will look its names up now, and what was planned meanwhile may have changed where they lead.
-            self._put_back(Frontend.EXECUTE, payload)
-            self._planned, self._barrier, self._probe_due = False, True, True
+        fixed = template.fixed_by_bind(FIXED_BY_BIND)
+        if not fixed and self._looks_first(Frontend.EXECUTE, payload):
             return None
-        if not template.fixed_by_bind(FIXED_BY_BIND) and (
+        if not fixed and (
             template.version != self.judge.version or template.names_version != self.names.version
         ):
             fresh = self._judged(portal.entry.text)
@@ -593,6 +579,23 @@ class PostgresConversation:
     def _too_long(self) -> Turn:
         return self._no("protocol", f"names of statements and portals cannot be longer than {LONGEST_NAME} bytes")
 
+    def _looks_first(self, kind: int, payload: bytes) -> bool:
+        """Put a message back whose names the server is about to look up, if what was planned meanwhile may have changed
+        where they lead; the server is asked, and then it comes again."""
+        if not self._planned or self.answers.status == wire.FAILED_TRANSACTION:  # in which nothing can run
+            return False
+        self._put_back(kind, payload)
+        self._planned, self._barrier, self._probe_due = False, True, True
+        return True
+
+    def _in_doubt(self, template: PgTemplate, kind: int, payload: bytes) -> bool:
+        """Put a message back whose text names statements or cursors, while it is not sure what these names stand for."""
+        if not (template.named and self._unsure and self.answers.pending):
+            return False
+        self._put_back(kind, payload)
+        self._barrier = True
+        return True
+
     def _waits_for(self, kind: str, name: bytes) -> bool:
         """Whether a name is in doubt: an earlier batch changed it, and the server may yet say that it did not, because an
         error made it skip the change. Within one batch an error would skip the use of the name as well."""
@@ -628,9 +631,10 @@ class PostgresConversation:
             self._forward(message, pending)
         self._deferred.clear()
 
-    def _plans(self, portal: Portal | None) -> None:
-        """Planning calls functions that are said to be immutable, whatever they do, and a portal need not be run to its end."""
-        if portal is not None and portal.template.barrier:
+    def _plans(self, portal: Portal | None, *, runs: bool = False) -> None:
+        """Planning calls functions that are said to be immutable, whatever they do, and a portal need not be run to its end.
+        The server plans a query when it is bound; a utility, and what is inside one, not before it runs."""
+        if portal is not None and portal.template.barrier and (runs or portal.template.fixed_by_bind(FIXED_BY_BIND)):
             self._planned = self._moved = True
 
     def _drop_deferred(self) -> None:
@@ -678,7 +682,7 @@ class PostgresConversation:
         else:
             assert portal is not None
             self._release()
-            self._plans(portal)
+            self._plans(portal, runs=True)
             entry = portal.entry
             if entry.shape is None and not entry.described and any(s.returns_rows for s in template.statements):
                 # No RowDescription is on its way: without one its rows could not be masked.

@@ -104,6 +104,25 @@ def test_a_query_behind_an_error_is_void_as_it_is_for_the_server() -> None:
     play.nothing_asked().to_server(wire.SYNC).server(wire.ready_for_query(wire.IDLE)).to_client("ZI")
 
 
+def test_a_utility_that_was_bound_runs_only_after_a_look_at_what_was_planned_since() -> None:
+    """A utility looks its names up when it runs, and a query that calls functions runs them when it is planned: between the
+    two the session says where names lead now. A utility by itself is planned nowhere, and waits for nothing."""
+    setter = "select set_config('application_name', 'x', false)"
+    bound, planned, run = b(b"u", b"s"), b(b"f", b"f"), wire.execute(b"u")
+    play = Play()
+    for text, name in (("create table u (a int)", b"s"), (setter, b"f")):
+        play.client(p(text, name)).asked()
+        assert play.turn is not None
+        play.turn.template.decision = permit(play.turn.template).decision
+        play.permit().to_server(p(text, name)).server(COMPLETE["parse"])
+    play.client(bound).nothing_asked().to_server(bound).server(COMPLETE["bind"])
+    play.client(planned + run + wire.SYNC).nothing_asked().to_server(planned + wire.FLUSH)
+    play.server(COMPLETE["bind"]).nothing_asked()
+    looked = play.said.to_server()
+    assert [kind for kind, _ in messages(looked)] == ["P", "B", "E", "C", "C", "H"]
+    play.server(ModelServer().feed(looked)).permit().to_server(run)
+
+
 def test_nothing_is_judged_behind_a_barrier() -> None:
     """What a SET changes decides what later text means: the next statement is judged after its answer."""
     play = Play().client(q("set search_path = public") + q("select v from t")).permit()
