@@ -8,6 +8,10 @@ BIN    := .venv/bin
 ARGS   ?=
 JOBS   ?= 2
 
+# Tests and the demonstration start Python by the hundred. Containers like to set this, and then every one of them
+# compiles all that it imports again: over two seconds for a gateway.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test campaign conformance quality fuzz soak bench lint format compile lock clean
 

@@ -34,6 +34,8 @@ def begin() -> None:
     os.chmod(folder, 0o711)  # noqa: S103  servers run as an unprivileged user and must reach their own folder below it
     os.environ[_FOLDER] = folder
     os.environ[_OWNER] = str(os.getpid())
+    # Whoever sets this lets every process that a test starts compile all that it imports again: seconds for a gateway.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     # SIGTERM unwinds the stack as Ctrl-C does, so that whoever started something ends it.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
 
