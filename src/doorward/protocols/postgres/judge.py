@@ -16,7 +16,7 @@ from doorward.errors import ProtocolError
 from doorward.guard.template import Template
 from doorward.masking.statement import mask_statement
 from doorward.model import Effect, Resource, identifiers
-from doorward.protocols.postgres.normal import normal
+from doorward.protocols.postgres.normal import is_normal, numbered
 from doorward.protocols.postgres.wire import Column
 from doorward.sql.catalogue import Catalogue, Relation
 from doorward.sql.classification import Classification, Facts, Statement
@@ -266,7 +266,7 @@ class Judge:
     def normal(self, text: bytes, names: Names) -> tuple[PgTemplate, tuple[bytes, ...]] | None:
         """The template that this text shares with others that differ only in numbers, and its numbers; None: there is
         none yet, or the text is not of that kind."""
-        found = normal(text)
+        found = numbered(text)
         if found is None:
             return None
         key, numbers = found
@@ -276,6 +276,8 @@ class Judge:
             self.version += 1
         template = self._normal.get(key)
         if template is None or template.version != self.version:
+            if not is_normal(text):
+                return None
             exact = self._judge(text, names)
             if (
                 exact.misses or exact.named or exact.barrier or exact.reason or exact.forbidden

@@ -6,6 +6,8 @@ operators, brackets and plain strings, calling nothing but what `CALLS` names, w
 positional ORDER BY and GROUP BY. For these the key is the text with `$1`, `$2`, ... in place of its numbers, and the numbers
 go where parameters go: into digest and record. Key and numbers give back the exact text.
 
+Whether a text is of the class depends on its key alone, so texts whose key is known need not be looked at again.
+
 Everything else is judged by its exact bytes. libpg_query's fingerprint is no substitute: it is the same for statements
 that do different things.
 """
@@ -30,35 +32,72 @@ _TEXT: Final = re.compile(
 _CALL: Final = re.compile(rb"([A-Za-z0-9_.]+)[ \t\r\n]*\(")
 _TABLE: Final = re.compile(rb"\binto[ \t\r\n]+[A-Za-z0-9_.]+[ \t\r\n]*\(", re.IGNORECASE)
 _POSITION: Final = re.compile(rb"\bby\b[^()]*?[ \t\r\n,]\d", re.IGNORECASE)
-_TOKEN: Final = re.compile(rb"'[^'\\]*'|(?<![A-Za-z0-9_.$'])(\d+(?:\.\d+)?)(?![A-Za-z0-9_.'])")
+# What a byte may do to the reading of numbers: nothing, be a digit, begin a string, or have no place in the class.
+_PLAIN: Final = 0
+_DIGIT: Final = 1
+_QUOTE: Final = 2
+_KINDS: Final = bytes(_DIGIT if 48 <= byte <= 57 else _QUOTE if byte == 39 else _PLAIN for byte in range(256))
+# Bytes that make a digit beside them a part of something else, before it and behind it.
+_JOINED: Final = bytes(chr(byte).isalnum() or byte in b"_.$'" for byte in range(128)) + bytes(128)
+_ENDED: Final = bytes(chr(byte).isalnum() or byte in b"_.'" for byte in range(128)) + bytes(128)
+_MARKS: Final = tuple(b"$%d" % number for number in range(1, MOST + 1))
 
 
-def normal(text: bytes) -> tuple[bytes, tuple[bytes, ...]] | None:
-    """The key of a text and the numbers that were taken out of it; None: judge it as it is."""
-    if len(text) > LONGEST or _TEXT.fullmatch(text) is None or b"$" in text:
+def numbered(text: bytes) -> tuple[bytes, tuple[bytes, ...]] | None:
+    """The key of a text and the numbers that were taken out of it; None: no text of the class has this form."""
+    size = len(text)
+    if size > LONGEST or b"$" in text:
         return None
+    parts: list[bytes] = []
     numbers: list[bytes] = []
-
-    def mark(match: re.Match[bytes]) -> bytes:
-        number = match[1]
-        if number is None:
-            return match[0]
-        numbers.append(number)
-        return b"$%d" % len(numbers)
-
-    key = _TOKEN.sub(mark, text)
-    if not numbers or len(numbers) > MOST:
+    copied = at = 0
+    while at < size:
+        kind = _KINDS[text[at]]
+        if kind == _PLAIN:
+            at += 1
+        elif kind == _QUOTE:
+            close = text.find(b"'", at + 1)
+            if close < 0:
+                return None
+            at = close + 1
+        else:
+            start = at
+            while at < size and _KINDS[text[at]] == _DIGIT:
+                at += 1
+            if start and _JOINED[text[start - 1]]:
+                continue
+            if at + 1 < size and text[at] == 46 and _KINDS[text[at + 1]] == _DIGIT:
+                at += 1
+                while at < size and _KINDS[text[at]] == _DIGIT:
+                    at += 1
+            if at < size and _ENDED[text[at]]:
+                continue
+            if len(numbers) == MOST:
+                return None
+            parts.append(text[copied:start])
+            parts.append(_MARKS[len(numbers)])
+            numbers.append(text[start:at])
+            copied = at
+    if not numbers:
         return None
+    parts.append(text[copied:])
+    return b"".join(parts), tuple(numbers)
+
+
+def is_normal(text: bytes) -> bool:
+    """Whether a text is of the class. The answer is the same for every text of its key."""
+    if _TEXT.fullmatch(text) is None:
+        return False
     if b"'" in text and (text.count(b"'") % 2 or _odd_string(text)):
-        return None
+        return False
     if _POSITION.search(text) is not None:
-        return None
+        return False
     if b"(" in text:
         named = _TABLE.sub(b"into (", text)
         for call in _CALL.findall(named):
             if call.lower() not in CALLS:
-                return None
-    return key, tuple(numbers)
+                return False
+    return True
 
 
 def _odd_string(text: bytes) -> bool:

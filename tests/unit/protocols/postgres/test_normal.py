@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from doorward.protocols.postgres.normal import MOST, normal
+from doorward.protocols.postgres.normal import MOST, is_normal, numbered
 from doorward.sql.catalogue import Catalogue, Column, Relation
 from doorward.sql.classification import Classification, Facts
 from doorward.sql.classify import classify
@@ -31,6 +32,12 @@ WORDS = st.sampled_from([
     "'x'", "'1'", "count(*)", "shout", "coalesce", "1", "2", "33", "4.5", "-", "+", "1e3", "$1", "--", "/*", "'", "::int",
     "E'1'", "nextval('s')", "extract", "tablesample system", "fetch first", "rows only", "interval '1 day'", "distinct",
 ])  # fmt: skip
+
+
+def normal(text: bytes) -> tuple[bytes, tuple[bytes, ...]] | None:
+    """As the judge does, for a key that it does not know."""
+    found = numbered(text)
+    return found if found is not None and is_normal(text) else None
 
 
 def with_numbers(key: bytes, numbers: list[bytes]) -> bytes:
@@ -62,6 +69,27 @@ def test_no_number_influences_the_verdict(words: list[str], others: list[int]) -
         return  # these are judged one by one
     other = classify(with_numbers(key, [b"%d" % n for n in others[: len(numbers)]]).decode(), FACTS)
     assert comparable(other) == comparable(one)
+
+
+NUMBER = re.compile(rb"'[^'\\\\]*'|(?<![A-Za-z0-9_.$'])(\d+(?:\.\d+)?)(?![A-Za-z0-9_.'])")
+PIECES = st.sampled_from([*"0123456789", *"  .,'-()=ab_", "select ", "by ", "into ", "max", "é", "\\", "--", "/*", "E'"])
+
+
+@given(st.lists(PIECES, max_size=40), st.lists(st.integers(0, 10**6), min_size=MOST, max_size=MOST))
+def test_a_key_says_whether_its_texts_are_normal(pieces: list[str], others: list[int]) -> None:
+    """A known key is trusted for every text that has it; and numbers are where a slower, plainer reading finds them."""
+    text = ("select " + "".join(pieces)).encode()
+    found = numbered(text)
+    if found is None:
+        return
+    key, numbers = found
+    assert with_numbers(key, list(numbers)) == text
+    for fill in (b"7", b"12.5", b"%d" % others[0]):
+        other = with_numbers(key, [fill] * len(numbers))
+        assert numbered(other) == (key, (fill,) * len(numbers))
+        assert is_normal(other) == is_normal(text)
+    if is_normal(text):
+        assert [match[1] for match in NUMBER.finditer(text) if match[1] is not None] == list(numbers)
 
 
 @pytest.mark.parametrize(
