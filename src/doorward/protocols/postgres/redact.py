@@ -52,7 +52,7 @@ class RowRedactor:
         self._limit = (1 << 31) if plan.passes else max_row  # nothing is held for a plan that passes
         self._masked = plan.masked
         self._detectors = plan.detectors
-        self._looks = bool(plan.detectors.detectors)
+        self._looks = any(column.action == Action.DETECT for column in plan.columns)
         self._warm = False  # whether the last chunk had something for the detectors
         self._cells = Cells(plan.detectors, plan.transforms, self.cells)
         self._width = len(plan.columns)
