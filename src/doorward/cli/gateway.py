@@ -7,13 +7,12 @@ understood and said no.
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import os
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote, urlsplit
 
 import httpx2
@@ -21,8 +20,10 @@ from cyclopts import Parameter
 
 from doorward.cli import token as tokens
 from doorward.cli.output import RefusedError
-from doorward.config import Config, load
 from doorward.errors import AuthenticationError, ConfigError, UpstreamError, in_words
+
+if TYPE_CHECKING:
+    from doorward.config import Config
 
 DEFAULT_GATEWAY = "http://127.0.0.1:7480"
 TIMEOUT = 30.0  # seconds for one answer
@@ -112,9 +113,13 @@ class GatewayClient:
 
 
 def _settings(config: Path | None) -> Config | None:
-    if config is not None:
-        return load(config)
-    return load(tokens.DEFAULT_CONFIG) if tokens.DEFAULT_CONFIG.is_file() else None
+    if config is None:
+        if not tokens.DEFAULT_CONFIG.is_file():
+            return None
+        config = tokens.DEFAULT_CONFIG
+    from doorward.config import load  # with every detector: an agent's machine has no configuration, and need not wait
+
+    return load(config)
 
 
 def _address(connection: Connection, settings: Config | None) -> str:
@@ -156,7 +161,7 @@ def _token(connection: Connection, settings: Config | None) -> str:
     else:
         token = os.environ.get("DOORWARD_TOKEN", "").strip()
     if not token and settings is not None and settings.issuers[0].client_id:
-        token = asyncio.run(tokens.log_in(settings))
+        token = tokens.log_in(settings)
     if not token:
         raise AuthenticationError(
             "this needs your token",

@@ -3,31 +3,32 @@
 For people: the device flow, with the address and the code on standard error. For programs: `--client-credentials`,
 or a token that is there already, in a file (`--file`, Kubernetes) or an environment variable (`--env`, CI). The token
 goes to standard output and nowhere else, so that `PGPASSWORD=$(doorward token) psql ...` works.
+
+Every command that talks to the gateway reads tokens through here, so what only a log-in needs is imported for a log-in.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from doorward.adapters.identity import jwt
-from doorward.adapters.identity.device import Prompt, TokenClient, Tokens
-from doorward.adapters.identity.settings import check_url
-from doorward.adapters.secrets.sources import SecretSources
-from doorward.config import Config, load
 from doorward.errors import AuthenticationError, ConfigError
-from doorward.model import SecretRef
+
+if TYPE_CHECKING:
+    from doorward.adapters.identity.device import Prompt, TokenClient, Tokens
+    from doorward.adapters.identity.jwt import UnverifiedToken
+    from doorward.config import Config
 
 DEFAULT_CONFIG = Path("doorward.toml")
 DEFAULT_CLIENT_SECRET = "env:DOORWARD_CLIENT_SECRET"  # noqa: S105  # where it is
+_MOST = 64 << 10  # bytes of a file with a token; a gateway takes a quarter of that
 _YEAR_9999 = 253_402_300_800
 
 app = App(name="token", help="Get an identity token and print it, to be used where a password goes.")
@@ -81,6 +82,8 @@ def token_command(
     config
         The configuration file to take the issuer from.
     """
+    from doorward.adapters.identity import jwt
+
     if file is not None or env:
         if file is not None and env:
             raise ConfigError("--file and --env are both given", hint="give one of them")
@@ -88,6 +91,8 @@ def token_command(
         if not token:
             raise ConfigError(f"{file or env} holds no token", hint="check its name, and that the job may have a token")
     else:
+        import asyncio
+
         client = _client(issuer, client_id, client_credentials, client_secret, scope, audience, resource, ca, config)
         tokens = asyncio.run(client.client_credentials() if client_credentials else client.device(_show))
         token = _chosen(tokens, id_token)
@@ -110,6 +115,12 @@ def _client(
     ca: Path | None,
     config: Path | None,
 ) -> TokenClient:
+    from doorward.adapters.identity.device import TokenClient
+    from doorward.adapters.identity.settings import check_url
+    from doorward.adapters.secrets.sources import SecretSources
+    from doorward.config import load
+    from doorward.model import SecretRef
+
     ca_file = str(ca) if ca else ""
     if not issuer:
         if config is None and not DEFAULT_CONFIG.exists():
@@ -134,11 +145,15 @@ def _client(
     )  # fmt: skip
 
 
-async def log_in(settings: Config) -> str:
+def log_in(settings: Config) -> str:
     """A person's token from the first issuer of a configuration, by the device flow. AuthenticationError, UpstreamError."""
+    import asyncio
+
+    from doorward.adapters.identity.device import TokenClient
+
     first = settings.issuers[0]
     client = TokenClient(first.url, first.client_id, ca_file=first.ca_file, scope="openid")
-    return _chosen(await client.device(_show), id_token=False)
+    return _chosen(asyncio.run(client.device(_show)), id_token=False)
 
 
 def _show(prompt: Prompt) -> None:
@@ -167,13 +182,13 @@ def from_file(path: Path) -> str:
     """The token in a file; "" if it is empty. ConfigError if it cannot be read."""
     try:
         with path.open("rb") as opened:
-            raw = opened.read(jwt.MAX_TOKEN + 2)
+            raw = opened.read(_MOST)
     except OSError as error:
         raise ConfigError(f"{path} cannot be read ({error.strerror})", hint="check the path") from None
     return raw.decode("utf-8", "replace").strip()
 
 
-def _as_json(token: str, parsed: jwt.UnverifiedToken) -> str:
+def _as_json(token: str, parsed: UnverifiedToken) -> str:
     claims = parsed.claims
     expires = claims.get("exp")
     if not isinstance(expires, int | float) or not 0 <= expires < _YEAR_9999:

@@ -97,8 +97,8 @@ def test_the_issuer_of_the_configuration(
     class Loaded:
         issuers = (development_issuer.settings(),)
 
-    monkeypatch.setattr(module, "load", lambda _: Loaded)
-    monkeypatch.setattr(module, "TokenClient", Asked)
+    monkeypatch.setattr("doorward.config.load", lambda _: Loaded)
+    monkeypatch.setattr("doorward.adapters.identity.device.TokenClient", Asked)
     (tmp_path / "doorward.toml").touch()
     with pytest.raises(UpstreamError, match="enough"):
         run("--client-credentials")
