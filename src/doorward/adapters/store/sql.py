@@ -26,7 +26,7 @@ from sqlalchemy.exc import IntegrityError as Conflict
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from doorward.adapters.store.tables import approvals, boots, events, head, keys, operations, sessions, votes
+from doorward.adapters.store.tables import approvals, boots, events, head, keys, metadata, operations, sessions, votes
 from doorward.errors import IntegrityError, UpstreamError
 from doorward.guard.ports import Boot, Fold, Head, OpenOperation, SessionRow, StoredEvent
 from doorward.model import Approval, ApprovalState, Vote
@@ -155,6 +155,16 @@ class SqlStore:
         async with self.transaction() as connection:
             rows = (await connection.execute(select(operations).order_by(operations.c.id))).all()
         return [OpenOperation(row.id, row.session_id) for row in rows]
+
+    async def cells(self) -> AsyncIterator[tuple[str, str, bytes]]:
+        """Every value that the store holds, whole, wherever the file has put its parts: table, column, bytes."""
+        for table in metadata.sorted_tables:
+            async with self.transaction() as connection, connection.stream(select(table)) as rows:
+                async for row in rows:
+                    for column, value in zip(table.columns, row, strict=True):
+                        if value is not None and not isinstance(value, int):
+                            octets = value.encode("utf-8", "surrogatepass") if isinstance(value, str) else bytes(value)
+                            yield table.name, column.name, octets
 
     # SessionStore
 
