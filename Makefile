@@ -43,7 +43,8 @@ soak: .venv/.dev ## a gateway under load for DURATION=600 seconds: memory, descr
 	@$(BIN)/python scripts/system.py bench
 	$(BIN)/python -m benchmarks.soak --seconds $(or $(DURATION),600) $(ARGS)
 
-quality: .venv/.dev ## precision and recall of every detector over a generated corpus, written to docs/quality.md
+quality: .venv/.dev ## precision and recall of the detectors, and the over-masking rate, written to docs/quality.md
+	@$(BIN)/python scripts/system.py test
 	$(BIN)/python -m tests.quality --write docs/quality.md $(ARGS)
 
 bench: .venv/.dev ## CPU, latency and memory side by side: direct, haproxy, pgbouncer, Doorward

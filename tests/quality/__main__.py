@@ -1,16 +1,29 @@
-"""Measure the detectors, and write what comes out: `python -m tests.quality [--each 500] [--write docs/quality.md]`."""
+"""Measure detectors and over-masking, and write what comes out.
+
+    python -m tests.quality [--each 500] [--write docs/quality.md]
+"""
 
 from __future__ import annotations
 
 import argparse
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.quality import benign
 from tests.quality.measure import SEED, Figures, all_figures
+from tests.rig import postgres, shared
+from tests.rig.issuer import LocalIssuer
 
 
-def page(figures: Figures, each: int) -> Iterator[str]:
+def page(figures: Figures, over: benign.Figures, each: int) -> Iterator[str]:
     """docs/quality.md."""
+    yield "# Quality of masking\n"
+    yield (
+        "How much is masked that need not be, and how much of what nobody labelled is found. What masking covers, and what it "
+        "does not, is in [masking](guides/masking.md).\n"
+    )
+    yield from benign.section(over)
     yield "# Quality of detection\n"
     texts, others = sum(figures.texts.values()), sum(figures.ordinary.values())
     yield (
@@ -64,14 +77,40 @@ def page(figures: Figures, each: int) -> Iterator[str]:
     )
 
 
+def over_masking() -> benign.Figures:
+    """All of the benign corpus, on servers of its own."""
+    shared.begin()
+    issuer = LocalIssuer()
+    try:
+        servers = []
+        for name, binaries in (("system", postgres.system_binaries()), ("embedded", postgres.embedded_binaries())):
+            if binaries is None:
+                raise SystemExit("missing: PostgreSQL (on Debian: apt install postgresql)")
+            own = shared.folder() / name
+            own.mkdir(mode=0o711)
+            servers.append(postgres.start(name, binaries, own, tls=name == "system", settings={"log_statement": "none"}))
+        figures = benign.Figures()
+        with (
+            tempfile.TemporaryDirectory(prefix="doorward-quality-") as folder,
+            benign.stages(Path(folder) / "gateway", issuer, servers, "benign") as stages,
+        ):
+            for stage in stages:
+                figures.faults += stage.faults(benign.cases())
+                stage.measure(benign.cases(), figures)
+        return figures
+    finally:
+        issuer.down()
+        shared.finish()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--each", type=int, default=500, help="texts of every kind")
     parser.add_argument("--write", type=Path, help="the page to write")
     parser.add_argument("--show", type=int, default=0, help="how many of the missed and the falsely found to show")
     arguments = parser.parse_args()
-    figures = all_figures(arguments.each)
-    text = "\n".join(page(figures, arguments.each)) + "\n"
+    figures, over = all_figures(arguments.each), over_masking()
+    text = "\n".join(page(figures, over, arguments.each)) + "\n"
     if arguments.write is not None:
         arguments.write.write_text(text, encoding="utf-8")
     print(text)
@@ -79,6 +118,8 @@ def main() -> None:
         print("missed", sample)
     for sample, detector in figures.false[:: max(1, len(figures.false) // max(1, arguments.show))][: arguments.show]:
         print("false", detector, sample)
+    for fault in over.faults:
+        print("fault", fault)
 
 
 if __name__ == "__main__":

@@ -124,6 +124,9 @@ def uncovered(seed: int, each: int) -> Iterator[Sample]:
         value = people.card(draw)
         packed = base64.b64encode(value.encode()).decode()
         yield _placed("payment card in base 64", "none", packed, packed)
+    for _ in range(each):
+        value = people.old_card(draw)
+        yield _placed("payment card of 13 digits that is a barcode, too", "none", value, value)
 
 
 def ordinary_texts(seed: int, each: int) -> Iterator[Sample]:

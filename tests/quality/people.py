@@ -61,11 +61,26 @@ def card(draw: Random) -> str:
         ]
     )
     number = with_luhn(prefix + digits(draw, size - 1 - len(prefix)))
+    while size == 13 and is_barcode(number):
+        number = with_luhn(prefix + digits(draw, size - 1 - len(prefix)))
     if size == 16 and draw.random() < 0.5:
         separator = draw.choice(" -")
         return separator.join(number[start : start + 4] for start in range(0, 16, 4))
     if size == 15 and draw.random() < 0.5:
         return f"{number[:4]} {number[4:10]} {number[10:]}"
+    return number
+
+
+def is_barcode(number: str) -> bool:
+    """Whether the last of 13 digits is that of an EAN-13."""
+    odd, even = sum(map(int, number[0:12:2])), sum(map(int, number[1:12:2]))
+    return (odd + 3 * even + int(number[12])) % 10 == 0
+
+
+def old_card(draw: Random) -> str:
+    """A card number of 13 digits, as Visa's once were, that is a barcode as well."""
+    while not is_barcode(number := with_luhn("4" + digits(draw, 11))):
+        pass
     return number
 
 
