@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import asyncpg
@@ -13,22 +13,40 @@ import psycopg
 import pytest
 
 from tests.e2e.test_cli_approvals import run
-from tests.rig.gateway import Gateway
+from tests.rig.gateway import Gateway, launch, target_of
+from tests.rig.issuer import LocalIssuer
+from tests.rig.postgres import PostgresServer
 
 POLICY = """
 @id("connect") permit (principal, action == Action::"connect", resource);
 @id("agents") permit (principal in Group::"agents", action in [Action::"read", Action::"write"], resource);
 @id("dbas") permit (principal in Group::"dba", action in [Action::"administer", Action::"replay"], resource);
 """
-AGENT: dict[str, Any] = {"sub": "bot", "groups": ["agents"]}
+AGENTS = ["agents"]
 
 
-def sessions(door: Gateway, state: str = "closed") -> list[dict[str, Any]]:
+@pytest.fixture(scope="module")
+def door(tmp_path_factory: pytest.TempPathFactory, postgres: PostgresServer) -> Iterator[Gateway]:
+    """One gateway, and a target for each kind of record; every test is an agent of its own."""
+    folder = tmp_path_factory.mktemp("door") / "gateway"
+    folder.mkdir(mode=0o700)
+    targets = [
+        target_of(postgres, folder),
+        target_of(postgres, folder, name="sample", record="sample"),
+        target_of(postgres, folder, name="shape", record="shape"),
+    ]
+    issuer = LocalIssuer()
+    with launch(folder, issuer, postgres, targets=targets, policy=POLICY) as door:
+        yield door
+    issuer.down()
+
+
+def sessions(door: Gateway, agent: str, state: str = "closed") -> list[dict[str, Any]]:
     """The agent's sessions in a state; waits until the index has one."""
     limit = time.monotonic() + 20
     while time.monotonic() < limit:
         found = json.loads(run(door, "sessions", "list", "--json", "--state", state).stdout)
-        if mine := [entry for entry in found if entry["identity"].endswith("|bot")]:
+        if mine := [entry for entry in found if entry["identity"].endswith(f"|{agent}")]:
             return mine
         time.sleep(0.2)
     raise AssertionError("the session never came into the index")
@@ -45,7 +63,7 @@ def test_replay_shows_every_statement_its_answer_and_its_outcome(gateway: Callab
     """Simple and extended protocol, several statements in one, errors, refusals, pipelines and COPY are each found again,
     with their own rows."""
     door = gateway(policy=POLICY)
-    with door.connect(**AGENT) as connection:
+    with door.connect(sub="bot", groups=AGENTS) as connection:
         connection.execute("SELECT id, email FROM customers WHERE id = %s", (1,))
         with connection.cursor() as cursor:
             cursor.execute("SELECT 'a' AS one; SELECT 'b' AS two, 'c' AS three")
@@ -59,7 +77,7 @@ def test_replay_shows_every_statement_its_answer_and_its_outcome(gateway: Callab
         with connection.cursor() as cursor, cursor.copy("COPY (SELECT 'copied') TO STDOUT") as copy:
             assert list(copy)
         connection.execute("SELECT 'last'")
-    session = sessions(door)[0]["id"]
+    session = sessions(door, "bot")[0]["id"]
     everything = replayed(door, session)
     found = [entry for entry in everything if not entry.get("by") and entry["text"] not in ("BEGIN", "COMMIT")]
     outcomes = [(entry["verdict"], entry["outcome"], [answer["tag"] for answer in entry["answers"]]) for entry in found]
@@ -93,14 +111,13 @@ def test_replay_shows_every_statement_its_answer_and_its_outcome(gateway: Callab
     assert [json.loads(line) for line in offline.stdout.splitlines()] == everything
 
 
-def test_rows_of_a_prepared_statement_keep_their_names(gateway: Callable[..., Gateway]) -> None:
+def test_rows_of_a_prepared_statement_keep_their_names(door: Gateway) -> None:
     """asyncpg describes a statement once and asks for binary: rows are named and readable all the same."""
-    door = gateway(policy=POLICY)
 
     async def ask() -> None:
-        words = door.keywords(**AGENT)
+        words = door.keywords(sub="reader", groups=AGENTS)
         connection = await asyncpg.connect(
-            host="127.0.0.1", port=door.port, user="bot", password=words["password"], database="shop", ssl="require"
+            host="127.0.0.1", port=door.port, user="reader", password=words["password"], database="shop", ssl="require"
         )
         prepared = await connection.prepare("SELECT $1::int AS n, true AS b, 1.50::numeric AS d, 'x'::text AS t")
         for number in (7, 8):
@@ -108,18 +125,17 @@ def test_rows_of_a_prepared_statement_keep_their_names(gateway: Callable[..., Ga
         await connection.close()
 
     asyncio.run(ask())
-    found = [e for e in replayed(door, sessions(door)[0]["id"]) if " AS n" in e["text"]]
+    found = [e for e in replayed(door, sessions(door, "reader")[0]["id"]) if " AS n" in e["text"]]
     assert [entry["answers"][0]["rows"] for entry in found] == [[["7", "t", "1.50", "x"]], [["8", "t", "1.50", "x"]]]
     assert [column["name"] for column in found[1]["answers"][0]["columns"]] == ["n", "b", "d", "t"]
 
 
 @pytest.mark.parametrize(("record", "kept"), [("sample", True), ("shape", False)])
-def test_a_partial_record_says_so(gateway: Callable[..., Gateway], record: str, kept: bool) -> None:
+def test_a_partial_record_says_so(door: Gateway, record: str, kept: bool) -> None:
     """A record of `sample` or `shape` is replayed as what it is, with the true number of rows."""
-    door = gateway(policy=POLICY, target={"record": record})
-    with door.connect(**AGENT) as connection:
+    with door.connect(record, sub=record, groups=AGENTS) as connection:
         connection.execute("SELECT n FROM generate_series(1, 500) AS n")
-    session = sessions(door)[0]["id"]
+    session = sessions(door, record)[0]["id"]
     [entry] = [e for e in replayed(door, session, "--limit", "500") if "generate_series" in e["text"]]
     assert (entry["record"], entry["rows"]) == (record, 500)
     assert bool(entry["answers"][0].get("rows")) is kept
@@ -129,18 +145,18 @@ def test_a_partial_record_says_so(gateway: Callable[..., Gateway], record: str, 
     assert f"record = {record}" in done.stderr
 
 
-def test_show_end_and_who_may(gateway: Callable[..., Gateway]) -> None:
+def test_show_end_and_who_may(door: Gateway) -> None:
     """An administrator ends a live session; its owner sees it and may not; a stranger sees nothing."""
-    door = gateway(policy=POLICY)
-    with door.connect(**AGENT) as connection:
+    owner: dict[str, Any] = {"sub": "owner", "groups": AGENTS}
+    with door.connect(**owner) as connection:
         connection.execute("SELECT 1")
-        session = sessions(door, "open")[0]["id"]
-        assert "bot" in run(door, "sessions", "show", session, **AGENT).stdout
-        assert run(door, "sessions", "replay", session, **AGENT).returncode == 1
-        stranger = {"sub": "eve", "groups": ["agents"]}
+        session = sessions(door, "owner", "open")[0]["id"]
+        assert "owner" in run(door, "sessions", "show", session, **owner).stdout
+        assert run(door, "sessions", "replay", session, **owner).returncode == 1
+        stranger = {"sub": "eve", "groups": AGENTS}
         assert run(door, "sessions", "show", session, **stranger).returncode == 1
         assert json.loads(run(door, "sessions", "list", "--json", **stranger).stdout) == []
-        assert run(door, "sessions", "end", session, **AGENT).returncode == 1
+        assert run(door, "sessions", "end", session, **owner).returncode == 1
         assert run(door, "sessions", "end", session).returncode == 0
         with pytest.raises(psycopg.OperationalError):
             connection.execute("SELECT 1")
