@@ -29,7 +29,10 @@ _OWNER = "DOORWARD_RIG_OWNER"
 
 
 def begin() -> None:
-    """Make the run's folder. Workers find it through the environment that they inherit."""
+    """Make the run's folder. Workers find it through the environment that they inherit; so does a pytest that a test starts,
+    which shares the servers of its run."""
+    if _FOLDER in os.environ:
+        return
     folder = tempfile.mkdtemp(prefix="doorward-rig-")
     os.chmod(folder, 0o711)  # noqa: S103  servers run as an unprivileged user and must reach their own folder below it
     os.environ[_FOLDER] = folder
@@ -41,7 +44,9 @@ def begin() -> None:
 
 
 def finish() -> None:
-    """End every shared server of this run and remove its folder."""
+    """End every shared server of this run and remove its folder, if this process began it."""
+    if os.environ[_OWNER] != str(os.getpid()):
+        return
     folder = Path(os.environ.pop(_FOLDER))
     keepers = [int(path.read_text()) for path in folder.glob("*.pid")]
     for pid in keepers:
