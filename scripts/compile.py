@@ -49,6 +49,8 @@ MODULES = (
     "doorward/protocols/postgres/masks.py",
     "doorward/protocols/postgres/namespace.py",
     "doorward/protocols/postgres/normal.py",
+    "doorward/protocols/postgres/pending.py",
+    "doorward/protocols/postgres/plain.py",
     "doorward/protocols/postgres/redact.py",
     "doorward/protocols/postgres/wire.py",
     "doorward/server/listener.py",

@@ -51,7 +51,7 @@ class WalFile(Protocol):
     """One open file of the write-ahead log. After one OSError it must not be written again."""
 
     def append(self, frame: bytes) -> None:
-        """Write all of `frame` and fdatasync. OSError (also for a short write): some, all or none of it is there."""
+        """Write all of `frame`, durably. OSError (also for a short write): some, all or none of it is there."""
         ...
 
     def close(self) -> None: ...

@@ -20,7 +20,7 @@ import secrets
 from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Final
 
 from doorward.errors import IntegrityError, UpstreamError, in_words
 from doorward.guard.keyring import Keyring
@@ -34,14 +34,14 @@ from doorward.ledger.segment import DEK_SIZE, header, header_hash
 from doorward.masking.statement import mask_statement
 from doorward.model import Event, Session
 
-TICK = 1.0  # seconds between steps of the sequencer
-BEAT = 60.0  # seconds between beats: an empty minute looks different from a cut log
-BACKLOG = 64 * 1024 * 1024  # bytes of durable events that the store would not take yet
-MEND = "run the gateway as the user who owns gateway.data, and look at its disk; nothing is lost meanwhile"
-MAX_OPENED = 64 * 1024  # bytes of what is told of an identity and its session
+TICK: Final = 1.0  # seconds between steps of the sequencer
+BEAT: Final = 60.0  # seconds between beats: an empty minute looks different from a cut log
+BACKLOG: Final = 64 * 1024 * 1024  # bytes of durable events that the store would not take yet
+MEND: Final = "run the gateway as the user who owns gateway.data, and look at its disk; nothing is lost meanwhile"
+MAX_OPENED: Final = 64 * 1024  # bytes of what is told of an identity and its session
 
 # What has happened already: kept even while the record fails, because it is the truth and there is no taking it back.
-FACTS = frozenset((
+FACTS: Final = frozenset((
     "operation.settled", "operation.refused", "session.sealed", "session.closed", "record.failed", "record.restored",
     "approval.parked", "gateway.stopped",
 ))
@@ -309,7 +309,7 @@ class Recorder:
         self.append_event("record.restored", {"failed_at": failed_at, "restored_at": self.clock.now()})
 
 
-MAX_EVENT = 2 * 1024 * 1024 - OVERHEAD
+MAX_EVENT: Final = 2 * 1024 * 1024 - OVERHEAD
 
 
 def encode_event(event: Event) -> bytes:

@@ -18,7 +18,7 @@ import struct
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from doorward.errors import UpstreamError, in_words
 from doorward.guard.wal import RETRY
@@ -38,15 +38,15 @@ from doorward.model import Recording, Session
 if TYPE_CHECKING:
     from doorward.guard.recorder import Recorder
 
-SEGMENT_BYTES = 256 * 1024
-SEGMENT_SECONDS = 5.0
-PRESSURE = 2 * 1024 * 1024  # bytes not yet sealed at which the feeder must stop
-RELIEVED = 1024 * 1024  # and at which it may go on
-OVERHEAD = 13  # bytes of a record besides its body, in the log and in a segment
-CHUNK = 1024 * 1024  # a longer response is cut into records of this size
+SEGMENT_BYTES: Final = 256 * 1024
+SEGMENT_SECONDS: Final = 5.0
+PRESSURE: Final = 2 * 1024 * 1024  # bytes not yet sealed at which the feeder must stop
+RELIEVED: Final = 1024 * 1024  # and at which it may go on
+OVERHEAD: Final = 13  # bytes of a record besides its body, in the log and in a segment
+CHUNK: Final = 1024 * 1024  # a longer response is cut into records of this size
 
-_RUN = struct.Struct(">IB")
-_NUMBER = struct.Struct(">I")
+_RUN: Final = struct.Struct(">IB")
+_NUMBER: Final = struct.Struct(">I")
 
 
 @dataclass(slots=True)
@@ -344,5 +344,5 @@ class SessionRecorder:
             self._closed.exception()
 
 
-NOTE = 7  # in the write-ahead log: an event that is not in the recording
-DECLARED = 8  # in the write-ahead log: a session's handle and wrapped key
+NOTE: Final = 7  # in the write-ahead log: an event that is not in the recording
+DECLARED: Final = 8  # in the write-ahead log: a session's handle and wrapped key

@@ -1,6 +1,6 @@
 """The write-ahead log: what is not in it has not happened.
 
-Records are appended on the event loop, which costs a list append, and written by one thread: seal, write, fdatasync,
+Records are appended on the event loop, which costs a list append, and written by one thread: seal, write durably,
 everything that gathered meanwhile in one frame (group commit). Somebody who waits makes it write at once; otherwise it
 writes after FLUSH_AFTER seconds or FLUSH_BYTES.
 
@@ -25,23 +25,27 @@ import struct
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Final
 
 from doorward.errors import IntegrityError, UpstreamError, in_words
 from doorward.guard.ports import WalFile, WalFiles
 from doorward.ledger.seal import WalSealer, iter_frames
 
-FLUSH_AFTER = 0.01  # seconds that a record nobody waits for may stay in memory
-FLUSH_BYTES = 128 * 1024
-AHEAD_MS = 20  # how far what nobody waits for may run ahead of the disk: a crash loses no more than this
-AHEAD_BYTES = 256 * 1024
-LIMIT = 4 * 1024 * 1024  # bytes appended and not yet durable
-INTENT, FACT, OWN = 0, 2, 3  # what an append has a claim to: nothing while the record fails, and LIMIT; that many LIMITs
-ROTATE = 16 * 1024 * 1024  # a file is closed at this size, so that old ones can be deleted
-RETRY = 1.0  # seconds between tries to write again after a failure
+FLUSH_AFTER: Final = 0.01  # seconds that a record nobody waits for may stay in memory
+FLUSH_BYTES: Final = 128 * 1024
+AHEAD_MS: Final = 20  # how far what nobody waits for may run ahead of the disk: a crash loses no more than this
+AHEAD_BYTES: Final = 256 * 1024
+LIMIT: Final = 4 * 1024 * 1024  # bytes appended and not yet durable
+# What an append has a claim to: nothing while the record fails, and LIMIT; that many LIMITs.
+INTENT: Final = 0
+FACT: Final = 2
+OWN: Final = 3
+ROTATE: Final = 16 * 1024 * 1024  # a file is closed at this size, so that old ones can be deleted
+RETRY: Final = 1.0  # seconds between tries to write again after a failure
 
-HEADER = struct.Struct(">BIII")  # kind, session handle, ms since the frame's base, length of the body
-FRAME = struct.Struct(">QQ")  # position of the first record, base in Unix ms
-MAX_SPAN = 0xFFFF_FFFF  # ms from a frame's base to its last record
+HEADER: Final = struct.Struct(">BIII")  # kind, session handle, ms since the frame's base, length of the body
+FRAME: Final = struct.Struct(">QQ")  # position of the first record, base in Unix ms
+MAX_SPAN: Final = 0xFFFF_FFFF  # ms from a frame's base to its last record
 
 
 @dataclass(slots=True)

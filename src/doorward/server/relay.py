@@ -23,9 +23,9 @@ from doorward.masking.statement import mask_statement
 from doorward.model import Approval, Permit, Refusal
 from doorward.protocols.conversation import Need
 from doorward.protocols.postgres import wire
-from doorward.protocols.postgres.answers import Pending
 from doorward.protocols.postgres.cancelled import DETAIL, MESSAGE
 from doorward.protocols.postgres.conversation import PROBE, PostgresConversation
+from doorward.protocols.postgres.pending import Pending
 from doorward.server.own import CatalogueHolder, OwnStatements
 from doorward.server.tls import TlsLayer
 

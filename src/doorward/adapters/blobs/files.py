@@ -109,14 +109,16 @@ class LocalWalFile:
     """Satisfies `WalFile`."""
 
     def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        # O_DSYNC: a write is durable when it returns. One call instead of two is one wait less for the interpreter, which
+        # under load is what a flush spends its time on.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC | os.O_DSYNC
+        self._descriptor = os.open(path, flags, 0o600)
         sync_directory(path.parent)
 
     def append(self, frame: bytes) -> None:
         # A short write is a full disk: the recorder gives this file up, so the rest must not be tried here.
         if os.write(self._descriptor, frame) != len(frame):
             raise OSError("the file system took only part of a frame")
-        os.fdatasync(self._descriptor)
 
     def close(self) -> None:
         if self._descriptor >= 0:

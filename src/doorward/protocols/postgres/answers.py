@@ -16,35 +16,29 @@ from typing import Final, Protocol
 from librt.strings import read_i32_be
 
 from doorward.errors import ProtocolError
-from doorward.guard.turn import NO_CELLS, Result
-from doorward.model import Permit
+from doorward.guard.turn import Result
 from doorward.protocols.postgres import wire
 from doorward.protocols.postgres.judge import PgTemplate
 from doorward.protocols.postgres.namespace import Entry, Namespace, Portal
+from doorward.protocols.postgres.pending import (
+    BIND,
+    CLOSE,
+    DESCRIBE,
+    EXECUTE,
+    PARSE,
+    QUERY,
+    SYNC,
+    CopyRedactor,
+    Pending,
+    Redactor,
+    Run,
+)
+from doorward.protocols.postgres.plain import answered, unfold
 from doorward.protocols.postgres.redact_copy import TooLargeError
 from doorward.protocols.postgres.wire import Backend, Column
 
 _MAX_OTHER: Final = 1 << 20  # what is not a row or copy data has no business being longer
 UNRESOLVED: Final = 256  # finished runs kept until ReadyForQuery says what became of their transaction
-
-
-class Redactor(Protocol):
-    """Rewrites complete DataRow messages. `rows` and `cells` are taken, and set back, when a run ends."""
-
-    rows: int
-    cells: Counter[str]
-
-    def redact(self, data: bytes, start: int, end: int) -> bytes: ...
-
-
-class CopyRedactor(Protocol):
-    """Rewrites COPY OUT data, which may be cut anywhere."""
-
-    rows: int
-    cells: Counter[str]
-
-    def feed(self, payload: bytes) -> bytes: ...
-    def finish(self) -> bytes: ...
 
 
 class Unread:
@@ -79,89 +73,6 @@ class Masks(Protocol):
     def text(self, value: str) -> str: ...
 
 
-class Run:
-    """One permitted execution, from its forwarding to the end of its transaction."""
-
-    __slots__ = (
-        "cells",
-        "copier",
-        "discarded",
-        "failed",
-        "permit",
-        "portal",
-        "recorder",
-        "recording",
-        "redactor",
-        "rows",
-        "shape",
-        "sqlstate",
-        "statement",
-        "strip",
-        "suspended",
-        "tags",
-        "template",
-        "uncalled",
-    )
-
-    def __init__(self, template: PgTemplate, permit: Permit, portal: Portal | None = None) -> None:
-        self.template = template
-        self.permit = permit
-        self.portal = portal
-        self.statement = 0  # index of the statement whose answer is being read
-        self.shape: tuple[Column, ...] | None = None
-        self.redactor: Redactor | None = None
-        self.recorder: Redactor | None = None  # for the record, which stays masked when this identity may see more
-        self.recording: CopyRedactor | None = None
-        self.copier: CopyRedactor | None = None
-        self.rows = 0
-        self.cells: Mapping[str, int] = NO_CELLS
-        self.tags: list[str] = []
-        self.sqlstate = ""
-        self.failed = False
-        self.suspended = False
-        self.discarded = False  # the server skipped it: an error stood before it in its batch
-        self.strip = False
-        self.uncalled = False  # rows come that the statement did not ask for: a rule's, or a lie
-
-
-PARSE: Final = 0
-BIND: Final = 1
-DESCRIBE: Final = 2
-CLOSE: Final = 3
-EXECUTE: Final = 4
-SYNC: Final = 5
-QUERY: Final = 6
-
-
-class Pending:
-    """A forwarded message that the server has not answered yet."""
-
-    __slots__ = ("before", "entry", "instead", "kind", "name", "own", "portal", "run", "statement")
-
-    def __init__(
-        self,
-        kind: int,
-        *,
-        name: bytes = b"",
-        entry: Entry | None = None,
-        portal: Portal | None = None,
-        run: Run | None = None,
-        before: Entry | Portal | None = None,
-        statement: bool = False,
-        own: bool = False,
-        instead: bytes = b"",
-    ) -> None:
-        self.kind = kind
-        self.name = name
-        self.entry = entry
-        self.portal = portal
-        self.run = run
-        self.before = before  # what stood under the name, should the server never get to this
-        self.statement = statement  # of Describe and Close: a statement, not a portal
-        self.own = own  # the gateway's message: the client sees no answer
-        self.instead = instead  # the refusal that the client sees in place of the error this provokes
-
-
 class Answers:
     """Reads the server's stream. The conversation owns one and looks at its state between turns."""
 
@@ -174,6 +85,7 @@ class Answers:
         self.observe = observe
         self.rows_recorded = rows_recorded  # None: all of them
         self.pending: deque[Pending] = deque()
+        self.plain: Pending | None = None  # the front, while it stands for a whole batch
         self.deferred: list[tuple[bytes, Pending]] = []  # what the conversation keeps back; it is projected all the same
         self.readies = 0
         self.labelled = False  # something at this target has a label
@@ -205,6 +117,11 @@ class Answers:
         self._shape: tuple[Column, ...] | None = None  # of the last result, and how the record shows it
         self._shown_shape: tuple[tuple[str, int, int], ...] = ()
 
+    @property
+    def differs(self) -> bool:
+        """Whether the record is not simply what the client sees."""
+        return self._differs
+
     def unmasks(self) -> None:
         """From here on the client may see what the record may not: keep them apart."""
         if not self._differs:
@@ -218,6 +135,10 @@ class Answers:
         self._out.append(data)
         if self._differs:
             self._kept.append(data)
+
+    def tell(self, *parts: bytes) -> None:
+        """Queue what the target said, masked, where client and record see the same."""
+        self._out.extend(parts)
 
     def take(self) -> bytes:
         if not self._out:
@@ -238,6 +159,15 @@ class Answers:
 
     def feed(self, data: bytes) -> list[Result]:
         """Read what the server sent; returns what is now known of permitted runs. Raises ProtocolError."""
+        plain = self.plain
+        if plain is not None:
+            try:
+                result = answered(self, plain, data)
+            except TooLargeError as error:
+                raise _too_large(error) from None
+            if result is not None:
+                return [result]
+            unfold(self)
         if self._parts:
             self._parts.append(data)
             self._have += len(data)
@@ -261,11 +191,11 @@ class Answers:
             if end > size:
                 break
             if kind == Backend.DATA_ROW:
-                stop = self._extent(data, position, size)
+                stop = self.extent(data, position, size)
                 try:
                     changed = self._rows(data, position, stop)
                 except TooLargeError as error:
-                    raise ProtocolError(str(error), hint="raise limits.row_bytes if rows of this size are expected") from None
+                    raise _too_large(error) from None
                 if changed is not None:
                     self._pass(data, start, position)
                     self._out.append(changed)
@@ -275,7 +205,7 @@ class Answers:
             try:
                 replaced = self._message(kind, data, position, end, results)
             except TooLargeError as error:
-                raise ProtocolError(str(error), hint="raise limits.row_bytes if rows of this size are expected") from None
+                raise _too_large(error) from None
             if replaced is not None:
                 self._pass(data, start, position)
                 if replaced:
@@ -338,7 +268,7 @@ class Answers:
             self._out.append(data if start == 0 and end == len(data) else data[start:end])
 
     @staticmethod
-    def _extent(data: bytes, position: int, size: int) -> int:
+    def extent(data: bytes, position: int, size: int) -> int:
         """The end of the run of complete DataRow messages that starts at `position`."""
         while size - position >= 5 and data[position] == 0x44:
             length: int = read_i32_be(data, position + 1)
@@ -348,6 +278,14 @@ class Answers:
                 break
             position += 1 + length
         return position
+
+    def ended_plainly(self) -> None:
+        """The batch at the front was all there was, and its transaction has ended well."""
+        self.pending.popleft()
+        self.plain = None
+        self.readies += 1
+        self.unsynced = False
+        self._was_idle = True
 
     # -- rows --------------------------------------------------------------------------------------------------------
 
@@ -370,14 +308,14 @@ class Answers:
             raise ProtocolError("the target sent rows out of turn")
         redactor = run.redactor
         if redactor is None:
-            redactor = run.redactor = self._redactor(front, run, run.permit.decision.unmask)
+            redactor = run.redactor = self.redactor(front, run, run.permit.decision.unmask)
         before = redactor.rows
         redacted = redactor.redact(data, start, end)
         if self._differs:
             kept = redacted
             if run.permit.decision.unmask:
                 if run.recorder is None:
-                    run.recorder = self._redactor(front, run, frozenset())
+                    run.recorder = self.redactor(front, run, frozenset())
                 kept = run.recorder.redact(data, start, end)
             self._keep_rows(kept, run.rows + before, redactor.rows - before)
             if self.observe:
@@ -394,7 +332,7 @@ class Answers:
             position += 1 + read_i32_be(redacted, position + 1)
         self._kept.append(redacted[:position])
 
-    def _redactor(self, front: Pending, run: Run, unmask: frozenset[str]) -> Redactor:
+    def redactor(self, front: Pending, run: Run, unmask: frozenset[str]) -> Redactor:
         shape = run.shape
         if shape is None:
             portal = run.portal
@@ -467,7 +405,12 @@ class Answers:
                 entry.shape = wire.parse_row_description(self._described_as(payload))
                 entry.payload = payload
             self.pending.popleft()
-            return self._as_shown(payload) if swallow is None else swallow
+            if swallow is not None:
+                return swallow
+            shown = self._as_shown(payload)
+            if entry is not None:
+                entry.shown = shown is None
+            return shown
         if kind == Backend.NO_DATA:
             if front.entry is not None:
                 front.entry.shape = ()
@@ -499,7 +442,7 @@ class Answers:
             return None
         if kind == Backend.ROW_DESCRIPTION and simple:
             if run.redactor is not None:
-                self._count(run)
+                self.count(run)
             run.uncalled = run.shape is not None
             known = run.template.shapes.get(run.statement)
             if known is None or known[0] != payload:
@@ -518,7 +461,7 @@ class Answers:
             if run.portal is not None:
                 run.portal.started = True
             self.pending.popleft()
-            self._count(run)
+            self.count(run)
             self._finish(run)
             return None
         return self._copied(kind, run, payload)
@@ -574,16 +517,17 @@ class Answers:
             self._kept.append(wire.message(Backend.COPY_DATA, redacted))
 
     def _completed(self, run: Run, tag: str) -> None:
-        self._count(run)
+        self.count(run)
         run.tags.append(tag)
         if run.portal is None:
             run.shape = None  # each statement of a Query has its own description
             run.uncalled = False
         run.statement += 1
-        self.finished.append(run)
+        if not run.template.plain:
+            self.finished.append(run)
 
     @staticmethod
-    def _count(run: Run) -> None:
+    def count(run: Run) -> None:
         redactor = run.redactor
         if run.recorder is not None:
             run.recorder.rows = 0  # it serves another run, too
@@ -613,13 +557,13 @@ class Answers:
             return wire.message(Backend.ERROR_RESPONSE, self.masks.fields(payload, strip=True))
         self.fatal = self.fatal or last
         front = self.pending[0]
-        if front.own and not front.instead:
+        if front.own and not front.instead and front.kind != DESCRIBE:  # which fails as the Execute behind it would
             raise ProtocolError(f"the target refused a question of the gateway's own ({sqlstate})")
         run = front.run
         strip = self.late or (run is not None and run.strip)
         self._error_kept = self.late_kept or self._strips_front()
         if run is not None:
-            self._count(run)
+            self.count(run)
             run.failed = True
             run.sqlstate = sqlstate
         if front.kind == QUERY:
@@ -655,7 +599,7 @@ class Answers:
         else:
             self._discard_to_sync("", sent=False)
         done, self.done = self.done, []
-        return [self._result(run, wire.IDLE, failed=False, implicit=False) for run in done]
+        return [self.result(run, wire.IDLE, failed=False, implicit=False) for run in done]
 
     def _discard_to_sync(self, sqlstate: str, *, sent: bool = True) -> None:
         """The server ignores what follows an error up to Sync: take it back, newest first. A permitted execution among
@@ -729,7 +673,7 @@ class Answers:
         if front is None or front.kind not in (SYNC, QUERY):
             raise ProtocolError("the target says it is ready while it still owes an answer")
         if front.kind == QUERY and front.run is not None:
-            self._count(front.run)
+            self.count(front.run)
             self._finish(front.run)
         if self.copy_out is not None:
             raise ProtocolError("the target says it is ready in the middle of a COPY")
@@ -754,7 +698,7 @@ class Answers:
             return
         implicit = self._was_idle
         for run in self.done:
-            results.append(self._result(run, status, failed=failed, implicit=implicit))
+            results.append(self.result(run, status, failed=failed, implicit=implicit))
         self.done.clear()
 
     def withdraw(self, after: Pending | None) -> list[Result]:
@@ -765,7 +709,7 @@ class Answers:
             if run is not None:
                 run.discarded = True
                 unsent.append(run)
-        return [self._result(run, wire.IDLE, failed=False, implicit=False) for run in reversed(unsent)]
+        return [self.result(run, wire.IDLE, failed=False, implicit=False) for run in reversed(unsent)]
 
     def lost(self) -> list[Result]:
         """The target is gone: what it had not answered may or may not have happened."""
@@ -774,8 +718,8 @@ class Answers:
         self.pending.clear()
         results = []
         for run in runs:
-            self._count(run)
-            result = self._result(run, wire.IDLE, failed=False, implicit=False)
+            self.count(run)
+            result = self.result(run, wire.IDLE, failed=False, implicit=False)
             if result.outcome not in ("failed", "not_run"):
                 result.outcome = "unknown"
             results.append(result)
@@ -784,10 +728,10 @@ class Answers:
     def resolve_early(self, results: list[Result]) -> None:
         """Too many finished runs wait for one ReadyForQuery (executemany): report them as executed, keep memory flat."""
         for run in self.done:
-            results.append(self._result(run, wire.IN_TRANSACTION, failed=False, implicit=False, early=True))
+            results.append(self.result(run, wire.IN_TRANSACTION, failed=False, implicit=False, early=True))
         self.done.clear()
 
-    def _result(self, run: Run, status: int, *, failed: bool, implicit: bool, early: bool = False) -> Result:
+    def result(self, run: Run, status: int, *, failed: bool, implicit: bool, early: bool = False) -> Result:
         template = run.template
         statements: Sequence[Mapping[str, object]] = ()
         if run.failed:
@@ -857,6 +801,10 @@ class Answers:
 @lru_cache(256)
 def _shape(columns: tuple[Column, ...]) -> tuple[tuple[str, int, int], ...]:
     return tuple((c.name.decode("utf-8", "replace"), c.type_oid, c.format) for c in columns)
+
+
+def _too_large(error: TooLargeError) -> ProtocolError:
+    return ProtocolError(str(error), hint="raise limits.row_bytes if rows of this size are expected")
 
 
 def _fates(run: Run, *, implicit: bool, failed: bool) -> list[Mapping[str, object]]:

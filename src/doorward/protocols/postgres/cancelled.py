@@ -12,7 +12,9 @@ from typing import Final
 from doorward.errors import ProtocolError
 from doorward.guard.turn import Result
 from doorward.protocols.postgres import wire
-from doorward.protocols.postgres.answers import EXECUTE, QUERY, SYNC, Answers, Pending, Run
+from doorward.protocols.postgres.answers import Answers
+from doorward.protocols.postgres.pending import EXECUTE, QUERY, SYNC, Pending, Run
+from doorward.protocols.postgres.plain import unfold
 from doorward.protocols.postgres.wire import Frontend
 
 MESSAGE: Final = "canceling statement due to user request"  # PostgreSQL's own words, which clients look for
@@ -32,6 +34,8 @@ def cancel_first(
     Returns the run, what to send now, what is known of runs already, and whether a message of the gateway's own, `fails`
     being the name of a portal that does not exist, is among it.
     """
+    if answers.plain is not None:
+        unfold(answers)
     pending = answers.pending
     place = next((n for n, each in enumerate(pending) if each.run is not None), -1)
     if place < 0:

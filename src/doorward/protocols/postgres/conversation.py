@@ -20,6 +20,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import ClassVar, Final
 
+from librt.strings import read_i32_be
+
 from doorward.errors import ProtocolError
 from doorward.guard.template import Template
 from doorward.guard.turn import Result, Turn
@@ -27,24 +29,24 @@ from doorward.masking.statement import mask_statement
 from doorward.model import Effect, Permit, Phase, Refusal
 from doorward.protocols.conversation import Need
 from doorward.protocols.postgres import wire
-from doorward.protocols.postgres.answers import (
+from doorward.protocols.postgres.answers import UNRESOLVED, Answers, Masks
+from doorward.protocols.postgres.cancelled import cancel_first
+from doorward.protocols.postgres.copied import CopiedIn
+from doorward.protocols.postgres.judge import Judge, PgTemplate
+from doorward.protocols.postgres.namespace import Entry, Namespace, Portal
+from doorward.protocols.postgres.pending import (
     BIND,
     CLOSE,
     DESCRIBE,
     EXECUTE,
     PARSE,
+    PLAIN,
     QUERY,
     SYNC,
-    UNRESOLVED,
-    Answers,
-    Masks,
     Pending,
     Run,
 )
-from doorward.protocols.postgres.cancelled import cancel_first
-from doorward.protocols.postgres.copied import CopiedIn
-from doorward.protocols.postgres.judge import Judge, PgTemplate
-from doorward.protocols.postgres.namespace import Entry, Namespace, Portal
+from doorward.protocols.postgres.plain import is_batch, is_described, unfold
 from doorward.protocols.postgres.wire import Frontend
 from doorward.sql.classification import Classification, Facts
 
@@ -55,6 +57,7 @@ LARGE: Final = 16 * 1024  # bytes of a text that is not judged on the event loop
 A_MESSAGE: Final = 64  # bytes that a waiting message costs besides its payload, about
 RESERVED: Final = b"_doorward"
 FIXED_BY_BIND: Final = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE"})  # the rest looks names up at Execute
+UNNAMED: Final = ("P", b"")  # the portal of most batches
 MOVED: Final = "what its names stand for has changed since it was prepared"
 
 # Asked on the session's own connection, because only that one knows its settings and its temporary relations.
@@ -105,6 +108,8 @@ class PostgresConversation:
         self.leaving = False
         self._frames = wire.Frames(max_message, frozenset({Frontend.COPY_DATA}), types=wire.FRONTEND_TYPES)
         self._inbox: deque[tuple[int, bytes]] = deque()
+        self._plain = b""  # a batch that may be taken whole, before anything of it is
+        self._longest_plain = min(LARGE, max_message)
         self.unjudged = 0  # bytes of complete messages that wait for a verdict or an answer
         self._server: list[bytes] = []
         self._requests: list[bytes] = []
@@ -132,6 +137,12 @@ class PostgresConversation:
 
     def receive_from_client(self, data: bytes) -> None:
         """Take bytes from the client. Raises ProtocolError; anything complete waits for `next_turn`."""
+        if is_batch(data) and not (self._inbox or self._plain or self._frames.buffered) and len(data) <= self._longest_plain:
+            self._plain = data
+            self.unjudged += A_MESSAGE + len(data)
+            return
+        if self._plain:
+            self._unpack()
         for message in self._frames.feed(data):
             if message[0] == Frontend.TERMINATE:
                 self.leaving = True
@@ -154,6 +165,8 @@ class PostgresConversation:
             self._probing = False
             self._learn(answers.probe_rows)
             answers.probe_rows = []
+        if self._unsure and not answers.pending:
+            self._unsure.clear()
         if len(answers.done) > UNRESOLVED:
             answers.resolve_early(results)
         return results
@@ -249,14 +262,59 @@ class PostgresConversation:
                 if self._catalogue_due:
                     why, self._catalogue_due = self._catalogue_due, ""
                     return Need("definitions", why)
+            if self._plain:
+                self._turn = self._whole()
+                if self._turn is not None:
+                    return self._turn
+                self._unpack()
             if len(answers.pending) >= MAX_PENDING or not self._inbox:
                 return None
+            if answers.plain is not None:
+                unfold(answers)
             kind, payload = self._next()
             turn = self._take(kind, payload)
             if turn is not None:
                 if isinstance(turn, Turn):
                     self._turn = turn
                 return turn
+
+    def _unpack(self) -> None:
+        """Take the messages of a batch one by one after all."""
+        batch, self._plain = self._plain, b""
+        self.unjudged -= A_MESSAGE + len(batch)
+        for message in self._frames.feed(batch):
+            self._inbox.append(message)
+            self.unjudged += A_MESSAGE + len(message[1])
+
+    def _whole(self) -> Turn | None:
+        """The turn of a whole batch, if the session is at rest and nothing about the statement is in doubt."""
+        answers = self.answers
+        if (
+            answers.pending or answers.skipping or answers.unsynced or answers.differs or answers.status != wire.IDLE
+            or self._skipping or self._planned or self._deferred or self._batch or self._moved or self.judge.changed
+        ):  # fmt: skip
+            return None
+        batch = self._plain
+        bind = wire.parse_bind(batch[5 : 1 + read_i32_be(batch, 1)])
+        entry = self.names.statements.get(bind.statement)
+        if entry is None or entry.inside >= 0 or (entry.shape is None and not is_described(batch)):
+            return None
+        template = entry.template
+        decision = template.decision
+        if (
+            not template.plain
+            or decision is None
+            or decision.outcome != "allow"
+            or self.judge.template(entry.text, self) is not template
+        ):
+            return None
+        portal = Portal(entry, bind.params, bind.param_formats, bind.result_formats)
+        self._plain = b""
+        self.unjudged -= A_MESSAGE + len(batch)
+        return Turn(
+            template, Phase.EXECUTE, portal.params, portal.formats, entry.oids, False, False, None,
+            ("plain", batch, portal), None,
+        )  # fmt: skip
 
     def _next(self) -> tuple[int, bytes]:
         message = self._inbox.popleft()
@@ -317,6 +375,8 @@ class PostgresConversation:
         template: PgTemplate | None = None,
     ) -> Turn:
         """A turn that no policy could allow."""
+        if code.startswith("missing_") and self._deferred and not self._plans_unasked(None):
+            self._release()  # the server would have answered these before it missed anything
         reason = mask_statement(reason)[0]  # it may quote a name
         refused = template or PgTemplate(
             Classification(effect=Effect.UNKNOWN, reason=reason),
@@ -670,7 +730,7 @@ class PostgresConversation:
         if template.effect is not Effect.READ:
             self.answers.late = self.answers.late or run.strip
             self.answers.late_kept = self.answers.late_kept or self.masks.strips(template, frozenset())
-        elif not run.strip and any(s.tag == "LISTEN" for s in template.statements):
+        elif template.listens and not run.strip:
             self.answers.deaf = False
         if permit.decision.unmask:
             self.answers.unmasks()
@@ -679,6 +739,8 @@ class PostgresConversation:
             self._server.append(wire.query(turn.part[1]))
             self.answers.pending.append(Pending(QUERY, run=run))
             self._flushed = True
+        elif what == "plain":
+            self._send_whole(turn.part[1], run)
         else:
             assert portal is not None
             self._release()
@@ -694,6 +756,21 @@ class PostgresConversation:
             (self._moved or self.judge.changed) and any(s.transaction for s in template.statements)
         ):  # fmt: skip
             self._barrier = True
+
+    def _send_whole(self, batch: bytes, run: Run) -> None:
+        answers = self.answers
+        assert run.portal is not None
+        described = is_described(batch)
+        entry = run.portal.entry
+        entry.described = entry.described or described
+        answers.plain = Pending(PLAIN, entry=entry, run=run, statement=described)
+        answers.pending.append(answers.plain)
+        answers.unsynced = True
+        self._unsure.add(UNNAMED)
+        self._server.append(batch)
+        self._flushed = True
+        if answers.differs:
+            unfold(answers)
 
     def void(self, turn: Turn) -> bool:
         """Whether an error in what was forwarded before this turn makes the server skip to Sync: then it would not have
@@ -728,6 +805,8 @@ class PostgresConversation:
             self.answers.say(wire.copy_in_response(0, 0))
             self._discarding = error
             return
+        if turn.part[0] == "plain":
+            self._put_back(Frontend.SYNC, b"")  # of the batch, which is all that is left to take of it
         self._answer(error, simple=simple)
 
     def _answer(self, error: bytes, *, simple: bool) -> None:

@@ -76,9 +76,11 @@ class PgTemplate(Template):
         "copies_in",
         "copies_out",
         "last",
+        "listens",
         "misses",
         "named",
         "names_version",
+        "plain",
         "redactors",
         "shapes",
         "sqlstate",
@@ -127,6 +129,7 @@ class PgTemplate(Template):
         self.named = any(s.executes is not None or s.fetches is not None for s in statements)
         self.names_version = names_version
         self.copies_out = any(s.copy is not None and s.copy.direction == "out" for s in statements)
+        self.listens = any(s.tag == "LISTEN" for s in statements)
         self.copies_in = any(s.copy is not None and s.copy.direction == "in" for s in statements)
         # After a barrier nothing is judged until the server has answered: the facts may change with that answer.
         self.barrier = (
@@ -143,6 +146,14 @@ class PgTemplate(Template):
                 or s.executes is not None
                 for s in statements
             )
+        )
+        # One query that changes nothing for what comes after it: what may be taken as a whole batch (plain.py).
+        self.plain = (
+            classification.effect is Effect.READ
+            and [s.tag for s in statements] == ["SELECT"]
+            and not (self.barrier or self.named or self.misses or reason or forbidden)
+            and statements[0].copy is None
+            and not statements[0].transaction
         )
         self.redactors: dict[object, object] = {}
         self.shapes: dict[int, tuple[bytes, tuple[Column, ...]]] = {}  # by statement: RowDescription, and what it says

@@ -20,7 +20,7 @@ MAX_BYTES: Final = 64 << 20  # of texts, and of parameters, that they may hold
 class Entry:
     """A prepared statement. `shape` is its RowDescription once the server has sent it (formats are all text there)."""
 
-    __slots__ = ("described", "formatted", "inside", "oids", "payload", "shape", "template", "text")
+    __slots__ = ("described", "formatted", "inside", "oids", "payload", "shape", "shown", "template", "text")
 
     def __init__(self, text: bytes, template: PgTemplate, oids: tuple[int, ...] = (), *, inside: int = -1) -> None:
         self.text = text
@@ -29,6 +29,7 @@ class Entry:
         self.oids = oids
         self.shape: tuple[Column, ...] | None = None
         self.payload = b""  # the RowDescription that `shape` was read from
+        self.shown = False  # whether clients see that as it is
         self.formatted: tuple[tuple[Column, ...], tuple[int, ...], tuple[Column, ...]] | None = None
         self.described = False  # a Describe is on its way, so the shape will be known before the rows
 
