@@ -26,11 +26,11 @@ demo: .venv/.demo ## the story with a real database and real clients, without ro
 test: .venv/.dev ## set up what the tests need, lint, and run them in under ten minutes on two cores
 	@$(BIN)/python scripts/system.py test
 	@$(MAKE) --no-print-directory lint
-	@$(BIN)/pytest -n $(JOBS) $(ARGS)
+	@$(BIN)/pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 campaign: .venv/.dev ## the whole of every large crossing, and Hypothesis with a new seed (hours)
 	@$(BIN)/python scripts/system.py test
-	DOORWARD_PROFILE=campaign $(BIN)/pytest -n $(JOBS) $(ARGS)
+	DOORWARD_PROFILE=campaign $(BIN)/pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 conformance: .venv/.dev ## asyncpg's and SQLAlchemy's own test suites: directly, through the gateway, and masked
 	@$(BIN)/python scripts/system.py test

@@ -33,7 +33,9 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is marked `campaign`, unless this is the campaign: `make campaign` runs all of it."""
+    """Leave out what is marked `campaign`, unless this is the campaign: `make campaign` runs all of it. The longest test goes
+    first, so that at the end no worker is left alone with it."""
+    items.sort(key=lambda item: item.path.name != "test_compiled.py")
     if os.environ.get("DOORWARD_PROFILE") == "campaign":
         return
     chosen = [item for item in items if "campaign" not in item.keywords]
