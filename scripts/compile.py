@@ -97,11 +97,15 @@ def build(source: Path, library: Path, *, quick: bool = False) -> bool:
     """Build all modules into a library directory; mypyc wants to run where their import paths begin."""
     setup = library / "setup.py"
     options = [*MODULES, "--config-file", str(ROOT / "pyproject.toml")]
+    # Looking for what to warn of in C that a program wrote takes gcc twice as long as compiling it.
+    more = ["-Wno-all", "-Wno-sign-compare", *(["-g0"] if quick else [])]
     setup.write_text(
         "from mypyc.build import mypycify\n"
         "from setuptools import setup\n"
-        f"setup(name='compiled', packages=[], "
-        f"ext_modules=mypycify({options!r}, opt_level='{0 if quick else 3}', target_dir={str(library / 'c')!r}))\n"
+        f"modules = mypycify({options!r}, opt_level='{0 if quick else 3}', target_dir={str(library / 'c')!r})\n"
+        "for module in modules:\n"
+        f"    module.extra_compile_args += {more!r}\n"
+        "setup(name='compiled', packages=[], ext_modules=modules)\n"
     )
     done = subprocess.run(
         [sys.executable, str(setup), "-q", "build_ext", "--build-lib", str(library), "--build-temp", str(library / "o")],
