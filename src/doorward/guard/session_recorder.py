@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 
 SEGMENT_BYTES: Final = 256 * 1024
 SEGMENT_SECONDS: Final = 5.0
-PRESSURE: Final = 2 * 1024 * 1024  # bytes not yet sealed at which the feeder must stop
-RELIEVED: Final = 1024 * 1024  # and at which it may go on
+PRESSURE: Final = 4 * 1024 * 1024  # bytes not yet sealed at which the feeder must stop
+RELIEVED: Final = 2 * 1024 * 1024  # and at which it may go on
 OVERHEAD: Final = 13  # bytes of a record besides its body, in the log and in a segment
 CHUNK: Final = 1024 * 1024  # a longer response is cut into records of this size
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from doorward.errors import DoorwardError, ProtocolError, UpstreamError
 from doorward.guard.guard import GuardedSession
+from doorward.guard.session_recorder import PRESSURE
 from doorward.guard.turn import Result, Turn
 from doorward.ledger.encoding import canonical
 from doorward.masking.statement import mask_statement
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 BEHIND_A_HOLD: Final = 1 << 20  # bytes a client may pipeline behind a statement that waits for a person
 UNJUDGED: Final = 1 << 20  # bytes of complete messages that wait to be judged before the client is read no further
 GATED: Final = 1 << 20  # bytes that wait for the record before the client is read no further
-RECORDER_PRESSURE: Final = 4 << 20  # bytes of one session that wait to be sealed before its reading stops
 ASKED: Final = "its client asked"
 LAST_WORDS: Final = 30.0  # seconds to learn the outcome of what ran when its client left, or was cancelled
 
@@ -367,7 +367,7 @@ class Relay:
             self.guarded.record.response(out if record is None else record)
             if not self.client_gone:
                 self.door.send(out)
-        if self.guarded.record.pressure > RECORDER_PRESSURE:
+        if self.guarded.record.pressure > PRESSURE:
             self._wait_for_recorder()
 
     def _say(self, out: bytes) -> None:
@@ -666,16 +666,12 @@ class Relay:
         if "recorder" not in self._server_paused:
             self.pause_server("recorder")
             self.pause_client("recorder")
-            asyncio.get_running_loop().call_later(0.005, self._recorder_relieved)
+            self.guarded.record.when_relieved(self._recorder_relieved)
 
     def _recorder_relieved(self) -> None:
-        if self._closed:
-            return
-        if self.guarded.record.pressure > RECORDER_PRESSURE // 2:
-            asyncio.get_running_loop().call_later(0.005, self._recorder_relieved)
-            return
-        self.resume_server("recorder")
-        self.resume_client("recorder")
+        if not self._closed:
+            self.resume_server("recorder")
+            self.resume_client("recorder")
 
 
 _LOOK: Final = canonical(
