@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from doorward.masking.detect import DETECTORS
 from tests.rig import gateway, shared
 from tests.rig.issuer import LocalIssuer
 from tests.rig.postgres import PostgresServer
@@ -97,7 +98,8 @@ class Pooler(Contender):
 
 @dataclass
 class Doorward(Contender):
-    """The gateway as a user would run it: identity, policy, classification, masking and record, all on.
+    """The gateway as a user would run it: identity, policy, classification, masking with every detector, and record,
+    all on.
 
     `target` changes the target's table, as in `durability`; `issuer` signs the clients' tokens; `compiled` is where the
     package stands with its hot modules compiled (None: it runs interpreted).
@@ -119,6 +121,7 @@ class Doorward(Contender):
             self.issuer,
             [table],
             policy=self.policy,
+            masking={"detectors": [detector.name for detector in DETECTORS]},
             environment={"PYTHONPATH": os.pathsep.join([str(self.compiled), str(gateway.ROOT)])} if self.compiled else {},
             listen={"postgres": {"port": 0, "plaintext": True}, "http": {"port": 0, "plaintext": True}},
             limits={"connections": 4000, "connections_per_target": 4000, "connections_per_identity": 4000},

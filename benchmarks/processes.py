@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -38,11 +39,28 @@ def cpu_seconds(pid: int) -> float:
 
 def resident_bytes(pid: int) -> int:
     """Resident memory of the process and its descendants."""
+    return _status_bytes(pid, "VmRSS:")
+
+
+def _status_bytes(pid: int, figure: str) -> int:
     total = 0
     for member in family(pid):
         try:
             status = Path(f"/proc/{member}/status").read_text()
         except OSError:
             continue
-        total += sum(int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith("VmRSS:"))
+        total += sum(int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith(figure))
     return total
+
+
+def forget_peak(pid: int) -> int:
+    """Let `peak_bytes` begin anew; returns what is resident now."""
+    for member in family(pid):
+        with contextlib.suppress(OSError):
+            Path(f"/proc/{member}/clear_refs").write_text("5")
+    return resident_bytes(pid)
+
+
+def peak_bytes(pid: int) -> int:
+    """The most that was resident since `forget_peak`, of the process and its descendants, each at its own time."""
+    return _status_bytes(pid, "VmHWM:")

@@ -36,6 +36,7 @@ MODULES = (
     "doorward/ledger/segment.py",
     "doorward/masking/detect.py",
     "doorward/masking/plan.py",
+    "doorward/masking/scan.py",
     "doorward/model/approval.py",
     "doorward/model/identity.py",
     "doorward/model/operation.py",

@@ -10,13 +10,17 @@ It deliberately keeps no state between chunks: whoever cuts a stream into chunks
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import re2
 
 from doorward.errors import ConfigError
+from doorward.masking import scan
 from doorward.masking.detectors import (
     Detector,
     card,
@@ -35,6 +39,9 @@ from doorward.masking.detectors import (
     url_password,
 )
 from doorward.masking.disguise import DISGUISES, plain
+
+if TYPE_CHECKING:
+    from mypy_extensions import i64
 
 DETECTORS: tuple[Detector, ...] = tuple(
     module.DETECTOR
@@ -62,18 +69,21 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Suspects:
-    """What the prefilter says of some bytes: which detectors want to look, and whether a value in them may mean more
-    than it says."""
+    """What the prefilter says of some bytes: which detectors want to look, whether a value in them may mean more than
+    it says, and, if `scan` knows all that they could find, which bits of it; else 0."""
 
     detectors: tuple[Detector, ...]
     disguised: bool
+    plain: int = 0
 
 
 class Detectors:
     """A set of detectors: those of these names (None: DEFAULT), and `more` of one's own (`defined`). Immutable; share
     one. `region`: whose telephone numbers are looked for without a plus sign. Unknown names raise ConfigError."""
 
-    __slots__ = ("_match", "_narrowed", "_owners", "_redactions", "_suspects", "detectors", "labels")
+    __slots__ = (
+        "_bits", "_closed", "_confirms", "_match", "_narrowed", "_owners", "_redactions", "_suspects", "detectors", "labels",
+    )  # fmt: skip
 
     def __init__(
         self, enabled: Iterable[str] | None = None, *, more: Iterable[Detector] = (), region: str = "US"
@@ -117,6 +127,10 @@ class Detectors:
             except re2.error:
                 raise ConfigError("the detectors' patterns are too large together") from None
         self._owners: tuple[list[Detector | None], ...] = tuple(owners.values())
+        self._bits: tuple[int, ...] = tuple([scan.known(pattern, whose) for pattern, whose in owners.items()])
+        # What is put in place of a value could be a part of what a detector of one's own finds.
+        self._closed = all(detector in DETECTORS or detector.confirms is not None for detector in chosen)
+        self._confirms = next((detector.confirms for detector in chosen if detector.confirms is not None), None)
         self._match = patterns.Match
         self._suspects: dict[tuple[int, ...], Suspects] = {}
         for detector in chosen[-1:]:
@@ -155,9 +169,11 @@ class Detectors:
         suspects = self._suspects.get(key)
         if suspects is None:
             owners = [owner for index in matched for owner in self._owners[index]]
+            bits = [self._bits[index] for index in matched]
             suspects = Suspects(
                 detectors=tuple(detector for detector in self.detectors if detector in owners),
                 disguised=None in owners,
+                plain=functools.reduce(operator.or_, bits) if self._closed and 0 not in bits else 0,
             )
             if len(self._suspects) < 1024:
                 self._suspects[key] = suspects
@@ -167,11 +183,42 @@ class Detectors:
         """The value with what is confidential replaced, and how often by label; None: nothing to replace.
 
         `suspects`: of a chunk that holds this value, where they are known already."""
-        # Of a row in which several want to look, most values are of interest to none or one of them.
-        if suspects is None or suspects.disguised or len(suspects.detectors) > 1:
-            suspects = self.suspects(value)
-            if suspects is None:
-                return None
+        known: Suspects | None = suspects
+        while True:
+            fresh = known is None
+            if known is None:
+                known = self.suspects(value)
+                if known is None:
+                    return None
+            if known.plain:
+                place: int = self.place(value, 0, len(value), known.plain)
+                if place == scan.NOTHING:
+                    return None
+                if place != scan.UNSURE:
+                    label = scan.LABELS[place & 0xFF]
+                    start = place >> 8 & 0xFFFFFFF
+                    return value[:start] + self._redactions[label] + value[place >> 36 :], Counter({label: 1})
+            # What is suspected in a row is, most often, of interest to one value of it.
+            if fresh or (not known.disguised and len(known.detectors) == 1):
+                return self.mask_exactly(value, known)
+            known = None
+
+    def place(self, data: bytes, start: i64, end: i64, plain: i64) -> i64:
+        """What `scan.look` says of the value data[start:end], of which the prefilter has said `plain`; but a number that
+        does not exist is nothing."""
+        found: i64 = scan.look(data, start, end, plain)
+        if found & 0xFF == scan.PHONE and found != scan.UNSURE:
+            confirms = self._confirms
+            first: i64 = start + (found >> 8 & 0xFFFFFFF)
+            last: i64 = start + (found >> 36)
+            if confirms is None:
+                return scan.UNSURE
+            if not confirms(data[first:last]):
+                return scan.NOTHING
+        return found
+
+    def mask_exactly(self, value: bytes, suspects: Suspects) -> tuple[bytes, Counter[str]] | None:
+        """`mask_bytes` by the detectors themselves: what `scan` is held to, and is asked where it is not sure."""
         found = _places(value, suspects.detectors)
         if not found and not suspects.disguised:
             return None
@@ -186,9 +233,10 @@ class Detectors:
                 return self._redactions[hidden[0][2].label], counts
             if not found:
                 break
-            suspects = self.suspects(masked)
-            if suspects is None:
+            left = self.suspects(masked)
+            if left is None:
                 break
+            suspects = left
             found = _places(masked, suspects.detectors)
         else:
             return self._redactions[min(counts)], counts

@@ -21,7 +21,8 @@ Place = tuple[int, int]  # start and end, in bytes
 @dataclass(frozen=True, slots=True)
 class Detector:
     """`find` yields the places of confidential parts in one value, in order of their start. A value shorter than
-    `least` bytes, or without `needs` in it, cannot hold one: that is asked first, because it costs next to nothing."""
+    `least` bytes, or without `needs` in it, cannot hold one: that is asked first, because it costs next to nothing.
+    `confirms` says of what has the form of one whether it is one, where the form alone does not tell."""
 
     name: str
     label: str
@@ -31,6 +32,7 @@ class Detector:
     counterexamples: tuple[str, ...]
     least: int = 1
     needs: bytes = b""
+    confirms: Callable[[bytes], bool] | None = None
 
 
 # Thirteen or more digits, together or in groups. Any first digit: with fewer, every position of a run would be a start

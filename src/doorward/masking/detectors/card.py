@@ -42,7 +42,7 @@ _RANGES: tuple[tuple[int, int, frozenset[int]], ...] = (
     (81, 82, frozenset({16})),
     (9792, 9792, frozenset({16})),  # Troy
 )
-_LAYOUTS = frozenset(
+LAYOUTS = frozenset(
     {(4, 4, 4, 4), (4, 4, 4, 4, 3), (4, 6, 5), (4, 6, 4), (4, 4, 4, 1), (4, 4, 5), (6, 10), (6, 13), (8, 8), (4, 12)}
 )
 
@@ -83,7 +83,7 @@ def _find(value: bytes) -> Iterator[Place]:
             for count in range(min(5, len(groups) - first), 0, -1):
                 window = groups[first : first + count]
                 start, end = window[0][0], window[-1][1]
-                if count > 1 and tuple(b - a for a, b in window) not in _LAYOUTS:
+                if count > 1 and tuple(b - a for a, b in window) not in LAYOUTS:
                     continue
                 digits = b"".join(value[a:b] for a, b in window).decode("ascii")
                 if not is_card(digits) or not stands_alone(value, start, end) or continues_number(value, start, end):

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cache
 
-from stdnum import iban
+from stdnum import numdb
 
 from doorward.masking.detectors import Detector, Place, stands_alone
 
 # Length by country: SWIFT IBAN registry.
-_LENGTHS: dict[str, int] = {
+LENGTHS: dict[str, int] = {
     "AD": 24, "AE": 23, "AL": 28, "AT": 20, "AZ": 28, "BA": 20, "BE": 16, "BG": 22, "BH": 22, "BI": 27, "BR": 29,
     "BY": 28, "CH": 21, "CR": 22, "CY": 28, "CZ": 24, "DE": 22, "DJ": 27, "DK": 18, "DO": 28, "EE": 20, "EG": 29,
     "ES": 24, "FI": 18, "FK": 18, "FO": 18, "FR": 27, "GB": 22, "GE": 22, "GI": 23, "GL": 18, "GR": 27, "GT": 28,
@@ -24,10 +25,33 @@ _LENGTHS: dict[str, int] = {
     "QA": 29, "RO": 24, "RS": 22, "RU": 33, "SA": 24, "SC": 31, "SD": 18, "SE": 24, "SI": 19, "SK": 24, "SM": 27,
     "SO": 23, "ST": 25, "SV": 28, "TL": 23, "TN": 24, "TR": 26, "UA": 29, "VA": 22, "VG": 24, "XK": 20, "YE": 30,
 }  # fmt: skip
-_COUNTRY = "|".join(_LENGTHS)
+_COUNTRY = "|".join(LENGTHS)
 _UPPER = rf"(?:{_COUNTRY})[0-9]{{2}}(?:[ -]?[A-Z0-9]){{11,30}}"
 _LOWER = rf"(?:{_COUNTRY.lower()})[0-9]{{2}}(?:[ -]?[0-9]){{11,30}}"
 _CANDIDATE = re.compile(f"{_UPPER}|{_LOWER}".encode("ascii"))
+
+
+_STRUCTURE = re.compile("([1-9][0-9]*)!([nac])")
+_CHARACTERS = {"n": "[0-9]", "a": "[A-Z]", "c": "[A-Za-z0-9]"}
+
+
+@cache
+def _account(country: str) -> re.Pattern[str] | None:
+    """What stands behind a country and its check digits."""
+    said = numdb.get("iban").info(country)[0][1]
+    if not said:
+        return None
+    return re.compile(_STRUCTURE.sub(lambda match: f"{_CHARACTERS[match[2]]}{{{match[1]}}}", said.get("bban", "")))
+
+
+def is_iban(compact: str) -> bool:
+    """Whether these ASCII capitals and digits, at least five, are an account number: the same as stdnum's `is_valid`
+    without its checks by country, at a tenth of the cost."""
+    turned = compact[4:] + compact[:4]
+    if int("".join([str(ord(c) - 55) if c > "9" else c for c in turned])) % 97 != 1:
+        return False
+    account = _account(compact[:2])
+    return account is not None and account.fullmatch(compact[4:]) is not None
 
 
 def _find(value: bytes) -> Iterator[Place]:
@@ -40,14 +64,14 @@ def _find(value: bytes) -> Iterator[Place]:
             continue
         end += start
         compact = value[start:end].replace(b" ", b"").replace(b"-", b"").upper().decode("ascii")
-        if stands_alone(value, start, end) and iban.is_valid(compact, check_country=False):
+        if stands_alone(value, start, end) and is_iban(compact):
             yield start, end
             position = end
 
 
 def _end(candidate: bytes) -> int:
     """How many bytes of the candidate hold as many letters and digits as its country uses; 0: too few."""
-    left = _LENGTHS[candidate[:2].decode("ascii").upper()]
+    left = LENGTHS[candidate[:2].decode("ascii").upper()]
     for place, byte in enumerate(candidate):
         if byte not in b" -":
             left -= 1

@@ -231,6 +231,9 @@ COUNTEREXAMPLES: tuple[str, ...] = (
     "6ba7b810-9dad-11d1-80b4-00c04fd430c8",
     "SKU-12345678-B",
 )
+# By themselves, because account numbers hold the one, and rows the other: a number at the end, and the next row's `D`.
+EIGHT_AND_A_LETTER = r"[0-9]{8}-?[A-HJ-NP-TV-Z]"
+A_LETTER_AND_NINE = r"[A-Z][1289][0-9]{8}"
 DETECTOR = Detector(
     "national_id",
     "national_id",
@@ -239,9 +242,11 @@ DETECTOR = Detector(
         LONG_NUMBER,
         GROUPED_NINE,
         r"\.[0-9]{3}-[0-9Kk]|-[0-9]{3}\.[0-9]{2}|-[0-9]{3}-[0-9]{3}[ -][0-9]{2}|-[0-9]{8}-[0-9]",
-        r"[0-9]{8}-?[A-HJ-NP-TV-Z]|[0-9]{8} ?[0-9] ?[A-Z]{2}[0-9]|[XYZ]-?[0-9]{7}-?[A-Z]|[STFGM][0-9]{7}[A-Z]",
+        EIGHT_AND_A_LETTER,
+        A_LETTER_AND_NINE,
+        r"[0-9]{8} ?[0-9] ?[A-Z]{2}[0-9]|[XYZ]-?[0-9]{7}-?[A-Z]|[STFGM][0-9]{7}[A-Z]",
         r"[0-9]{6}[-+A-FU-Y][0-9]{3}[0-9A-FHJ-NPR-Y]|[AB] ?[0-9]{3} ?[0-9]{3} ?[0-9]{2}",
-        r"[A-Z]{2} ?[0-9]{2} ?[0-9]{2} ?[0-9]{2} ?[A-D]|[A-Z][0-9]{6}\([0-9A]\)|[A-Z][1289][0-9]{8}",
+        r"[A-Z]{2} ?[0-9]{2} ?[0-9]{2} ?[0-9]{2} ?[A-D]|[A-Z][0-9]{6}\([0-9A]\)",
         r"[A-Z]{3}P[A-Z][0-9]{4}[A-Z]|[A-Z]{4}[0-9]{6}[HMX][A-Z]{5}|[A-Z]{6}[0-9LMNP-V]{2}[A-EHLMPRST][0-9LMNP-V]{2}[A-Z]",
     ),
     _find,

@@ -7,7 +7,8 @@ something else: without a plus sign, a number needs a separator or a word in fro
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 
 import phonenumbers
 
@@ -20,6 +21,8 @@ _NORTH_AMERICA = rb"(?:1[ .-])?(?:\([2-9][0-9]{2}\) ?|[2-9][0-9]{2}[ .-])[2-9][0
 _TRUNK = rb"\(?0[1-9](?:[ ./()-]{0,2}[0-9]){6,12}"
 _GROUPS = rb"[2-9][0-9]{1,3}(?:[ .][0-9]{2,4}){2,4}"
 _NAMED = rb"(?i)(?<![A-Za-z])(?:phone|mobile|mobil|tel|tel[e\xc3\xa9]+fono?|fax|handy|cell)[^A-Za-z0-9\n+][^0-9\n+]{0,12}"
+INTERNATIONAL_PREFILTER = r"\+[1-9](?:[ ./()-]{0,2}[0-9]){6}"
+NORTH_AMERICAN_PREFILTER = r"[0-9]{3}[ .)-] ?[0-9]{3}[ .-][0-9]{4}"
 _GROUPED = re.compile(rb"[ ./()-]")
 
 
@@ -28,7 +31,7 @@ def detector(region: str = "US") -> Detector:
     if region not in phonenumbers.SUPPORTED_REGIONS:
         raise ConfigError(f"no telephone region is named {region}", hint="ISO 3166 alpha-2, as in DE")
     if phonenumbers.country_code_for_region(region) == 1:
-        own, prefilter = _NORTH_AMERICA, r"[0-9]{3}[ .)-] ?[0-9]{3}[ .-][0-9]{4}"
+        own, prefilter = _NORTH_AMERICA, NORTH_AMERICAN_PREFILTER
     else:
         own, prefilter = _TRUNK + b"|" + _GROUPS, r"0[1-9](?:[ ./()-]{0,2}[0-9]){6}|[0-9]{2}(?:[ .][0-9]{2,4}){2}"
     candidates = re.compile(_INTERNATIONAL + b"|" + own)
@@ -51,8 +54,8 @@ def detector(region: str = "US") -> Detector:
                     yield start, end
 
     return Detector(
-        "phone", "phone", (r"\+[1-9](?:[ ./()-]{0,2}[0-9]){6}", prefilter, _NAMED_PREFILTER), find,
-        EXAMPLES if region == "US" else INTERNATIONAL, COUNTEREXAMPLES, 8,
+        "phone", "phone", (INTERNATIONAL_PREFILTER, prefilter, _NAMED_PREFILTER), find,
+        EXAMPLES if region == "US" else INTERNATIONAL, COUNTEREXAMPLES, 8, confirms=lambda written: _exists(written, region),
     )  # fmt: skip
 
 
@@ -62,11 +65,57 @@ _NAMED_PREFILTER = (
 
 
 def _exists(written: bytes, region: str) -> bool:
+    digits = written.translate(None, b" ./()-").decode("ascii")
+    if digits.startswith("+1"):
+        national = digits[2:]
+    else:
+        national = digits if region in _NORTH_AMERICAN else ""
+    if len(national) == 10 and national[0] in "23456789":
+        return any(plan(national) is not None for plan in _plans(national[:3]))
     try:
         number = phonenumbers.parse(written.decode("ascii"), region)
     except phonenumbers.NumberParseException:
         return False
     return bool(phonenumbers.is_valid_number(number))
+
+
+# North America's numbers are the most frequent by far, and have one form of ten digits: the same tables, asked directly.
+_NORTH_AMERICAN = tuple(phonenumbers.COUNTRY_CODE_TO_REGION_CODE[1])
+_SERVICES = (
+    "fixed_line", "mobile", "toll_free", "premium_rate", "shared_cost", "voip", "personal_number", "pager", "uan", "voicemail",
+)  # fmt: skip
+
+
+@cache
+def _plans(area: str) -> tuple[Callable[[str], object], ...]:
+    """What tells whether a number of an area code exists, in any of the regions that it may be of. As
+    `phonenumbers.is_valid_number`: a region that claims the area has the last word, the others may all have it."""
+    plans: list[Callable[[str], object]] = []
+    for region in _NORTH_AMERICAN:
+        metadata = phonenumbers.PhoneMetadata.metadata_for_region(region)
+        assert metadata is not None
+        claims = metadata.leading_digits is not None and re.match(metadata.leading_digits, area) is not None
+        if claims or metadata.leading_digits is None:
+            plans.append(_numbers(region))
+        if claims:
+            break
+    return tuple(plans)
+
+
+@cache
+def _numbers(region: str) -> Callable[[str], object]:
+    """Matches the national numbers of ten digits of a region."""
+    metadata = phonenumbers.PhoneMetadata.metadata_for_region(region)
+    assert metadata is not None
+    assert metadata.general_desc is not None
+    kinds = [getattr(metadata, service) for service in _SERVICES]
+    patterns = {
+        kind.national_number_pattern
+        for kind in kinds
+        if kind is not None and kind.national_number_pattern and (not kind.possible_length or 10 in kind.possible_length)
+    }
+    general = metadata.general_desc.national_number_pattern
+    return re.compile(f"(?=(?:{general})$)(?:{'|'.join(sorted(patterns))})").fullmatch
 
 
 def _alone(value: bytes, start: int, end: int) -> bool:
