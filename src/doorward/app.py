@@ -7,7 +7,7 @@ import os
 import resource
 import signal
 import ssl
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -36,6 +36,7 @@ from doorward.policy.policies import PolicySet, load
 from doorward.protocols.postgres.masks import PostgresMasks
 from doorward.server.listener import Limits, Listener, Reach
 from doorward.server.own import CatalogueHolder, OwnStatements, unknown_columns
+from doorward.server.proofs import Proofs
 from doorward.server.tls import server_context
 from doorward.web.api import application
 from doorward.web.serve import WebServer
@@ -78,6 +79,7 @@ class Gateway:
         self.detectors = config.detectors
         self.guard.detected_labels = self.detectors.labels
         self.reach: dict[str, Reach] = {}
+        self.proofs = Proofs(self.guard, self.reach, self.secrets)
         self.listener: Listener | None = None
         self.postgres_port = 0
         self.http_port = 0
@@ -176,9 +178,9 @@ class Gateway:
         transforms = Transforms(self.config.masking.transforms, key)
         detectors = self.detectors if target.detect else Detectors(())
 
-        def masks(catalogue: CatalogueHolder) -> PostgresMasks:
+        def masks(catalogue: CatalogueHolder, labels: Mapping[str, str]) -> PostgresMasks:
             return PostgresMasks(
-                catalogue, target.labels, transforms, detectors, max_row=self.config.limits.row_bytes,
+                catalogue, labels, transforms, detectors, max_row=self.config.limits.row_bytes,
                 observe=target.mode is Mode.OBSERVE,
             )  # fmt: skip
 
@@ -239,6 +241,10 @@ class Gateway:
         return web
 
     # What the API serves.
+
+    @property
+    def postgres_tls(self) -> bool:
+        return self.config.listen.postgres.tls_cert is not None
 
     @property
     def targets(self) -> dict[str, Target]:

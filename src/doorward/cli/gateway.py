@@ -62,9 +62,10 @@ class GatewayClient:
     def __init__(self, connection: Connection) -> None:
         self._settings = _settings(connection.config)
         self.url = _address(connection, self._settings)
+        self.token = _token(connection, self._settings)
         self._client = httpx2.Client(
             base_url=self.url,
-            headers={"authorization": f"Bearer {_token(connection, self._settings)}", "accept": "application/json"},
+            headers={"authorization": f"Bearer {self.token}", "accept": "application/json"},
             verify=_authorities(connection.ca) if self.url.startswith("https:") else False,
             timeout=TIMEOUT,
             # A proxy of the environment must not see traffic that is meant for loopback.

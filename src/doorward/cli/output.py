@@ -29,6 +29,7 @@ STATES = {
     "approved": "green", "spent": "green", "completed": "green", "committed": "green", "allowed": "green", "open": "green",
     "waiting": "yellow", "parked": "yellow", "observed": "yellow", "suspended": "yellow", "rolled_back": "yellow",
     "denied": "red", "expired": "red", "withdrawn": "red", "refused": "red", "failed": "red", "unknown": "red",
+    "ok": "green", "LEAK": "red",
 }  # fmt: skip
 
 

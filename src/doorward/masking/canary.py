@@ -14,7 +14,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import re2
@@ -25,7 +25,6 @@ from doorward.masking.detectors.card import luhn
 LEAST: Final = 6  # letters and digits: fewer are everywhere
 LONGEST: Final = 512  # bytes of one canary
 MOST: Final = 1000  # canaries at once
-_TOGETHER: Final = 24  # canaries in one automaton
 _MEMORY: Final = 64 << 20
 
 # What a value may look like and still be it, in the order in which a sighting is given its name.
@@ -52,69 +51,205 @@ class Sighting:
 
 
 class Canaries:
-    """Looks for values by their names. ConfigError: too short or long to look for, or too many. Immutable."""
+    """Looks for values by their names. ConfigError: too short or long to look for, or too many of them.
 
-    __slots__ = ("_groups", "names", "reach")
+    First, plain readings of the bytes are asked whether any canary could be in them, by one automaton each: letters and
+    digits alone, base 64 without line ends, both again with escapes undone, and the bytes themselves. Only where one says
+    so are the exact patterns tried: they know the place and the spelling, and cost a hundred times as much.
+    """
+
+    __slots__ = ("_digits64", "_exact", "_folded", "_needles", "_plain", "_slow", "_values", "names", "reach")
 
     def __init__(self, values: Mapping[str, str]) -> None:
         if len(values) > MOST:
             raise ConfigError(f"there are {len(values)} canaries; at most {MOST} are looked for at once")
-        found: list[tuple[str, str, bytes, int]] = []
         for name, value in values.items():
             if sum(character.isalnum() for character in value) < LEAST or len(value.encode()) > LONGEST:
                 raise ConfigError(
                     f"canary {name} has fewer than {LEAST} letters and digits, or more than {LONGEST} bytes",
                     hint="a short value is in every file: plant longer ones",
                 )
-            found += [(name, spelling, pattern, size) for spelling, pattern, size in _patterns(value)]
         self.names = tuple(values)
-        self.reach = max((size for *_, size in found), default=1)
-        options = re2.Options()
-        options.encoding = re2.Options.Encoding.LATIN1  # bytes are bytes
-        options.max_mem = _MEMORY
-        options.log_errors = False
-        groups = []
-        for first in range(0, len(self.names), _TOGETHER):
-            names = frozenset(self.names[first : first + _TOGETHER])
-            members = [entry for entry in found if entry[0] in names]
-            members.sort(key=lambda entry: list(SPELLINGS).index(entry[1]))
-            try:
-                together = re2.compile(b"|".join(b"(?:%s)" % pattern for _, _, pattern, _ in members), options)
-                each = [(name, spelling, re2.compile(pattern, options)) for name, spelling, pattern, _ in members]
-            except re2.error:
-                raise ConfigError("the canaries are too long together", hint="look for fewer of them at once") from None
-            groups.append((together, each))
-        self._groups = tuple(groups)
+        self._values = dict(values)
+        self._exact: dict[str, _Exact] = {}
+        self.reach = max((_longest(value) for value in values.values()), default=1)
+        self._needles = {name: _Needles.of(value) for name, value in values.items()}
+        # Of scripts that leave no letter in ASCII: nothing cheap can be asked.
+        self._slow = frozenset(name for name, needles in self._needles.items() if not needles.folded)
+        self._folded = _any_of({needle for needles in self._needles.values() for needle in needles.folded})
+        self._digits64 = _any_of({needle for needles in self._needles.values() for needle in needles.digits64})
+        self._plain = _any_of({needle for needles in self._needles.values() for needle in needles.plain})
 
     def find(self, octets: bytes) -> Iterator[Sighting]:
-        """Where they are, without overlap for those that are looked for together."""
-        for together, each in self._groups:
-            for match in together.finditer(octets):
-                start, end = match.span()
-                here = octets[start : start + self.reach]
-                for name, spelling, pattern in each:
-                    if pattern.match(here) is not None:
-                        yield Sighting(name, spelling, start, end)
-                        break
+        """Where they are, by start within each canary."""
+        if not self._slow and not self._suspects(_Readings(octets)):
+            return
+        step, size = _WINDOW, len(octets)
+        for first in range(0, max(size, 1), step):
+            last = first + step >= size
+            window = octets[first : first + step + self.reach]
+            readings = _Readings(window)
+            if not self._slow and not self._suspects(readings):
+                continue
+            for name, needles in self._needles.items():
+                if name in self._slow or needles.within(readings):
+                    if name not in self._exact:
+                        self._exact[name] = _Exact(self._values[name])
+                    for spelling, start, end in self._exact[name].find(window, self.reach):
+                        if last or start < step:  # else it is the next window's
+                            yield Sighting(name, spelling, first + start, first + end)
+            if last:
+                return
+
+    def _suspects(self, readings: _Readings) -> bool:
+        return (
+            _hits(self._folded, readings.folded)
+            or _hits(self._folded, readings.unescaped)
+            or _hits(self._digits64, readings.digits64)
+            or _hits(self._digits64, readings.digits64_unescaped)
+            or _hits(self._plain, readings.octets)
+        )
 
 
-def _patterns(value: str) -> Iterator[tuple[str, bytes, int]]:
-    """Spelling, RE2 pattern over bytes, longest match."""
+_WINDOW: Final = 1 << 14
+# The class in front lets `re` run over what cannot begin one.
+_ESCAPES: Final = re.compile(
+    rb"[%&\\](?:(?<=%)[0-9A-Fa-f]{2}|(?<=&)#(?:[0-9]{1,7}|[xX][0-9A-Fa-f]{1,6});"
+    rb"|(?<=\\)\\{0,7}(?:u[0-9A-Fa-f]{4}|x[0-9A-Fa-f]{2}|[0-3][0-7]{2}|[nrtbf/\"]))"
+)
+_OTHERS: Final = bytes(octet for octet in range(256) if not (octet < 128 and chr(octet).isalnum()))
+_LOWER: Final = bytes(ord(chr(octet).lower()) if octet < 128 else octet for octet in range(256))
+_STANDARD64: Final = bytes.maketrans(b"-_", b"+/")
+
+
+def _folding(octets: bytes) -> bytes:
+    """Letters and digits of ASCII, in lower case."""
+    return octets.translate(_LOWER, _OTHERS)
+
+
+def _undone(match: re.Match[bytes]) -> bytes:
+    said = match[0].lstrip(b"\\") if match[0].startswith(b"\\") else match[0]
+    if said.startswith(b"&#"):
+        code = int(said[3:-1], 16) if said[2:3] in b"xX" else int(said[2:-1])
+    elif said[:1] in b"%ux":
+        code = int(said[1:], 16)
+        if said.startswith((b"%", b"x")):
+            return bytes((code,))
+    elif said[:1] in b"0123":
+        return bytes((int(said, 8),))
+    else:
+        return {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"b": b"\b", b"f": b"\f"}.get(said, said)
+    return chr(code).encode("utf-8", "replace") if code < 0x110000 else b""
+
+
+class _Readings:
+    """The plain readings of some bytes."""
+
+    __slots__ = ("digits64", "digits64_unescaped", "folded", "octets", "unescaped")
+
+    def __init__(self, octets: bytes) -> None:
+        self.octets = octets
+        self.folded = _folding(octets)
+        self.digits64 = octets.translate(_STANDARD64, b"\r\n")
+        undone = _ESCAPES.sub(_undone, octets)
+        self.unescaped = _folding(undone) if undone != octets else b""
+        self.digits64_unescaped = undone.translate(_STANDARD64, b"\r\n") if undone != octets else b""
+
+
+@dataclass(frozen=True, slots=True)
+class _Needles:
+    """What one of the readings must hold if a value is in the bytes: letters and digits; base 64; the bytes themselves."""
+
+    folded: frozenset[bytes]
+    digits64: frozenset[bytes]
+    plain: frozenset[bytes]
+
+    @classmethod
+    def of(cls, value: str) -> _Needles:
+        raw = value.encode("utf-8")
+        forms = [raw, raw[::-1], value[::-1].encode(), *_wide(value)]
+        octets = [b"%02x" % octet for octet in raw]
+        forms += [glue.join(octets) for glue in (b"", b"x", b"0x")]
+        folded = {_folding(form) for form in forms}
+        digits64 = {face.translate(_STANDARD64) for face in (_face(raw, skip) for skip in range(3))}
+        if min(map(len, folded)) < LEAST:
+            return cls(frozenset(), frozenset(), frozenset())
+        return cls(frozenset(folded), frozenset(digits64), frozenset(_binary(value)))
+
+    def within(self, readings: _Readings) -> bool:
+        """Whether a value may be there."""
+        return (
+            any(needle in readings.folded or needle in readings.unescaped for needle in self.folded)
+            or any(needle in readings.digits64 or needle in readings.digits64_unescaped for needle in self.digits64)
+            or any(needle in readings.octets for needle in self.plain)
+        )
+
+
+class _Exact:
+    """One value's patterns."""
+
+    __slots__ = ("_each", "_together")
+
+    def __init__(self, value: str) -> None:
+        patterns = list(_patterns(value))
+        self._each = [(spelling, _compiled(pattern)) for spelling, pattern in patterns]
+        self._together = _compiled(b"|".join(b"(?:%s)" % pattern for _, pattern in patterns))
+
+    def find(self, octets: bytes, reach: int) -> Iterator[tuple[str, int, int]]:
+        """Spelling, start and end."""
+        for match in self._together.finditer(octets):
+            start, end = match.span()
+            here = octets[start : start + reach]
+            for spelling, pattern in self._each:
+                if pattern.match(here) is not None:
+                    yield spelling, start, end
+                    break
+
+
+def _compiled(pattern: bytes) -> Any:
+    options = re2.Options()
+    options.encoding = re2.Options.Encoding.LATIN1  # bytes are bytes
+    options.max_mem = _MEMORY
+    options.log_errors = False
+    try:
+        return re2.compile(pattern, options)
+    except re2.error:
+        raise ConfigError("the canaries are too long together", hint="look for fewer of them at once") from None
+
+
+def _any_of(needles: set[bytes]) -> Any:
+    return _compiled(b"|".join(re.escape(needle) for needle in sorted(needles))) if needles else None
+
+
+def _hits(needles: Any, reading: bytes) -> bool:
+    return bool(reading) and needles is not None and needles.search(reading) is not None
+
+
+def _wide(value: str) -> list[bytes]:
+    return [value.encode(code) for code in ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")]
+
+
+def _longest(value: str) -> int:
+    """Bytes that the longest spelling takes."""
+    raw = len(value.encode())
+    return max(sum(_escaped(character)[1] for character in value), 8 * raw)
+
+
+def _patterns(value: str) -> Iterator[tuple[str, bytes]]:
+    """Spelling, and an RE2 pattern over bytes."""
     raw = value.encode("utf-8")
-    yield "raw", b"(?i:%s)" % re.escape(raw), len(raw)
-    escaped = [_escaped(character) for character in value]
-    yield "escaped", b"(?i:%s)" % b"".join(pattern for pattern, _ in escaped), sum(size for _, size in escaped)
-    yield "hex", b"(?i:%s)" % rb"(?:[ :-]|\\{1,2}x|0x|, ?0x)?".join(b"%02x" % octet for octet in raw), 6 * len(raw)
+    yield "raw", b"(?i:%s)" % re.escape(raw)
+    yield "escaped", b"(?i:%s)" % b"".join(_escaped(character)[0] for character in value)
+    yield "hex", b"(?i:%s)" % rb"(?:[ :-]|\\{1,2}x|0x|, ?0x)?".join(b"%02x" % octet for octet in raw)
     faces = [_face(raw, skip) for skip in range(3)]
     turns = [rb"(?:\r?\n|\\r\\n|\\n)?".join(_digit64(digit) for digit in face) for face in faces]
-    yield "base64", b"(?:%s)" % b"|".join(turns), 5 * max(map(len, faces))
-    wide = [value.encode(code) for code in ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")]
-    yield "utf-16", b"(?i:%s)" % b"|".join(re.escape(form) for form in wide), 4 * len(value)
-    yield "reversed", b"(?i:%s|%s)" % (re.escape(raw[::-1]), re.escape(value[::-1].encode())), len(raw)
+    yield "base64", b"(?:%s)" % b"|".join(turns)
+    yield "utf-16", b"(?i:%s)" % b"|".join(re.escape(form) for form in _wide(value))
+    yield "reversed", b"(?i:%s|%s)" % (re.escape(raw[::-1]), re.escape(value[::-1].encode()))
     parts = [re.escape(character.encode()) for character in value if character.isalnum()]
-    yield "separated", b"(?i:%s)" % b"[^0-9A-Za-z]{0,3}".join(parts), 4 * len(parts) + len(raw)
+    yield "separated", b"(?i:%s)" % b"[^0-9A-Za-z]{0,3}".join(parts)
     if binary := list(_binary(value)):
-        yield "binary", b"(?:%s)" % b"|".join(re.escape(form) for form in binary), max(map(len, binary))
+        yield "binary", b"(?:%s)" % b"|".join(re.escape(form) for form in binary)
 
 
 _SHORT: Final = {'"': b'"', "\\": b"\\", "/": b"/", "\n": b"n", "\r": b"r", "\t": b"t", "\b": b"b", "\f": b"f"}
@@ -123,11 +258,11 @@ _SHORT: Final = {'"': b'"', "\\": b"\\", "/": b"/", "\n": b"n", "\r": b"r", "\t"
 def _escaped(character: str) -> tuple[bytes, int]:
     """One character, as it is or escaped, and how many bytes that takes at most."""
     raw = character.encode("utf-8")
-    forms = [re.escape(raw), b"".join(b"%%%02x" % octet for octet in raw), rb"&#0{0,2}%d;?" % ord(character)]
-    forms.append(rb"&#x0{0,2}%x;?" % ord(character))
+    forms = [re.escape(raw), b"".join(b"%%%02x" % octet for octet in raw), rb"&#0{0,2}%d;" % ord(character)]
+    forms.append(rb"&#x0{0,2}%x;" % ord(character))
     units = character.encode("utf-16-be")
     forms.append(b"".join(rb"\\{1,4}u%s" % units[n : n + 2].hex().encode() for n in range(0, len(units), 2)))
-    forms.append(b"".join(rb"\\{1,4}x?%02x" % octet for octet in raw))
+    forms.append(b"".join(rb"\\{1,4}x%02x" % octet for octet in raw))
     forms.append(b"".join(rb"\\{1,4}%03o" % octet for octet in raw))
     if character in _SHORT:
         forms.append(rb"\\{1,4}" + re.escape(_SHORT[character]))
@@ -200,3 +335,19 @@ def marks(run: str) -> dict[str, str]:
         "iban": f"DE{check:02d}{account}",
         "email": f"canary.{digits('email', 12)}@example.org",
     }
+
+
+SCHEMA: Final = "doorward_canary"
+TABLE: Final = f"{SCHEMA}.canaries"
+LABEL: Final = "canary"
+PLAIN: Final = "plain"  # the column whose values nobody masks: where they come through, something was tried
+
+
+def plain(run: str) -> str:
+    """What the proof plants where nothing is confidential."""
+    return "sighted-" + hashlib.sha256(f"doorward/control/v1\0{run}".encode()).hexdigest()[:16]
+
+
+def labels() -> dict[str, str]:
+    """What is labelled while a proof runs."""
+    return {f"{TABLE}.{column}": LABEL for column in LABELLED}

@@ -89,7 +89,8 @@ class Reach:
     target: Target
     own: OwnStatements
     catalogue: CatalogueHolder
-    masks: Callable[[CatalogueHolder], PostgresMasks]
+    masks: Callable[[CatalogueHolder, Mapping[str, str]], PostgresMasks]
+    planted: dict[str, Mapping[str, str]] = field(default_factory=dict)  # Identity.id -> labels of a proof's scratch table
     pids: dict[int, int] = field(default_factory=dict)  # the target's process ids of open sessions, to our own
 
 
@@ -324,10 +325,11 @@ class Listener:
             await opened.close(opened.ended)
             return
         target = reach.target
-        masks = reach.masks(reach.catalogue)
+        labels = {**target.labels, **reach.planted.get(identity.id, {})}
+        masks = reach.masks(reach.catalogue, labels)
         conversation = PostgresConversation(
             Judge(
-                reach.catalogue, target.labels, max_statement=limits.statement_bytes,
+                reach.catalogue, labels, max_statement=limits.statement_bytes,
                 pinned=frozenset({"statement_timeout"} & target.options.keys()),
             ),
             masks,

@@ -53,10 +53,12 @@ class OwnStatements:
         params: Sequence[str | None] = (),
         *,
         timeout: float = PATIENCE,  # noqa: ASYNC109
+        effect: str = "read",
     ) -> list[Row]:
-        """The rows of one statement. Its record is durable before it is sent. Raises UpstreamError."""
+        """The rows of one statement. Its record is durable before it is sent; parameters are in no record. `effect` is
+        what the record says that it does. Raises UpstreamError."""
         async with self._turn:
-            return await self._query(name, text, params, timeout=timeout)
+            return await self._query(name, text, params, timeout=timeout, effect=effect)
 
     async def _query(
         self,
@@ -65,13 +67,14 @@ class OwnStatements:
         params: Sequence[str | None] = (),
         *,
         timeout: float = PATIENCE,  # noqa: ASYNC109
+        effect: str = "read",
     ) -> list[Row]:
         side, session = await self._open()
         number = session.record.template(
             canonical(
                 {
                     "action": name,
-                    "effect": "read",
+                    "effect": effect,
                     "text": mask_statement(text)[0],
                     "decision": {"outcome": "allow", "rules": ["doorward"]},
                 }

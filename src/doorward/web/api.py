@@ -26,6 +26,7 @@ from doorward.guard.ports import SessionRow
 from doorward.guard.reader import RecordReader
 from doorward.model import Approval, ApprovalState, Identity, Outcome, Target
 from doorward.policy.decide import may, may_vote
+from doorward.web import targets
 
 LONGEST_WAIT = 60.0  # seconds that one request may wait for an answer
 MOST_RECORDS = 20_000  # records of a recording that one answer holds
@@ -36,7 +37,7 @@ class Authenticator(Protocol):
     async def authenticate(self, token: str) -> Identity: ...
 
 
-class Served(Protocol):
+class Served(targets.Served, Protocol):
     """What of the gateway the API serves."""
 
     guard: Guard
@@ -44,8 +45,6 @@ class Served(Protocol):
 
     @property
     def authenticator(self) -> Authenticator: ...
-    @property
-    def targets(self) -> dict[str, Target]: ...
     @property
     def reader(self) -> RecordReader: ...
     def ready(self) -> str: ...
@@ -294,6 +293,7 @@ def application(gateway: Served) -> Litestar:
 
     routes: Sequence[Any] = (
         health, readiness, metrics, whoami, approvals, approval, wait, vote, withdraw, sessions, session, records, end, reload,
+        *targets.routes(gateway, who, allowed),
     )  # fmt: skip
     return Litestar(
         route_handlers=list(routes), openapi_config=None, request_max_body_size=64 * 1024, logging_config=None,

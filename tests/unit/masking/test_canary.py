@@ -23,7 +23,7 @@ FACES = {
     "raw": [VALUE, VALUE.lower().replace("ë", "ë")],
     "escaped": [
         json.dumps(VALUE), json.dumps(json.dumps(VALUE)), urllib.parse.quote(VALUE, safe=""), VALUE.replace("A", "&#65;"),
-        VALUE.replace("N", "&#x4e"), VALUE.replace("0", r"\x30"), VALUE.replace("/", r"\/"), VALUE.replace("1", r"\\u0031"),
+        VALUE.replace("N", "&#x4e;"), VALUE.replace("0", r"\x30"), VALUE.replace("/", r"\/"), VALUE.replace("1", r"\\u0031"),
         "".join(f"\\u{ord(letter):04x}" for letter in VALUE), "".join(f"%{octet:02X}" for octet in VALUE.encode()),
         VALUE.replace("ë", r"\303\253"),
     ],

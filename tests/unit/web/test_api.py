@@ -6,6 +6,7 @@ The application is the real one, over a real guard and recorder on a memory disk
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
@@ -22,6 +23,7 @@ from doorward.guard.ports import SessionRow
 from doorward.guard.reader import RecordReader
 from doorward.guard.template import Template
 from doorward.guard.turn import Turn
+from doorward.ledger.encoding import canonical
 from doorward.model import Approval, Effect, Identity, Kind, Permit, Phase, Refusal, Resource, Target
 from doorward.policy.policies import load
 from doorward.web.api import application
@@ -44,6 +46,30 @@ PEOPLE = {
 }  # fmt: skip
 
 
+class Place:
+    """One proof at `shop`, which plants nothing."""
+
+    def __init__(self) -> None:
+        self.id, self.target, self.identity = "p1", "shop", "https://idp.test|bot"
+        self.did: list[str] = []
+
+    async def begin(self, target: str, actor: Identity, identity: str) -> Place:
+        if actor.subject != "adam":
+            raise BlockingIOError("a proof runs there")
+        self.did.append(f"begin {identity}")
+        return self
+
+    async def plant(self, running: Place) -> bool:
+        self.did.append("plant")
+        return True
+
+    def find(self, target: str, proof: str) -> Place | None:
+        return self if (target, proof) == ("shop", "p1") else None
+
+    async def end(self, running: Place) -> None:
+        self.did.append("end")
+
+
 class Served:
     """What of a gateway the API serves, on a memory disk."""
 
@@ -57,6 +83,8 @@ class Served:
         self.wrong = self.why = ""
         self.reloads: list[str] = []
         self.fails: Exception | None = None
+        self.postgres_port, self.postgres_tls = 7432, True
+        self.proofs = Place()
 
     @property
     def authenticator(self) -> Served:
@@ -308,3 +336,43 @@ async def test_a_query_that_cannot_be_is_the_callers_fault(served: Served, path:
     answer = await ask(served, path, who="ada")
     assert answer.status_code == 400
     assert set(answer.json()) == {"error", "hint"}
+
+
+REPORT = {"proof": "p1", "target": "shop", "channels": [{"pass": True}, {"pass": False}], "leaks": 1}
+
+
+async def test_a_proof_begins_plants_and_ends_on_record(served: Served) -> None:
+    """Who administers the target begins, plants and ends; the report is an event, whole, with the digest of its canonical form,
+    and is there before what was planted is taken away."""
+    answer = await ask(served, "/api/targets/shop/proofs", {"identity": "https://idp.test|bot"}, who="adam")
+    assert (answer.status_code, answer.json()["port"], answer.json()["tls"]) == (200, 7432, True)
+    assert (await ask(served, "/api/targets/shop/proofs/p1/plant", {}, who="adam")).status_code == 200
+    answer = await ask(served, "/api/targets/shop/proofs/p1", {"report": REPORT}, who="adam")
+    [event] = [event for event in await served.events() if event.type == "masking.proved"]
+    assert answer.json() == {"proof": "p1", "digest": hashlib.sha256(canonical(REPORT)).hexdigest()}
+    assert (event.body["digest"], event.body["report"]) == (answer.json()["digest"], REPORT)
+    assert (event.body["channels"], event.body["leaks"], event.actor) == (2, 1, f"{ISSUER}|adam")
+    assert served.proofs.did == ["begin https://idp.test|bot", "plant", "end"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("shop/proofs", {}, 400), ("shop/proofs", {"identity": 5}, 400), ("shop/proofs", {"identity": ""}, 400),
+        ("shop/proofs", {"identity": "x", "more": 1}, 400), ("nowhere/proofs", {"identity": "x"}, 404),
+        ("shop/proofs/p2/plant", {}, 404), ("shop/proofs/p2", {"report": None}, 404), ("ware/proofs/p1", {"report": None}, 404),
+        ("shop/proofs/p1", {}, 400), ("shop/proofs/p1", {"report": 5}, 400), ("shop/proofs/p1", {"report": {}}, 400),
+        ("shop/proofs/p1", {"report": {**REPORT, "proof": "p2"}}, 400),
+        ("shop/proofs/p1", {"report": {**REPORT, "target": "ware"}}, 400),
+        ("shop/proofs/p1", {"report": {**REPORT, "channels": [{}]}}, 400),
+        ("shop/proofs/p1", {"report": {**REPORT, "channels": [{"pass": True}] * 501}}, 400),
+        ("shop/proofs/p1", {"report": {**REPORT, "number": 1.5}}, 400),
+        ("shop/proofs/p1", {"report": {**REPORT, "more": "x" * 50_000}}, 400),
+    ],
+)  # fmt: skip
+async def test_what_is_no_proof_does_nothing(served: Served, path: str, body: Any, status: int) -> None:
+    """A body or a place that does not fit is an error; nothing is planted, taken away or recorded."""
+    answer = await ask(served, f"/api/targets/{path}", body, who="adam")
+    assert (answer.status_code, served.proofs.did) == (status, [])
+    assert answer.json()["error"]
+    assert not [event for event in await served.events() if event.type.startswith("masking.")]

@@ -1,0 +1,148 @@
+"""The HTTP API's part that is about targets: proofs of masking. Every route needs `administer` on its target.
+
+What a proof found is put on record whole, with the digest of its canonical form, before what it planted is taken away.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol
+
+from litestar import Request, post
+from litestar.exceptions import HTTPException, NotFoundException
+from litestar.params import FromPath, JSONBody
+from litestar.status_codes import HTTP_200_OK, HTTP_409_CONFLICT
+
+from doorward.guard.guard import Guard
+from doorward.ledger.encoding import canonical
+from doorward.model import Identity, Target
+
+MOST_CHANNELS = 500
+LONGEST = 48 << 10  # bytes of a report
+
+
+class Running(Protocol):
+    """A proof that has begun."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def target(self) -> str: ...
+    @property
+    def identity(self) -> str: ...
+
+
+class Proofs(Protocol):
+    """`server.proofs.Proofs`. `begin` raises BlockingIOError when somebody else's proof runs there."""
+
+    async def begin(self, target: str, actor: Identity, identity: str) -> Running: ...
+    async def plant(self, running: Any, /) -> bool: ...
+    def find(self, target: str, proof: str) -> Running | None: ...
+    async def end(self, running: Any, /) -> None: ...
+
+
+class Served(Protocol):
+    """What of the gateway these routes serve."""
+
+    guard: Guard
+    postgres_port: int
+
+    @property
+    def targets(self) -> dict[str, Target]: ...
+    @property
+    def postgres_tls(self) -> bool: ...
+    @property
+    def proofs(self) -> Proofs: ...
+
+
+Who = Callable[[Request[Any, Any, Any]], Awaitable[Identity]]
+Allowed = Callable[[Identity, str, str], bool]
+
+
+def routes(gateway: Served, who: Who, allowed: Allowed) -> Sequence[Any]:
+    """The handlers. `allowed` asks policy: identity, action, target."""
+
+    async def administrator(request: Request[Any, Any, Any], target: str) -> Identity:
+        caller = await who(request)
+        if target not in gateway.targets or not allowed(caller, "administer", target):
+            raise NotFoundException(detail=f"there is no target {target} that you may administer")
+        return caller
+
+    @post("/api/targets/{target:str}/proofs", status_code=HTTP_200_OK)
+    async def begin(
+        request: Request[Any, Any, Any], target: FromPath[str], data: JSONBody[dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Begin a proof: {"identity": "issuer|subject" who will try}. Nothing is planted yet."""
+        caller = await administrator(request, target)
+        identity = data.get("identity")
+        if not isinstance(identity, str) or not identity or len(identity) > 1000 or set(data) != {"identity"}:
+            raise HTTPException(status_code=400, detail='send {"identity": "issuer|subject"}')
+        try:
+            begun = await gateway.proofs.begin(target, caller, identity)
+        except BlockingIOError as error:
+            raise HTTPException(status_code=HTTP_409_CONFLICT, detail=str(error)) from None
+        return {
+            "proof": begun.id, "target": target, "port": gateway.postgres_port, "tls": gateway.postgres_tls,
+            "detect": gateway.targets[target].detect, "mode": str(gateway.targets[target].mode),
+        }  # fmt: skip
+
+    def running(target: str, proof: str) -> Running:
+        found = gateway.proofs.find(target, proof)
+        if found is None:
+            raise NotFoundException(detail=f"proof {proof} does not run at {target} (any more): another took its place")
+        return found
+
+    @post("/api/targets/{target:str}/proofs/{proof:str}/plant", status_code=HTTP_200_OK)
+    async def plant(request: Request[Any, Any, Any], target: FromPath[str], proof: FromPath[str]) -> dict[str, Any]:
+        """Plant what the proof looks for."""
+        await administrator(request, target)
+        if not await gateway.proofs.plant(running(target, proof)):
+            raise NotFoundException(detail=f"another proof took the place of {proof} at {target}")
+        return {"proof": proof}
+
+    @post("/api/targets/{target:str}/proofs/{proof:str}", status_code=HTTP_200_OK)
+    async def end(
+        request: Request[Any, Any, Any], target: FromPath[str], proof: FromPath[str], data: JSONBody[dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Put a proof's report on record, if there is one, and take away what it planted: {"report": {...} or null}."""
+        caller = await administrator(request, target)
+        report = data.get("report")
+        if set(data) != {"report"} or not (report is None or _sane(report, target, proof)):
+            raise HTTPException(status_code=400, detail="that is no report of this proof")
+        ending = running(target, proof)
+        digest = await recorded(ending, report, caller) if report is not None else ""
+        await gateway.proofs.end(ending)
+        return {"proof": proof, "digest": digest}
+
+    async def recorded(proof: Running, report: dict[str, Any], caller: Identity) -> str:
+        """Put a report on record; its digest."""
+        try:
+            exact = canonical(report)
+        except (TypeError, ValueError):
+            exact = b""
+        if not 0 < len(exact) <= LONGEST:
+            raise HTTPException(status_code=400, detail=f"that is no report, or one longer than {LONGEST} bytes")
+        digest = hashlib.sha256(exact).hexdigest()
+        channels = report["channels"]
+        await gateway.guard.recorder.event(
+            "masking.proved",
+            {"proof": proof.id, "target": proof.target, "identity": proof.identity, "digest": digest,
+             "channels": len(channels), "leaks": sum(not channel["pass"] for channel in channels), "report": report},
+            actor=caller.id,
+        )  # fmt: skip
+        return digest
+
+    return begin, plant, end
+
+
+def _sane(report: Any, target: str, proof: str) -> bool:
+    """Whether this is a report of that proof: what its event says of it must be true of it."""
+    if not isinstance(report, dict) or report.get("target") != target or report.get("proof") != proof:
+        return False
+    channels = report.get("channels")
+    return (
+        isinstance(channels, list)
+        and len(channels) <= MOST_CHANNELS
+        and all(isinstance(channel, dict) and isinstance(channel.get("pass"), bool) for channel in channels)
+    )
