@@ -7,6 +7,8 @@ import re2
 from doorward.masking.detect import Detectors
 from doorward.masking.detectors import Detector
 
+ALL = Detectors()
+
 # Surroundings that values really have: protocol bytes, arrays, composites, JSON, CSV, prose.
 SURROUNDINGS = ("{}", "{{{}}}", "({},x)", '{{"k":"{}"}}', 'x,"{}",y', "see {} ,", "a: {}\nb", "\t{}\t")
 
@@ -19,7 +21,7 @@ def finds_its_examples(detector: Detector, text: str, secret: str) -> None:
     masked, counts = Detectors([detector.name]).mask(text)
     assert counts == {detector.label: 1}
     assert secret not in masked
-    assert Detectors().mask(masked) == (masked, {})
+    assert ALL.mask(masked) == (masked, {})
 
 
 def prefilter_sees(detector: Detector, text: str) -> None:

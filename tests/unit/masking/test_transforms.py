@@ -12,6 +12,7 @@ from doorward.errors import ConfigError
 from doorward.masking.detect import DETECTORS, Detectors
 from doorward.masking.transforms import NAMES, Transforms, partial
 
+ALL = Detectors()
 KEY = bytes(range(32))
 SECRETS = [(detector.label, secret) for detector in DETECTORS for _, secret in detector.examples]
 
@@ -26,7 +27,7 @@ def test_nothing_leads_back(name: str, label: str, secret: str) -> None:
         return
     assert masked is not None
     assert secret not in masked
-    assert Detectors().mask(masked) == (masked, {})
+    assert ALL.mask(masked) == (masked, {})
 
 
 @pytest.mark.parametrize(
