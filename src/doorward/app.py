@@ -47,7 +47,8 @@ class Gateway:
 
     def __init__(self, config: Config, *, log: Any = None) -> None:
         self.config = config
-        self.log = log or configure(config.log.level, config.log.format)
+        recorded = config.detectors.with_defaults()  # the record is masked whatever is looked for in results
+        self.log = log or configure(config.log.level, config.log.format, recorded)
         self.clock = SystemClock()
         self.metrics = GatewayMetrics()
         data = config.gateway.data
@@ -59,6 +60,7 @@ class Gateway:
             recordings=LocalRecordingFiles(data),
             log=LocalLogFiles(data),
             keys=LocalKeyFiles(data),
+            detectors=recorded,
             gateway=config.gateway.name,
             origin=f"doorward/{config.gateway.name}",
         )
@@ -204,7 +206,6 @@ class Gateway:
         context: ssl.SSLContext | None = None
         if said.tls_cert is not None and said.tls_key is not None:
             context = server_context(said.tls_cert, said.tls_key)
-        recorded = self.detectors.with_defaults()  # the record is masked whatever is looked for in results
         listener = Listener(
             self.guard, self.authenticator, self.secrets, self.reach, group=group, log=self.log, metrics=self.metrics,
             limits=Limits(
@@ -214,7 +215,7 @@ class Gateway:
                 connections_per_target=limits.connections_per_target, session_seconds=limits.session,
                 idle_seconds=limits.idle, statement_seconds=limits.statement,
             ),
-            context=context, plaintext=said.plaintext, mask_data=lambda data: mask_data(recorded, data),
+            context=context, plaintext=said.plaintext, choice=self.config.choice,
         )  # fmt: skip
         self.postgres_port = await listener.open(said.address, said.port)
         self.listener = listener
@@ -302,12 +303,6 @@ def _allow_files(wanted: int) -> None:
 def load_policies(config: Config) -> PolicySet:
     """The policy files of a configuration. Raises ConfigError with file and line."""
     return load(configuration.read_policies(config), expiry=config.limits.hold)
-
-
-def mask_data(detectors: Detectors, data: bytes) -> bytes:
-    """COPY data for the record: whole lines."""
-    masked = detectors.mask_bytes(data)
-    return data if masked is None else masked[0]
 
 
 def _stamp(config: Config) -> tuple[tuple[str, int, int], ...]:

@@ -27,8 +27,15 @@ from tests.rig.records import events, everything, sessions
 PLANTED = {
     column: f"CANARY-{number}-078051120-{column}x" for number, column in enumerate(("ssn", "card", "iban", "notes"))
 }
-# In what clients write: these have a form that detectors know.
-WRITTEN = {"ssn": "457-55-5462", "card": "4539578763621486", "email": "canary.bird@example.org"}
+# In what clients write: these have a form that detectors know, by default, by choice, or because the operator says.
+WRITTEN = {
+    "ssn": "457-55-5462", "card": "4539578763621486", "email": "canary.bird@example.org", "ip": "82.165.8.211",
+    "badge": "EMP-4711471",
+}  # fmt: skip
+MASKING = {
+    "detectors": ["private_key", "jwt", "secret_key", "url_password", "password", "card", "ssn", "email", "ip"],
+    "patterns": [{"name": "badge", "label": "badge", "pattern": "EMP-[0-9]{7}", "examples": ["EMP-1234567"]}],
+}
 LABELS = {f"public.customers.{column}": column for column in PLANTED}
 
 
@@ -123,6 +130,13 @@ WRITES = [
     "select 457555462 /* canary.bird@example.org */ -- 4539578763621486",
     "do $$ begin raise notice '457-55-5462'; end $$",
     "selec '4539578763621486'",
+    "select * from products where name = 'EMP-4711471' or name like '82.165.8.211/32' limit 5",
+    "select EMP-4711471 from products",
+    'select 1 as "EMP-4711471"',
+    "selec 82.165.8.211 where badge is EMP-4711471",
+    "select 1 from customers where id = 4539578763621486",
+    "select id from customers where ssn = 457555463",
+    "select 'padding', " + "1, " * 6000 + "'EMP-4711471 82.165.8.211'",
 ]
 
 
@@ -137,7 +151,9 @@ def aviary(
         sets = ", ".join(f"{column} = '{value}' || lpad(id::text, 2, '0')" for column, value in PLANTED.items())
         connection.execute(f"update customers set {sets}")
         connection.execute("analyze")
-    with launch(folder / "gateway", corpus_issuer, server, policy=POLICY, target={"labels": LABELS}) as running:
+    with launch(
+        folder / "gateway", corpus_issuer, server, policy=POLICY, target={"labels": LABELS}, masking=MASKING
+    ) as running:
         yield running, server
 
 
@@ -241,7 +257,7 @@ def test_cn_01_no_canary_gets_out_or_is_kept(aviary: tuple[Gateway, PostgresServ
         )
         request = client.held().held
         assert request
-    every = {**PLANTED, **{f"written {name}": value for name, value in WRITTEN.items()}}
+    every = {**PLANTED, **{f"written {name}": value for name, value in WRITTEN.items()}, "a bare number": "457555463"}
     api = b"".join(
         str(call(door, path, sub="dora", groups=["dba", "auditors"])).encode()
         for path in (f"/api/approvals/{request}", "/api/approvals", "/api/sessions?limit=500", "/metrics")

@@ -26,6 +26,7 @@ from doorward.guard.session_recorder import SessionRecorder
 from doorward.ledger.checkpoint import NoteVerifier
 from doorward.ledger.segment import EVENT, RUN
 from doorward.ledger.verify import Status, verify
+from doorward.masking.detect import Detectors
 from doorward.model import Approval, ApprovalState, Identity, Kind, Session, Target
 from tests.memory.evidence import MemoryEvidence
 from tests.memory.faults import Faults, KilledError
@@ -33,6 +34,7 @@ from tests.memory.files import MemoryKeyFiles, MemoryLogFiles, MemoryRecordingFi
 from tests.memory.store import MemoryStore
 
 CLOCK = SystemClock()
+DETECTORS = Detectors()
 
 
 class Disk:
@@ -70,7 +72,7 @@ class Disk:
 
         return Recorder(
             clock=CLOCK, store=port(self.store), wal=port(self.wal), recordings=port(self.recordings),
-            log=port(self.log), keys=port(self.keys), gateway="gw-1", origin="doorward.test/log",
+            log=port(self.log), keys=port(self.keys), gateway="gw-1", origin="doorward.test/log", detectors=DETECTORS,
         )
 
 

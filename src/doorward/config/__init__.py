@@ -36,8 +36,8 @@ from doorward.config.settings import (
 )
 from doorward.errors import ConfigError, in_words
 from doorward.masking.defined import MOST as MOST_PATTERNS
-from doorward.masking.defined import defined
-from doorward.masking.detect import Detectors
+from doorward.masking.defined import Choice, Pattern, defined
+from doorward.masking.detect import DEFAULT, Detectors
 from doorward.masking.detectors import Detector
 from doorward.masking.transforms import KEYED, Transforms
 from doorward.model import Kind, Mode, Target
@@ -69,7 +69,8 @@ class Config:
     policy_files: tuple[str, ...]
     targets: Mapping[str, Target]
     masking: Masking
-    detectors: Detectors  # `masking.detectors` and `masking.patterns`: what looks at results
+    choice: Choice  # `masking.detectors`, `masking.patterns` and `masking.phone_region`
+    detectors: Detectors  # the same, made: what looks at results
     limits: Limits
     log: Log
 
@@ -176,9 +177,15 @@ def _checked(path: Path, settings: Settings, wrong: list[str], written: str) -> 
         return None
     return Config(
         path=path, gateway=settings.gateway, listen=settings.listen, issuers=tuple(issuers),
-        policy_files=settings.policy.files, targets=targets, masking=settings.masking, detectors=detectors,
+        policy_files=settings.policy.files, targets=targets, masking=settings.masking,
+        choice=_choice(settings.masking), detectors=detectors,
         limits=settings.limits, log=settings.log,
     )  # fmt: skip
+
+
+def _choice(masking: Masking) -> Choice:
+    patterns = tuple(Pattern(p.name, p.label, p.pattern, p.examples, p.counterexamples) for p in masking.patterns)
+    return Choice(masking.detectors or DEFAULT, patterns, masking.phone_region)
 
 
 def _detectors(masking: Masking, written: str, wrong: list[str]) -> Detectors | None:

@@ -175,6 +175,8 @@ class GuardedSession:
         self.on_end: Callable[[str], None] | None = None
         self._observe = session.target.mode is Mode.OBSERVE
         self._batched = session.target.durability == "batched"
+        self._detectors = guard.recorder.detectors
+        self._short = -1 if self._detectors.defined else SHORT  # a pattern of the operator's own may be of any length
         self._seen: tuple[int, frozenset[str]] = (-1, frozenset())
         self.statements = 0
         self.refused = 0
@@ -208,11 +210,11 @@ class GuardedSession:
         if turn.continues:  # no second approval, but a right that is gone is gone
             if decision.outcome is Outcome.DENY and not self._observe:
                 return self._refuse(turn, None, decision)
-            self.record.run(self._number(template), _params(turn, continues=True))
+            self.record.run(self._number(template), self._params(turn))
             return self._permit(turn, decision, position=-1)
         if decision.outcome is Outcome.ALLOW and template.effect is Effect.READ:
             self.statements += 1
-            position = self.record.run(self._number(template), _params(turn))
+            position = self.record.run(self._number(template), self._params(turn))
             if self._batched and not self.guard.recorder.behind():
                 if template.permit is None:
                     template.permit = self._permit(turn, decision, position=-1)
@@ -426,7 +428,8 @@ class GuardedSession:
         self.guard.closed(self)
         await self.record.close(
             {
-                "reason": mask_statement(reason)[0],  # it may quote the target, which may quote the client
+                # It may quote the target, which may quote the client.
+                "reason": mask_statement(reason, detectors=self._detectors)[0],
                 "statements": self.statements,
                 "refused": self.refused,
                 "held": self.held,
@@ -500,10 +503,28 @@ class GuardedSession:
             id=self.guard.clock.new_id(),
             session_id=self.session.id,
             phase=turn.phase,
-            params=mask_params(turn.params, turn.formats, turn.oids),
+            params=mask_params(turn.params, turn.formats, turn.oids, detectors=self._detectors),
             digest=self._digest(turn),
             in_transaction=turn.in_transaction,
         )
+
+    def _params(self, turn: Turn) -> bytes:
+        """Masked parameters as a RUN record holds them: u16 count, then i32 length (-1 for NULL) and text each."""
+        if not turn.params:
+            return _EMPTY_PARAMS
+        if len(turn.params) == 1 and not turn.formats:
+            only = turn.params[0]
+            # The common case of one short number: nothing that any detector of ours looks for fits into it.
+            if only is not None and len(only) <= self._short and only.isdigit():
+                return b"\0\1" + _SIZE(len(only)) + only
+        parts = [_COUNT(len(turn.params))]
+        for value in mask_params(turn.params, turn.formats, turn.oids, detectors=self._detectors):
+            if value is None:
+                parts.append(_NONE)
+            else:
+                encoded = value.encode("utf-8", "replace")
+                parts += (_SIZE(len(encoded)), encoded)
+        return b"".join(parts)
 
     def _digest(self, turn: Turn) -> bytes:
         """Everything a verdict is bound to; the session is not part of it, so that a new one may continue a request."""
@@ -633,22 +654,3 @@ def _settled(outcome: str, rows: int, tag: str | None, sqlstate: str, in_transac
     if in_transaction:
         body["in_transaction"] = True
     return canonical(body)
-
-
-def _params(turn: Turn, *, continues: bool = False) -> bytes:
-    """Masked parameters as a RUN record holds them: u16 count, then i32 length (-1 for NULL) and text each."""
-    if not turn.params:
-        return _EMPTY_PARAMS
-    if len(turn.params) == 1 and not turn.formats:
-        only = turn.params[0]
-        # The common case of one short number: nothing that any detector looks for fits into it.
-        if only is not None and len(only) <= SHORT and only.isdigit():
-            return b"\0\1" + _SIZE(len(only)) + only
-    parts = [_COUNT(len(turn.params))]
-    for value in mask_params(turn.params, turn.formats, turn.oids):
-        if value is None:
-            parts.append(_NONE)
-        else:
-            encoded = value.encode("utf-8", "replace")
-            parts += (_SIZE(len(encoded)), encoded)
-    return b"".join(parts)

@@ -31,6 +31,7 @@ from doorward.guard.session_recorder import DECLARED, NOTE, OVERHEAD, SessionRec
 from doorward.guard.wal import FACT, INTENT, OWN, WriteAheadLog, parse_name
 from doorward.ledger.encoding import canonical
 from doorward.ledger.segment import DEK_SIZE, header, header_hash
+from doorward.masking.detect import Detectors
 from doorward.masking.statement import mask_statement
 from doorward.model import Event, Session
 
@@ -59,6 +60,7 @@ class Recorder:
         recordings: RecordingFiles,
         log: LogFiles,
         keys: KeyFiles,
+        detectors: Detectors,
         gateway: str,
         origin: str,
         retention: str = "std",
@@ -69,6 +71,7 @@ class Recorder:
         self.wal_files = wal
         self.gateway = gateway
         self.retention = retention
+        self.detectors = detectors  # what goes on record is masked by these, and so is what is said elsewhere
         self.boot = ""
         self.running = False
         self._log, self._keys, self._origin = log, keys, origin
@@ -165,7 +168,7 @@ class Recorder:
         declared = Declaration(session.id, handle, created, self.keyring.wrap(session.id, dek))
         body = canonical({"created": created, "session": session.id, "wrapped": declared.wrapped.hex()})
         # In one turn of the loop, so in one frame: a handle is never without its session, nor the other way round.
-        told = _opened(session, created, self.retention)
+        told = _opened(session, created, self.retention, self.detectors)
         size = len(canonical(told))
         if size > MAX_OPENED:
             raise UpstreamError(f"an identity of {size} bytes is too large to record")
@@ -320,7 +323,7 @@ def encode_event(event: Event) -> bytes:
     })
 
 
-def _opened(session: Session, created: int, retention: str) -> dict[str, Any]:
+def _opened(session: Session, created: int, retention: str, detectors: Detectors) -> dict[str, Any]:
     identity, target = session.identity, session.target
     return {
         "created": created, "retention": retention, "identity": identity.id, "subject": identity.subject,
@@ -330,7 +333,8 @@ def _opened(session: Session, created: int, retention: str) -> dict[str, Any]:
         "protocol": target.protocol, "database": target.database, "mode": target.mode.value, "record": target.record,
         "durability": target.durability, "client": session.client,
         # A client says these of itself, in any words: policy reads them as they are, the record keeps them masked.
-        "purpose": mask_statement(session.purpose)[0], "application": mask_statement(session.application)[0],
+        "purpose": mask_statement(session.purpose, detectors=detectors)[0],
+        "application": mask_statement(session.application, detectors=detectors)[0],
     }
 
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import re2
 
 from doorward.errors import ConfigError
+from doorward.masking.detect import Detectors
 from doorward.masking.detectors import Detector, Place, redaction
 
 MOST = 64  # detectors of one's own
@@ -21,6 +23,31 @@ _MOST_CHARACTERS = 1000
 _MEMORY = 256 << 10  # bytes that an expression may compile to
 _ASSERTIONS = "bBAzZ"
 _LABEL = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """What `defined` makes a detector of."""
+
+    name: str
+    label: str
+    pattern: str
+    examples: tuple[str, ...]
+    counterexamples: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which detectors are to look, in words: another process can be told, and makes the same ones."""
+
+    names: tuple[str, ...]
+    patterns: tuple[Pattern, ...] = ()
+    region: str = "US"
+
+    def detectors(self) -> Detectors:
+        """Those detectors. Raises ConfigError."""
+        more = [defined(p.name, p.label, p.pattern, p.examples, p.counterexamples) for p in self.patterns]
+        return Detectors(self.names, more=more, region=self.region)
 
 
 def defined(

@@ -50,6 +50,7 @@ DETECTORS: tuple[Detector, ...] = tuple(
         phone, ip,
     )
 )  # fmt: skip
+_NAMES = frozenset(detector.name for detector in DETECTORS)
 # Those that run where nobody says which.
 DEFAULT: tuple[str, ...] = tuple(detector.name for detector in DETECTORS if detector is not ip.DETECTOR)
 _ROUNDS = 4
@@ -82,7 +83,8 @@ class Detectors:
     one. `region`: whose telephone numbers are looked for without a plus sign. Unknown names raise ConfigError."""
 
     __slots__ = (
-        "_bits", "_closed", "_confirms", "_match", "_narrowed", "_owners", "_redactions", "_suspects", "detectors", "labels",
+        "_bits", "_closed", "_confirms", "_match", "_narrowed", "_owners", "_redactions", "_suspects", "defined", "detectors",
+        "labels",
     )  # fmt: skip
 
     def __init__(
@@ -104,6 +106,8 @@ class Detectors:
             *more,
         )
         self.detectors: tuple[Detector, ...] = chosen
+        # Whether any of them is the operator's own, about whose findings nothing is known beforehand.
+        self.defined: bool = any(detector.name not in _NAMES for detector in chosen)
         self.labels: frozenset[str] = frozenset(detector.label for detector in chosen)
         self._redactions = {label: redaction(label).encode("ascii") for label in self.labels}
         self._narrowed: dict[frozenset[str], Detectors] = {}

@@ -6,7 +6,8 @@ confidential is replaced whole. Literals joined by `||` are read together, too. 
 names) is looked at as written. A text over the size limit is cut after masking, and says so.
 
 What it vouches for is this reading, under standard_conforming_strings = on. It deliberately does not evaluate
-expressions beyond `||`, and it needs no parse tree: text that does not parse is stored, too, when it is refused.
+expressions beyond `||`, and it needs no parse tree: text that does not parse is stored, too, when it is refused. Which
+detectors look is the caller's to say, always: those that the configuration has for the record (`Recorder.detectors`).
 """
 
 from __future__ import annotations
@@ -43,8 +44,6 @@ MAX_STORED = 64 << 10  # characters of one statement that are kept
 MAX_READ = 8 << 20  # characters of one statement that are looked at
 MAX_PARAMETER = 4 << 10  # characters of one parameter that are kept
 
-ALL = Detectors()
-
 # One token per match, leftmost; what no branch takes is code, character by character in the scanner.
 _START = re.compile(
     r"(?P<line>--[^\n]*)|(?P<block>/\*)|(?P<dollar>\$(?:[A-Za-z_\x80-\U0010ffff][A-Za-z0-9_\x80-\U0010ffff]*)?\$)"
@@ -67,7 +66,7 @@ def mask_statement(
     text: str,
     literals: Sequence[tuple[int, int]] | None = None,
     *,
-    detectors: Detectors = ALL,
+    detectors: Detectors,
     limit: int = MAX_STORED,
 ) -> tuple[str, Counter[str]]:
     """The statement as it may be stored, and what was replaced, by label.
@@ -148,7 +147,7 @@ def _named_password(text: str, start: int, said: str) -> bool:
     return AFTER_NAME.search(text[max(0, start - 96) : start].encode("utf-8", "surrogatepass")) is not None
 
 
-def judge(said: str, detectors: Detectors = ALL) -> str | None:
+def judge(said: str, detectors: Detectors) -> str | None:
     """The label of what a value says, in itself or once hexadecimal or base 64 are undone; None: nothing."""
     for reading in _readings(said):
         found = detectors.mask_bytes(reading)
@@ -288,7 +287,7 @@ def mask_params(
     formats: Sequence[int],
     type_oids: Sequence[int],
     *,
-    detectors: Detectors = ALL,
+    detectors: Detectors,
 ) -> tuple[str | None, ...]:
     """Bound parameters as they may be stored and shown. None is NULL.
 

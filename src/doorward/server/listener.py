@@ -18,6 +18,7 @@ from typing import Any, Final, Protocol, cast
 
 from doorward.errors import AuthenticationError, ConfigError, DoorwardError, ProtocolError, UpstreamError
 from doorward.guard.guard import Guard
+from doorward.masking.defined import Choice
 from doorward.masking.statement import mask_statement
 from doorward.model import Identity, Mode, Refusal, Target
 from doorward.protocols.postgres.conversation import PostgresConversation
@@ -114,7 +115,7 @@ class Listener:
         limits: Limits,
         context: ssl.SSLContext | None,
         plaintext: bool,
-        mask_data: Callable[[bytes], bytes],
+        choice: Choice,
     ) -> None:
         self.guard = guard
         self.authenticator = authenticator
@@ -125,9 +126,8 @@ class Listener:
         self.limits = limits
         self.context = context
         self.plaintext = plaintext
-        self.masked_data = mask_data
         self.monotonic = guard.clock.monotonic
-        self.worker = Worker()
+        self.worker = Worker(choice)
         self.relays: dict[int, Relay] = {}
         self.doors: set[Door] = set()
         self.strangers: dict[Door, None] = {}  # in the order of their arrival
@@ -247,7 +247,9 @@ class Listener:
         except AuthenticationError as error:
             self.metrics.login_failed("token")
             # Both are the client's own words, or quote them.
-            target, reason = mask_statement(startup.database[:LONGEST_NAME])[0], mask_statement(error.message)[0]
+            detectors = self.guard.recorder.detectors
+            target = mask_statement(startup.database[:LONGEST_NAME], detectors=detectors)[0]
+            reason = mask_statement(error.message, detectors=detectors)[0]
             with suppress(DoorwardError):
                 await self.guard.recorder.event(
                     "login.refused", {"target": target, "client": door.peer, "reason": reason}
@@ -329,7 +331,7 @@ class Listener:
         masks = reach.masks(reach.catalogue, labels)
         conversation = PostgresConversation(
             Judge(
-                reach.catalogue, labels, max_statement=limits.statement_bytes,
+                reach.catalogue, labels, max_statement=limits.statement_bytes, detectors=self.guard.recorder.detectors,
                 pinned=frozenset({"statement_timeout"} & target.options.keys()),
             ),
             masks,

@@ -75,7 +75,7 @@ class OwnStatements:
                 {
                     "action": name,
                     "effect": effect,
-                    "text": mask_statement(text)[0],
+                    "text": mask_statement(text, detectors=self._guard.recorder.detectors)[0],
                     "decision": {"outcome": "allow", "rules": ["doorward"]},
                 }
             )

@@ -263,11 +263,10 @@ class Relay:
         pending = self.conversation.answers.pending
         run = pending[0].run if pending else None
         operation = None if run is None else run.permit.operation.id
+        # Why may quote the target, which may quote the client.
+        shown = mask_statement(why, detectors=self.guarded.guard.recorder.detectors)[0]
         with suppress(UpstreamError):  # a cancellation that is not on record does less harm than none
-            # Why may quote the target, which may quote the client.
-            self.guarded.record.event(
-                "operation.cancelled", {"operation": operation or "", "reason": mask_statement(why)[0]}
-            )
+            self.guarded.record.event("operation.cancelled", {"operation": operation or "", "reason": shown})
         self.listener.start(self.listener.cancel_upstream(self))
 
     @property
@@ -356,7 +355,8 @@ class Relay:
             else:
                 self._say(out)
         for sent in conversation.request_data():
-            self.guarded.record.request_data(self.listener.masked_data(sent))
+            masked = self.guarded.guard.recorder.detectors.mask_bytes(sent)  # whole lines
+            self.guarded.record.request_data(sent if masked is None else masked[0])
         self._to_client()
 
     def _to_client(self) -> None:

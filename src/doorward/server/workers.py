@@ -2,7 +2,8 @@
 
 The parser's tree of a long text is turned into Python objects in one piece, during which nothing else in a process can run.
 So texts over `protocols.postgres.conversation.LARGE` go to a worker: bounded in time and memory, killed when it exceeds
-either, started when it is needed and ended when it is not. The answer to a text that was too much is a classification like
+either, started when it is needed and ended when it is not. It is told first which
+detectors look. The answer to a text that was too much is a classification like
 any other: unknown, with the reason.
 
 Parent and worker speak in length-prefixed MessagePack over the worker's pipes; both ends are this file. The worker has
@@ -20,6 +21,7 @@ from typing import Final
 
 import msgspec
 
+from doorward.masking.defined import Choice
 from doorward.masking.statement import mask_statement
 from doorward.model import Effect
 from doorward.sql.catalogue import Catalogue, Relation
@@ -75,12 +77,15 @@ class _Question(msgspec.Struct, frozen=True):
 _encode = msgspec.msgpack.Encoder().encode
 _question = msgspec.msgpack.Decoder(_Question).decode
 _answer = msgspec.msgpack.Decoder(Judged).decode
+_choice = msgspec.msgpack.Decoder(Choice).decode
 
 
 class Worker:
-    """Judges one text at a time. Make one for a gateway, and `close` it."""
+    """Judges one text at a time. Make one for a gateway, and `close` it. `choice`: the detectors that mask what is shown,
+    besides those that always look at what goes on record."""
 
-    def __init__(self) -> None:
+    def __init__(self, choice: Choice) -> None:
+        self._told = _encode(choice)
         self._process: asyncio.subprocess.Process | None = None
         self._turn = asyncio.Lock()
         self._idle: asyncio.TimerHandle | None = None
@@ -120,6 +125,8 @@ class Worker:
                 sys.executable, "-c", "from doorward.server.workers import main; main()",
                 stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=1 << 26,
             )  # fmt: skip
+            assert self._process.stdin is not None
+            self._process.stdin.write(_SIZE.pack(len(self._told)) + self._told)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(_SIZE.pack(len(asked)) + asked)
@@ -152,8 +159,10 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold the statement
     source, sink = sys.stdin.buffer, sys.stdout.buffer
+    (size,) = _SIZE.unpack(source.read(_SIZE.size))
+    detectors = _choice(source.read(size)).detectors().with_defaults()
     while head := source.read(_SIZE.size):
         question = _question(source.read(_SIZE.unpack(head)[0]))
-        answer = _encode((classify(question.text, question.facts()), mask_statement(question.text)[0]))
+        answer = _encode((classify(question.text, question.facts()), mask_statement(question.text, detectors=detectors)[0]))
         sink.write(_SIZE.pack(len(answer)) + answer)
         sink.flush()

@@ -5,15 +5,20 @@ from __future__ import annotations
 import base64
 import struct
 import uuid
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from doorward.masking import statement
 from doorward.masking.detect import Detectors
 from doorward.masking.plan import BOOL, DATE, FLOAT8, INT4, INT8, JSONB, TEXT, TIMESTAMP, TIMESTAMPTZ, UUID
-from doorward.masking.statement import mask_params, mask_statement, scan_literals
+from doorward.masking.statement import scan_literals
 
+ALL = Detectors()
+mask_statement = partial(statement.mask_statement, detectors=ALL)
+mask_params = partial(statement.mask_params, detectors=ALL)
 SSN = "123-45-6789"
 HEX = SSN.encode().hex()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from doorward.masking.defined import Choice, Pattern
 from doorward.model import Effect
 from doorward.server import workers
 from doorward.server.workers import Worker
@@ -13,29 +14,33 @@ CATALOGUE = Catalogue(
     (Relation(1, "public", "customers", "r", (Column("id", 1, 23), Column("ssn", 2, 25))),),
     {"mine": frozenset({"public"})}, {}, frozenset({"public", "pg_catalog"}),
 )  # fmt: skip
+EMPLOYEE = Pattern("employee", "employee_no", "EMP-[0-9]{6}", ("EMP-123456",))
+CHOICE = Choice((), (EMPLOYEE,))
 FACTS = Facts(catalogue=CATALOGUE, labels={"public.customers.ssn": "ssn"}, changed=frozenset({("public", "x")}))
 
 
 async def test_the_worker_judges_as_the_gateway_does() -> None:
-    """Same text, same facts, same classification; a secret in the text is masked in what is shown."""
-    worker = Worker()
+    """Same text, same facts, same classification; a secret in the text is masked in what is shown, and what
+    a pattern of the operator's own finds."""
+    worker = Worker(CHOICE)
     try:
         for text in (
             "select id, reverse(ssn) from customers where id in (" + ",".join(map(str, range(5000))) + ")",
             "delete from customers; select mine(1)",
-            "select 'mail bob@example.com'",
+            "select 'mail bob@example.com, badge EMP-471147'",
             "this is no statement",
         ):
             found, shown = await worker.judge(text, FACTS)
             assert found == classify(text, FACTS)
             assert "bob@example.com" not in shown
+            assert "EMP-471147" not in shown
     finally:
         await worker.close()
 
 
 async def test_what_takes_too_long_is_unknown() -> None:
     """The worker is killed, the text refused, and the next text judged by a new worker."""
-    worker = Worker()
+    worker = Worker(CHOICE)
     before = workers.SECONDS
     try:
         workers.SECONDS = 0.0  # type: ignore[misc]

@@ -377,7 +377,7 @@ class PostgresConversation:
         """A turn that no policy could allow."""
         if code.startswith("missing_") and self._deferred and not self._plans_unasked(None):
             self._release()  # the server would have answered these before it missed anything
-        reason = mask_statement(reason)[0]  # it may quote a name
+        reason = mask_statement(reason, detectors=self.judge.detectors)[0]  # it may quote a name
         refused = template or PgTemplate(
             Classification(effect=Effect.UNKNOWN, reason=reason),
             b"",
@@ -386,6 +386,7 @@ class PostgresConversation:
             self.names.version,
             self.judge.role,
             ",".join(self.judge.search_path),
+            detectors=self.judge.detectors,
         )
         return Turn(
             refused,

@@ -14,6 +14,7 @@ from typing import Final, Protocol
 
 from doorward.errors import ProtocolError
 from doorward.guard.template import Template
+from doorward.masking.detect import Detectors
 from doorward.masking.statement import mask_statement
 from doorward.model import Effect, Resource, identifiers
 from doorward.protocols.postgres.normal import is_normal, numbered
@@ -98,13 +99,16 @@ class PgTemplate(Template):
         role: str,
         search_path: str,
         definitions: str = "",
+        *,
+        detectors: Detectors,
     ) -> None:
         statements = classification.statements
         forbidden, reason = classification.forbidden, classification.reason
         if reason or forbidden:  # both may quote the text
             if shown.encode("utf-8", "replace") != exact:
                 reason = reason.partition(" at or near ")[0]
-            forbidden, reason = mask_statement(forbidden)[0], mask_statement(reason)[0]
+            forbidden = mask_statement(forbidden, detectors=detectors)[0]
+            reason = mask_statement(reason, detectors=detectors)[0]
         super().__init__(
             action="; ".join(statement.tag for statement in statements[:20]) or "EMPTY",
             effect=classification.effect,
@@ -173,8 +177,10 @@ class Judge:
         labels: Mapping[str, str],
         *,
         max_statement: int,
+        detectors: Detectors,
         pinned: frozenset[str] = frozenset(),
     ) -> None:
+        self.detectors = detectors  # what masks the texts that are kept
         self._source = source
         self._pinned = pinned
         self._labels = labels
@@ -233,6 +239,7 @@ class Judge:
             self.role,
             ",".join(self.search_path),
             self.definitions(classification.resources),
+            detectors=self.detectors,
         )
 
     def definitions(self, resources: Sequence[Resource]) -> str:
@@ -278,7 +285,8 @@ class Judge:
         """The template that this text shares with others that differ only in numbers, and its numbers; None: there is
         none yet, or the text is not of that kind."""
         found = numbered(text)
-        if found is None:
+        # What is confidential may show only in the whole: `ssn = 457555462`, `457-55-5462`.
+        if found is None or self.detectors.hit(text):
             return None
         key, numbers = found
         catalogue = self._source.catalogue
@@ -298,12 +306,13 @@ class Judge:
             template = PgTemplate(
                 exact.classification,
                 key,
-                mask_statement(key.decode())[0],
+                mask_statement(key.decode(), detectors=self.detectors)[0],
                 self.version,
                 exact.names_version,
                 exact.role,
                 exact.search_path,
                 exact.definitions,
+                detectors=self.detectors,
             )
             if len(self._normal) >= MAX_TEMPLATES:
                 self._normal.clear()
@@ -353,12 +362,12 @@ class Judge:
                     classification = classify(decoded, self._facts(names))
             finally:
                 self._depth -= 1
-        return self._made(classification, text, mask_statement(decoded)[0], names)
+        return self._made(classification, text, mask_statement(decoded, detectors=self.detectors)[0], names)
 
     def _made(self, classification: Classification, text: bytes, shown: str, names: Names) -> PgTemplate:
         return PgTemplate(
             classification, text, shown, self.version, names.version, self.role, ",".join(self.search_path),
-            self.definitions(classification.resources),
+            self.definitions(classification.resources), detectors=self.detectors,
         )  # fmt: skip
 
     def _store(self, text: bytes, template: PgTemplate) -> None:

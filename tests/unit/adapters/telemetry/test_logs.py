@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
-from doorward.adapters.telemetry.logs import masked
+from doorward.adapters.telemetry.logs import Masked
+from doorward.masking.detect import Detectors
 
+DETECTORS = Detectors()
 SSN, CARD = "457-55-5462", "4539578763621486"
 
 
@@ -25,7 +27,7 @@ SSN, CARD = "457-55-5462", "4539578763621486"
 )
 def test_confidential_text_is_masked_wherever_it_stands(line: dict[str, Any], shown: dict[str, Any]) -> None:
     """In messages, nested facts and tracebacks; numbers and the rest stay what they are."""
-    assert masked(None, "info", line) == shown
+    assert Masked(DETECTORS)(None, "info", line) == shown
 
 
 @pytest.mark.parametrize(
@@ -39,13 +41,14 @@ def test_confidential_text_is_masked_wherever_it_stands(line: dict[str, Any], sh
 )
 def test_what_operators_look_for_stays_readable(text: str) -> None:
     """Identifiers, addresses, hashes and paths are not taken for anything else."""
-    assert masked(None, "info", {"session": text}) == {"session": text}
+    assert Masked(DETECTORS)(None, "info", {"session": text}) == {"session": text}
 
 
 PROGRAM = """
 import logging, sys
 from doorward.adapters.telemetry.logs import configure
-log = configure(sys.argv[1], "json")
+from doorward.masking.detect import Detectors
+log = configure(sys.argv[1], "json", Detectors())
 log.debug("too.small")
 log.info("listener.opened", port=7432, reason="for 457-55-5462")
 log.warning("two", text="a\\nb")

@@ -10,6 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from doorward.errors import ProtocolError
+from doorward.masking.defined import Choice, Pattern
+from doorward.masking.detect import Detectors
 from doorward.model import Effect
 from doorward.protocols.postgres.judge import MAX_DEPTH, MAX_KEPT, MAX_TEMPLATES, Judge
 from doorward.sql.catalogue import Catalogue, Column, Relation
@@ -25,9 +27,15 @@ def catalogue(*schemas: str) -> Catalogue:
     )
 
 
+ALL = Detectors()
+
+
 class Source:
     def __init__(self) -> None:
         self.catalogue = catalogue("public", "other")
+
+
+EMPLOYEE = Choice((), (Pattern("employee", "employee", "EMP-[0-9]{4,}|staff = [0-9]+", ("EMP-1234",)),)).detectors()
 
 
 class NoNames:
@@ -43,8 +51,8 @@ class NoNames:
         return None
 
 
-def judge(source: Source | None = None, *, most: int = 1 << 20) -> Judge:
-    made = Judge(source or Source(), {"public.t.ssn": "ssn"}, max_statement=most)
+def judge(source: Source | None = None, *, most: int = 1 << 20, detectors: Detectors = ALL) -> Judge:
+    made = Judge(source or Source(), {"public.t.ssn": "ssn"}, max_statement=most, detectors=detectors)
     made.look(role="app", search_path=("pg_catalog", "public"), temporary=frozenset())
     return made
 
@@ -220,3 +228,30 @@ def test_the_role_cannot_change(role: str, login: str, good: bool) -> None:
     else:
         with pytest.raises(ProtocolError):
             one.learn(row)
+
+
+@pytest.mark.parametrize(
+    ("text", "shared"),
+    [
+        (b"select id from t where id = 4711", True),
+        (b"select id from t where ssn = 457555462", False),
+        (b"select 457-55-5462", False),
+        (b"insert into t (id, ssn) values (1, 4539578763621486)", False),
+    ],
+)
+def test_a_number_that_says_something_only_in_its_place_is_not_taken_out(text: bytes, shared: bool) -> None:
+    """The record shows a statement's numbers each for itself, where no detector could tell what they are: a text in
+    which something may be confidential is kept whole, and masked whole."""
+    assert (judge().normal(text, NoNames()) is not None) is shared
+    if not shared:
+        assert "[" in judge().template(text, NoNames()).shown
+
+
+def test_patterns_of_the_operators_own_mask_the_texts_that_are_kept() -> None:
+    """In strings, names, comments and numbers, also where the text is refused with its reason."""
+    made = judge(detectors=EMPLOYEE)
+    for text in ("select 'EMP-4711'", 'select id "EMP-4711" from t', "selec EMP-4711", "select 1 from t where staff = 4711",
+                 "select id from nobody.\"EMP-4711\""):
+        template = made.template(text.encode(), NoNames())
+        assert "4711" not in template.shown + template.reason + template.forbidden, text
+    assert made.normal(b"select id from t where staff = 4711", NoNames()) is None

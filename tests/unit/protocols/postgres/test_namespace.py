@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from doorward.masking.detect import Detectors
 from doorward.model import Effect
 from doorward.protocols.postgres.judge import PgTemplate
 from doorward.protocols.postgres.namespace import MAX_BYTES, MAX_NAMES, Entry, Namespace, Portal
@@ -15,7 +16,7 @@ from doorward.sql.classification import Classification
 
 
 def entry(text: bytes = b"select 1") -> Entry:
-    return Entry(text, PgTemplate(Classification(effect=Effect.READ), text, "", 0, 0, "", ""))
+    return Entry(text, PgTemplate(Classification(effect=Effect.READ), text, "", 0, 0, "", "", detectors=Detectors(())))
 
 
 def portal(*params: bytes | None, hold: bool = False, young: bool = False) -> Portal:
