@@ -7,7 +7,7 @@ import os
 import resource
 import signal
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -30,14 +30,17 @@ from doorward.guard.ports import SessionRow
 from doorward.guard.reader import RecordReader
 from doorward.guard.recorder import Recorder
 from doorward.masking.detect import Detectors
+from doorward.masking.labelling import Labelling, labelling
 from doorward.masking.transforms import Transforms
 from doorward.model import Mode, SecretRef, Target
 from doorward.policy.policies import PolicySet, load
+from doorward.protocols.postgres.judge import CatalogueSource
 from doorward.protocols.postgres.masks import PostgresMasks
 from doorward.server.listener import Limits, Listener, Reach
-from doorward.server.own import CatalogueHolder, OwnStatements, unknown_columns
+from doorward.server.own import CatalogueHolder, OwnStatements
 from doorward.server.proofs import Proofs
 from doorward.server.tls import server_context
+from doorward.sql.catalogue import Catalogue
 from doorward.web.api import application
 from doorward.web.serve import WebServer
 
@@ -180,25 +183,32 @@ class Gateway:
         transforms = Transforms(self.config.masking.transforms, key)
         detectors = self.detectors if target.detect else Detectors(())
 
-        def masks(catalogue: CatalogueHolder, labels: Mapping[str, str]) -> PostgresMasks:
+        def masks(catalogue: CatalogueSource) -> PostgresMasks:
             return PostgresMasks(
-                catalogue, labels, transforms, detectors, max_row=self.config.limits.row_bytes,
+                catalogue, transforms, detectors, max_row=self.config.limits.row_bytes,
                 observe=target.mode is Mode.OBSERVE,
             )  # fmt: skip
 
-        return Reach(target, own, CatalogueHolder(own), masks)
+        def labels(catalogue: Catalogue) -> Labelling:
+            return labelling(catalogue, target.labels, transforms, by_name=self.config.masking.column_names)
+
+        return Reach(target, own, CatalogueHolder(own, labels), masks)
 
     async def _look_at(self, reach: Reach) -> None:
         """Say at the start what is wrong with a target, before its first client does."""
         try:
-            catalogue = await reach.catalogue.refresh()
+            await reach.catalogue.refresh()
         except DoorwardError as error:
             self.log.warning("target.unreachable", target=reach.target.name, reason=error.message, hint=error.hint)
             return
-        for column in unknown_columns(catalogue, reach.target.labels):
-            self.log.warning(
-                "label.unmatched", target=reach.target.name, column=column, hint="the target has no such column"
+        found = reach.catalogue.labelling
+        for fault in found.faults:
+            self.log.error(
+                "masking.unfit", target=reach.target.name, reason=fault, hint="nobody is let in until it is corrected"
             )
+        if found.named:
+            by = "labels.named" if self.config.masking.column_names == "mask" else "labels.proposed"
+            self.log.info(by, target=reach.target.name, columns=[f"{c} = {label}" for c, label in found.named.items()][:200])
 
     async def _listen(self, group: asyncio.TaskGroup) -> Listener:
         said = self.config.listen.postgres

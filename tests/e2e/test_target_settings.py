@@ -16,11 +16,10 @@ from tests.rig.postgres import PostgresServer
 
 @pytest.fixture(scope="module")
 def door(tmp_path_factory: pytest.TempPathFactory, postgres: PostgresServer) -> Iterator[Gateway]:
-    """Before a target with a timeout and a setting, and a label that is mistyped."""
+    """Before a target with a timeout and a setting."""
     target = {
         "statement_timeout": "1s",
         "options": {"work_mem": "7MB", "TimeZone": "Asia/Tokyo"},
-        "labels": {"public.customers.ssn": "ssn", "public.customers.sssn": "ssn"},
     }
     issuer = LocalIssuer()
     with launch(tmp_path_factory.mktemp("door") / "gateway", issuer, postgres, target=target) as door:
@@ -66,13 +65,56 @@ def test_a_client_cannot_lift_the_timeout(door: Gateway, attempt: str) -> None:
             connection.execute("select pg_sleep(60)")
 
 
-def test_a_label_that_names_no_column_is_said_at_the_start(door: Gateway) -> None:
-    """The log names the column before any client connects; a label that fits is not mentioned."""
+def test_masking_that_cannot_hold_closes_its_target(gateway: Callable[..., Gateway]) -> None:
+    """A label on a column that is not there, or a transform that can do nothing with the column's type: the log says so at
+    the start, and clients are told why nobody gets in."""
+    labels = {"public.customers.ssn": "ssn", "public.customers.sssn": "ssn", "public.orders.quantity": "day"}
+    masking = {"transforms": {"day": "date_shift"}, "token_key": "env:KEY"}
+    door = gateway(target={"labels": labels}, masking=masking, environment={"KEY": "k" * 32})
+    with pytest.raises(psycopg.OperationalError, match="is closed, because its masking cannot hold") as refused:
+        door.connect()
+    assert "there is no column public.customers.sssn, which has the label ssn; and 1 more" in str(refused.value)
     limit = time.monotonic() + 20
-    while not (said := [event["column"] for event in door.events() if event.get("event") == "label.unmatched"]):
+    while len(faults := [event["reason"] for event in door.events() if event.get("event") == "masking.unfit"]) < 2:
         assert time.monotonic() < limit
         time.sleep(0.05)
-    assert said == ["public.customers.sssn"]
+    assert faults[1].startswith("column public.orders.quantity is of a type with which date_shift")
+
+
+def test_a_target_opens_when_its_table_is_mended(gateway: Callable[..., Gateway], postgres: PostgresServer) -> None:
+    """The column comes to be: nobody restarts the gateway."""
+    with postgres.connect() as direct:
+        direct.execute("create table mended (id integer)")
+        try:
+            door = gateway(target={"labels": {"public.mended.ssn": "ssn"}})
+            with pytest.raises(psycopg.OperationalError, match=r"public\.mended\.ssn"):
+                door.connect()
+            direct.execute("alter table mended add ssn text; insert into mended values (1, 'a value')")
+            with door.connect() as connection:
+                assert connection.execute("select * from mended").fetchall() == [(1, "[ssn]")]
+        finally:
+            direct.execute("drop table mended")
+
+
+def test_columns_are_masked_for_what_their_names_say(gateway: Callable[..., Gateway], postgres: PostgresServer) -> None:
+    """Unless somebody says otherwise: a first name, a street and a date of birth are traced and masked like labelled columns,
+    also one that comes while the gateway runs; what is labelled `none` is shown, and so is what has no such name."""
+    with postgres.connect() as direct:
+        direct.execute(
+            "create table people (id integer, first_name text, street text, dob date, is_email boolean, city text);"
+            "insert into people values (1, 'Ottilie', 'Lange Reihe 7', '1961-05-04', true, 'Hamburg')"
+        )
+        try:
+            door = gateway(target={"labels": {"public.people.street": "none"}}, masking={"column_names": "mask"})
+            with door.connect() as connection:
+                (row,) = connection.execute("select * from people").fetchall()
+                assert row == (1, "[name]", "Lange Reihe 7", None, True, "Hamburg")
+                (row,) = connection.execute("select upper(first_name), left(street, 5), dob::text from people").fetchall()
+                assert row == ("[name]", "Lange", "[date_of_birth]")
+                connection.execute("alter table people add surname text default 'Ohlsen'")
+                assert connection.execute("select surname from people").fetchone() == ("[name]",)
+        finally:
+            direct.execute("drop table people")
 
 
 def test_a_target_that_is_down_is_said_at_the_start_and_delays_nobody(gateway: Callable[..., Gateway]) -> None:

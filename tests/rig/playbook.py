@@ -42,12 +42,13 @@ class Source:
     """A catalogue that does not change."""
 
     catalogue = SHOP
+    labels = LABELS
 
 
 def conversation(**changes: Any) -> PostgresConversation:
     """One before SHOP, labelled, without detectors."""
-    masks = PostgresMasks(Source(), LABELS, Transforms({}, b""), Detectors(()), max_row=1 << 20)
-    judge = Judge(Source(), LABELS, max_statement=1 << 16, detectors=Detectors())
+    masks = PostgresMasks(Source(), Transforms({}, b""), Detectors(()), max_row=1 << 20)
+    judge = Judge(Source(), max_statement=1 << 16, detectors=Detectors())
     return PostgresConversation(judge, masks, **{"nonce": "n", "max_message": 1 << 20, "max_row": 1 << 20, **changes})
 
 

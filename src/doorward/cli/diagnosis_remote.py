@@ -19,13 +19,15 @@ from doorward.adapters.secrets.sources import SecretSources
 from doorward.cli.diagnosis import Finding, Verdict, failed
 from doorward.config import Config, HttpListener, PostgresListener
 from doorward.errors import DoorwardError
+from doorward.masking.labelling import labelling
+from doorward.masking.transforms import Transforms
 from doorward.model import Target
 from doorward.server import dial
-from doorward.server.own import unknown_columns
 from doorward.server.side import Row, SideConnection
 from doorward.server.tls import server_context
 from doorward.sql.catalogue import QUERIES, build, relations
 
+NAMED = 20  # columns that are listed
 SOON = 30  # days before a certificate's end
 _PATIENCE = 5.0
 _ROLE = """
@@ -148,13 +150,13 @@ def _clock(part: str, skew: float, allowed: float) -> Finding:
     return Finding(part, verdict, text, "synchronise both (chrony, systemd-timesyncd)")
 
 
-async def target(target: Target, data: Path) -> list[Finding]:
+async def target(config: Config, target: Target) -> list[Finding]:
     """Whether the gateway can log in there, as whom, and whether every labelled column exists."""
     part = f"target {target.name}"
     try:
         password = b""
         if target.credential is not None:
-            password = bytes(await asyncio.to_thread(SecretSources(data).get, target.credential))
+            password = bytes(await asyncio.to_thread(SecretSources(config.gateway.data).get, target.credential))
     except DoorwardError:
         return [Finding(part, Verdict.FAIL, "not tried: its secret is not there")]
     try:
@@ -182,16 +184,27 @@ async def target(target: Target, data: Path) -> list[Finding]:
     findings += _privileges(part, target, role)
     findings.append(_clock(part, float(role[4] or 0) - time.time(), 60))
     try:
-        missing = unknown_columns(build(relations(rows, columns)), target.labels)
+        labels = labelling(
+            build(relations(rows, columns)), target.labels, Transforms(config.masking.transforms, bytes(32)),
+            by_name=config.masking.column_names,
+        )  # fmt: skip
     except ValueError as error:
         return [*findings, Finding(part, Verdict.FAIL, f"its catalogue is not what it should be: {error}")]
-    if missing:
-        hint = (
-            "what is in a column of another name is masked only if a detector recognises it: correct [targets.labels]"
-        )
-        findings += [Finding(part, Verdict.FAIL, f"label: there is no column {name}", hint) for name in missing]
-    elif target.labels:
+    hint = "nobody is let in while this is so: correct [targets.labels] or masking.transforms"
+    findings += [Finding(part, Verdict.FAIL, f"label: {fault}", hint) for fault in labels.faults]
+    if target.labels and not labels.faults:
         findings.append(Finding(part, Verdict.OK, f"all {len(target.labels)} labelled columns exist"))
+    if labels.named:
+        shown = ", ".join(f"{column} = {label}" for column, label in list(labels.named.items())[:NAMED])
+        more = f", and {len(labels.named) - NAMED} more" if len(labels.named) > NAMED else ""
+        if config.masking.column_names == "mask":
+            text = f"masked for their names: {shown}{more}"
+            hint = 'label what the names are wrong about: "none" in [targets.labels] shows a column'
+            findings.append(Finding(part, Verdict.OK, text, hint))
+        else:
+            text = f"not masked, though their names say what they hold: {shown}{more}"
+            hint = 'label them in [targets.labels], or set masking.column_names = "mask"'
+            findings.append(Finding(part, Verdict.WARN, text, hint))
     return findings
 
 

@@ -65,7 +65,7 @@ async def examine(path: Path) -> list[Finding]:
     findings += await diagnosis_remote.listeners(config)
     for part in await asyncio.gather(
         *(diagnosis_remote.issuer(settings) for settings in config.issuers),
-        *(diagnosis_remote.target(target, config.gateway.data) for target in config.targets.values()),
+        *(diagnosis_remote.target(config, target) for target in config.targets.values()),
     ):
         findings += part
     return findings

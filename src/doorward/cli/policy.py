@@ -16,7 +16,6 @@ import re
 import sys
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,6 +27,9 @@ from doorward.cli.gateway import HERE, Connection, GatewayClient
 from doorward.config import Config, load, read_policies
 from doorward.errors import ConfigError
 from doorward.masking.detect import DETECTORS
+from doorward.masking.labelling import NONE, labelling
+from doorward.masking.names import LABELS
+from doorward.masking.transforms import Transforms
 from doorward.model import Identity, Kind, Operation, Target
 from doorward.policy import policies as policy
 from doorward.policy.explain import Explanation, explain, explain_action
@@ -182,26 +184,27 @@ def explain_command(
     who = _identity(settings, identity, kind, group, claim, issuer, on_behalf_of, on_behalf_of_group)
     extra = {"now": _moment(at), "client": _address(client), "application": application}
     assumed: list[str] = []
+    named: dict[str, str] = {}
     if statement:
         text = sys.stdin.read(_MOST_STATEMENT + 1) if statement == "-" else statement
         known = _catalogue(catalogue) if catalogue else None
-        operation, forbidden, assumed = _operation(text, place, search_path, known)
+        operation, forbidden, assumed, named = _operation(text, place, search_path, known, settings.masking.column_names)
         explanation = explain(loaded, who, place, operation, purpose=purpose, extra=extra)
     else:
         explanation, forbidden = explain_action(loaded, who, action, place, purpose=purpose, extra=extra), ""
     outcome = "deny" if forbidden else explanation.findings.decision.outcome.value
     if as_json:
         said = explanation.as_json()
-        said.update({"assumed": assumed, "forbidden": forbidden})
+        said.update({"assumed": assumed, "named": named, "forbidden": forbidden})
         if forbidden:
             said.update({"decision": "deny", "reason": f"no policy can allow it: {forbidden}"})
         print(json.dumps(said, indent=2))
     else:
-        _print(explanation, forbidden, assumed)
+        _print(explanation, forbidden, assumed, named)
     return 0 if outcome == (expect or "allow") else 1
 
 
-def _print(explanation: Explanation, forbidden: str, assumed: Iterable[str]) -> None:
+def _print(explanation: Explanation, forbidden: str, assumed: Iterable[str], named: Mapping[str, str]) -> None:
     console = Console(highlight=False, soft_wrap=True)  # rich respects NO_COLOR, and writes no colour into a pipe
     head, *rest = explanation.as_text().splitlines()
     if forbidden:
@@ -220,34 +223,48 @@ def _print(explanation: Explanation, forbidden: str, assumed: Iterable[str]) -> 
         )  # fmt: skip
     for name in assumed:
         console.print(f"assumed to exist: {name}", style="dim", markup=False)
+    for column, label in named.items():
+        console.print(f"proposed by its name: {column} = {label}", style="dim", markup=False)
 
 
 def _operation(
-    text: str, target: Target, search_path: str, known: Catalogue | None
-) -> tuple[Operation, str, list[str]]:
-    """What the statement would do; why no policy can allow it, or ""; and what was assumed to exist."""
+    text: str, target: Target, search_path: str, known: Catalogue | None, by_name: str
+) -> tuple[Operation, str, list[str], dict[str, str]]:
+    """What the statement would do; why no policy can allow it, or ""; what was assumed to exist; and the labels that
+    columns have by their names, as far as the statement says them."""
     path = tuple(part.strip() for part in search_path.split(",") if part.strip())
-    facts = Facts(known or Catalogue(), search_path=("pg_catalog", *path), labels=target.labels)
+    words = _words(text)
+    named: dict[str, str] = {}
+
+    def facts(catalogue: Catalogue) -> Facts:
+        labels = labelling(catalogue, target.labels, Transforms(), by_name=by_name)
+        named.update((c, label) for c, label in labels.named.items() if c.rpartition(".")[2] in words or "*" in text)
+        return Facts(catalogue, search_path=("pg_catalog", *path), labels=labels.labels)
+
     assumed: list[str] = []
-    found = classify(text, facts)
+    found = classify(text, facts(known or Catalogue()))
     for _ in range(_ROUNDS):
         fresh = [name for name in found.misses if name not in assumed] if known is None else []
         if not fresh:
             break
         assumed += fresh
-        found = classify(text, replace(facts, catalogue=_assume(assumed, text, target, path)))
+        found = classify(text, facts(_assume(assumed, words, target, path)))
     action = " ".join(dict.fromkeys(statement.tag for statement in found.statements))
     operation = Operation(
         "", "", action, found.effect, text, resources=found.resources, labels=found.labels, reason=found.reason,
         search_path=search_path,
     )  # fmt: skip
-    return operation, found.forbidden, assumed
+    return operation, found.forbidden, assumed, named
 
 
-def _assume(names: Iterable[str], text: str, target: Target, path: tuple[str, ...]) -> Catalogue:
+def _words(text: str) -> set[str]:
+    """Whatever in a statement could be the name of a column."""
+    return {quoted.replace('""', '"') or word.lower() for quoted, word in _IDENTIFIER.findall(text)}
+
+
+def _assume(names: Iterable[str], words: set[str], target: Target, path: tuple[str, ...]) -> Catalogue:
     """A catalogue that has these relations and functions. A relation has the columns that labels name, and whatever
     else the statement says: any of its words could be one."""
-    words = {quoted.replace('""', '"') or word.lower() for quoted, word in _IDENTIFIER.findall(text)}
     relations: list[Relation] = []
     functions: dict[str, frozenset[str]] = {}
     for name in names:
@@ -341,6 +358,9 @@ def _read(file: Path) -> str:
 def _warnings(loaded: policy.PolicySet, settings: Config) -> Iterable[str]:
     """What is allowed, and probably not meant: names that nothing has."""
     labels = {label for target in settings.targets.values() for label in target.labels.values()}
+    if settings.masking.column_names == "mask":
+        labels |= LABELS
+    labels -= {NONE}
     labels |= {detector.label for detector in DETECTORS} | settings.detectors.labels
     named: Mapping[str, Iterable[str]] = {"Target": settings.targets, "Label": labels}
     for kind, there in named.items():

@@ -39,6 +39,8 @@ from doorward.masking.defined import MOST as MOST_PATTERNS
 from doorward.masking.defined import Choice, Pattern, defined
 from doorward.masking.detect import DEFAULT, Detectors
 from doorward.masking.detectors import Detector
+from doorward.masking.labelling import NONE
+from doorward.masking.names import LABELS
 from doorward.masking.transforms import KEYED, Transforms
 from doorward.model import Kind, Mode, Target
 
@@ -165,7 +167,14 @@ def _checked(path: Path, settings: Settings, wrong: list[str], written: str) -> 
         if target.tls == "disable" and target.tls_ca is not None:
             wrong.append(f'{where}.tls_ca: it means nothing with tls = "disable"')
         targets[target.name] = _target(target)
+    labels = {label for target in settings.targets for label in target.labels.values()}
+    if settings.masking.column_names == "mask":
+        labels |= LABELS
     for label, name in settings.masking.transforms.items():
+        if label == NONE:
+            wrong.append(f"masking.transforms.{NONE}: that label says that nothing is confidential")
+        elif label not in labels:
+            wrong.append(f"masking.transforms.{label}: no column has this label, so nothing would be masked by it")
         try:
             Transforms({label: name}, bytes(32))
         except ConfigError as error:

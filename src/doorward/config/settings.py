@@ -180,8 +180,9 @@ class TargetSettings:
         duration("0s", "1d"), "statement_timeout of its sessions, which clients cannot lift; 0s: the target's own.", 0
     )
     labels: Mapping[str, str] = setting(
-        table_of(LABEL, COLUMN), 'What confidential data is where: "public.customers.ssn" = "ssn".', {}
-    )
+        table_of(LABEL, COLUMN),
+        'What confidential data is where: "public.customers.ssn" = "ssn". "none": nothing is, whatever the name says.', {},
+    )  # fmt: skip
     options: Mapping[str, str] = setting(
         table_of(text(), NAME), "Settings of the target's sessions at their start, as in work_mem.", {}
     )
@@ -208,6 +209,13 @@ class PatternSettings:
 class Masking:
     """What becomes of confidential values."""
 
+    # A column called `ssn` that nobody labelled is shown, and nobody notices; one that is masked and need not be is
+    # noticed at once, and takes one line of configuration. So what a name says holds until somebody says otherwise.
+    column_names: str = setting(
+        one_of("mask", "propose", "off"),
+        "What a column's name says of it, as in first_name, street or ssn: mask it like a labelled one, only propose that, "
+        "or nothing.", "mask",
+    )  # fmt: skip
     transforms: Mapping[str, str] = setting(
         table_of(one_of(*TRANSFORMS), LABEL), "How each label is masked. A label not named here is redacted.", {}
     )

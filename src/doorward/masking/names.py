@@ -2,8 +2,8 @@
 
 Contract: `suggest` gives a label for a column name, or none; `suggested` for every column of a catalogue that has none
 yet. A name is read as words (`firstName`, `FIRST_NAME` and `first-name` are the same), in the languages that schemas
-are written in. It is a suggestion to review (`doorward classify`), and masks where `masking.column_names` says so. It
-knows nothing of what is stored: `name` alone says nothing, nor does `c17`.
+are written in. Whether that masks or is only proposed, `masking.column_names` says (`labelling`). It knows nothing of
+what is stored: `name` alone says nothing, nor does `c17`.
 """
 
 from __future__ import annotations
@@ -165,6 +165,8 @@ def _compiled() -> tuple[tuple[str, re.Pattern[str]], ...]:
 
 
 _MEANINGS = _compiled()
+LABELS = frozenset(label for label, _ in MEANINGS)
+_WORDS_ONLY = frozenset({"address", "email", "iban", "name", "password", "secret", "health", "special_category"})
 _KEPT = frozenset({"national_id", "device", "ssn"})  # labels whose own words end in `id`, `no` or a number
 
 
@@ -180,14 +182,15 @@ def suggest(name: str) -> str | None:
     return None
 
 
-def suggested(columns: Iterable[tuple[str, str, str]], labels: Mapping[str, str]) -> dict[str, str]:
-    """`labels`, and a label for every other column (schema, relation, column) whose name says what it holds."""
-    all_labels = dict(labels)
-    for schema, relation, column in columns:
+def suggested(columns: Iterable[tuple[str, str, str, bool]], labels: Mapping[str, str]) -> dict[str, str]:
+    """A label for every column whose name says what it holds and that has none in `labels`. A column is its schema, its
+    relation, its name, and whether its type could hold words: a number called `address` is where one is kept."""
+    found: dict[str, str] = {}
+    for schema, relation, column, worded in columns:
         key = f"{schema}.{relation}.{column}"
-        if key not in all_labels and (label := suggest(column)) is not None:
-            all_labels[key] = label
-    return all_labels
+        if key not in labels and (label := suggest(column)) is not None and (worded or label not in _WORDS_ONLY):
+            found[key] = label
+    return found
 
 
 EXAMPLES: tuple[tuple[str, str], ...] = (

@@ -22,11 +22,11 @@ from doorward.masking.defined import Choice
 from doorward.masking.statement import mask_statement
 from doorward.model import Identity, Mode, Refusal, Target
 from doorward.protocols.postgres.conversation import PostgresConversation
-from doorward.protocols.postgres.judge import Judge
+from doorward.protocols.postgres.judge import CatalogueSource, Judge
 from doorward.protocols.postgres.login import Cancel, ClientLogin, Presented, Refused, StartTls, Startup, is_direct_tls
 from doorward.protocols.postgres.masks import PostgresMasks
 from doorward.server import dial
-from doorward.server.own import CatalogueHolder, OwnStatements, Secrets
+from doorward.server.own import CatalogueHolder, OwnStatements, Secrets, WithLabels
 from doorward.server.relay import Relay
 from doorward.server.tls import ALPN, TlsLayer
 from doorward.server.workers import Worker
@@ -90,7 +90,7 @@ class Reach:
     target: Target
     own: OwnStatements
     catalogue: CatalogueHolder
-    masks: Callable[[CatalogueHolder, Mapping[str, str]], PostgresMasks]
+    masks: Callable[[CatalogueSource], PostgresMasks]
     planted: dict[str, Mapping[str, str]] = field(default_factory=dict)  # Identity.id -> labels of a proof's scratch table
     pids: dict[int, int] = field(default_factory=dict)  # the target's process ids of open sessions, to our own
 
@@ -306,6 +306,7 @@ class Listener:
         try:
             if reach.catalogue.stale:
                 await reach.catalogue.refresh()
+            await _fits(reach)
             parameters = {k: v for k, v in startup.parameters.items() if k != "client_encoding"}
             parameters.setdefault("application_name", f"doorward {opened.session.id}")
             parameters.update(dial.settings(reach.target))  # what the operator says wins
@@ -327,11 +328,12 @@ class Listener:
             await opened.close(opened.ended)
             return
         target = reach.target
-        labels = {**target.labels, **reach.planted.get(identity.id, {})}
-        masks = reach.masks(reach.catalogue, labels)
+        planted = reach.planted.get(identity.id)
+        source: CatalogueSource = reach.catalogue if planted is None else WithLabels(reach.catalogue, planted)
+        masks = reach.masks(source)
         conversation = PostgresConversation(
             Judge(
-                reach.catalogue, labels, max_statement=limits.statement_bytes, detectors=self.guard.recorder.detectors,
+                source, max_statement=limits.statement_bytes, detectors=self.guard.recorder.detectors,
                 pinned=frozenset({"statement_timeout"} & target.options.keys()),
             ),
             masks,
@@ -356,6 +358,19 @@ class Listener:
         door.welcome(relay, reported, key, notices)
         upstream.hand_over(relay.inside)
         door.go_on()
+
+
+async def _fits(reach: Reach) -> None:
+    """Whether the target's labels fit its tables; if not, nobody is let in, for something that was to be masked might be
+    shown. Sessions that are open go on: a label whose column is gone masks all of its table. ConfigError."""
+    if reach.catalogue.labelling.faults and reach.target.mode is Mode.ENFORCE:
+        await reach.catalogue.refresh()  # it may have been mended there
+        if faults := reach.catalogue.labelling.faults:
+            raise ConfigError(
+                f'target "{reach.target.name}" is closed, because its masking cannot hold: {faults[0]}'
+                + (f"; and {len(faults) - 1} more" if len(faults) > 1 else ""),
+                hint="whoever runs the gateway: correct [targets.labels] or masking.transforms; `doorward doctor` tells all",
+            )
 
 
 class Door(asyncio.Protocol):

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 from doorward.errors import UpstreamError
 from doorward.guard.guard import Guard, GuardedSession
 from doorward.ledger.encoding import canonical
+from doorward.masking.labelling import Labelling
 from doorward.masking.statement import mask_statement
 from doorward.model import SecretRef, Target
 from doorward.server.side import Row, SideConnection
@@ -151,8 +152,10 @@ class OwnStatements:
 class CatalogueHolder:
     """The current catalogue of one target. Everybody who judges looks here; replacing it makes verdicts stale."""
 
-    def __init__(self, own: OwnStatements) -> None:
+    def __init__(self, own: OwnStatements, labelling: Callable[[Catalogue], Labelling] = lambda _: Labelling()) -> None:
         self._own = own
+        self._label = labelling
+        self.labelling = Labelling()  # of the current catalogue
         self._catalogue: Catalogue | None = None
         self._system: tuple[Relation, ...] = ()
         self._marks: Row = ()
@@ -168,6 +171,11 @@ class CatalogueHolder:
         return self._catalogue
 
     @property
+    def labels(self) -> Mapping[str, str]:
+        """The label of each labelled column, as far as this catalogue has it."""
+        return self.labelling.labels
+
+    @property
     def stale(self) -> bool:
         return self._catalogue is None or time.monotonic() - self._read_at > FRESH
 
@@ -181,7 +189,7 @@ class CatalogueHolder:
             found = await self._read()
             if self._catalogue is None or not same(found, self._catalogue):
                 self._version += 1
-                self._catalogue = found
+                self._catalogue, self.labelling = found, self._label(found)
             self._read_at, self._took = started, time.monotonic() - started
             return self._catalogue
 
@@ -212,6 +220,27 @@ class CatalogueHolder:
         return await self._own.query(f"catalogue: {name}", QUERIES[name])
 
 
+class WithLabels:
+    """A target's catalogue for sessions in which more is labelled than in others: those of a proof."""
+
+    def __init__(self, holder: CatalogueHolder, more: Mapping[str, str]) -> None:
+        self._holder = holder
+        self._more = more
+        self._base: Mapping[str, str] = {}
+        self._labels: Mapping[str, str] = dict(more)
+
+    @property
+    def catalogue(self) -> Catalogue:
+        return self._holder.catalogue
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        if self._holder.labels is not self._base:
+            self._base = self._holder.labels
+            self._labels = {**self._base, **self._more}
+        return self._labels
+
+
 def planned(plan: str) -> int | None:
     """The rows that EXPLAIN's JSON expects the statement to touch; None if it does not say, whatever else it says."""
     try:
@@ -234,9 +263,3 @@ def same(one: Catalogue, other: Catalogue) -> bool:
         and one.definitions == other.definitions
         and one.setters == other.setters
     )
-
-
-def unknown_columns(catalogue: Catalogue, labels: Mapping[str, str]) -> list[str]:
-    """The labelled columns that the target does not have: a name that changed, or was mistyped, masks nothing."""
-    there = {f"{r.schema}.{r.name}.{column.name}" for r in catalogue.relations for column in r.columns}
-    return sorted(labels.keys() - there)

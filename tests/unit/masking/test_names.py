@@ -38,9 +38,11 @@ def test_any_name_can_be_asked(name: str) -> None:
 
 def test_labels_that_are_given_stay() -> None:
     """A suggestion never takes the place of what somebody wrote."""
-    columns = [("public", "people", name) for name in ("id", "dob", "first_name", "note")]
-    assert suggested(columns, {"public.people.dob": "secret", "x.y.z": "ssn"}) == {
-        "public.people.dob": "secret",
-        "public.people.first_name": "name",
-        "x.y.z": "ssn",
-    }
+    columns = [("public", "people", name, True) for name in ("id", "dob", "first_name", "note")]
+    assert suggested(columns, {"public.people.dob": "secret", "x.y.z": "ssn"}) == {"public.people.first_name": "name"}
+
+
+def test_what_can_hold_no_words_holds_no_name() -> None:
+    """A number that is called address says where one is kept; a number that is called phone may be one."""
+    columns = [("public", "people", name, False) for name in ("address", "email", "phone", "dob")]
+    assert set(suggested(columns, {})) == {"public.people.phone", "public.people.dob"}

@@ -153,6 +153,9 @@ class PostgresConversation:
     def receive_from_server(self, data: bytes) -> Sequence[Result]:
         """Take bytes from the server. Raises ProtocolError; what the client may see of them waits in `to_client`."""
         answers = self.answers
+        if self.judge.labelled is not answers.labelled:  # another catalogue, other labels
+            answers.labelled = self.judge.labelled
+            answers.deaf = answers.deaf or answers.labelled
         readies = answers.readies
         results = answers.feed(data)
         if answers.finished:

@@ -53,10 +53,13 @@ def _strings(text: str) -> list[str]:
 
 
 class CatalogueSource(Protocol):
-    """Where the current catalogue of the target is found; another session's DDL may replace it at any time."""
+    """Where the current catalogue of the target is found, and the labels of its columns; another session's DDL may replace
+    both at any time."""
 
     @property
     def catalogue(self) -> Catalogue: ...
+    @property
+    def labels(self) -> Mapping[str, str]: ...
 
 
 class Names(Protocol):
@@ -174,7 +177,6 @@ class Judge:
     def __init__(
         self,
         source: CatalogueSource,
-        labels: Mapping[str, str],
         *,
         max_statement: int,
         detectors: Detectors,
@@ -183,7 +185,8 @@ class Judge:
         self.detectors = detectors  # what masks the texts that are kept
         self._source = source
         self._pinned = pinned
-        self._labels = labels
+        self._labels = source.labels
+        self.labelled = bool(self._labels)  # whether anything at this target has a label
         self.most = max_statement
         self._catalogue = source.catalogue
         self._templates: dict[bytes, PgTemplate] = {}
@@ -196,11 +199,6 @@ class Judge:
         self.search_path: tuple[str, ...] = ("pg_catalog", "public")
         self.temporary: frozenset[str] = frozenset()
         self.changed: frozenset[tuple[str, str]] = frozenset()
-
-    @property
-    def labelled(self) -> bool:
-        """Whether anything at this target has a label."""
-        return bool(self._labels)
 
     def look(self, *, role: str, search_path: tuple[str, ...], temporary: frozenset[str]) -> None:
         """Take over what the server said of this session; judged texts stay good only if nothing moved."""
@@ -259,12 +257,16 @@ class Judge:
             self.changed = names
             self.version += 1
 
+    def _renew(self) -> None:
+        """There is another catalogue: everything is judged anew."""
+        self._catalogue, self._labels = self._source.catalogue, self._source.labels
+        self.labelled = bool(self._labels)
+        self.version += 1
+
     def template(self, text: bytes, names: Names) -> PgTemplate:
         """The judged template of `text`, from the cache if everything it depends on still holds."""
-        catalogue = self._source.catalogue
-        if catalogue is not self._catalogue:
-            self._catalogue = catalogue
-            self.version += 1
+        if self._source.catalogue is not self._catalogue:
+            self._renew()
         found = self._templates.get(text)
         if (
             found is not None
@@ -289,10 +291,8 @@ class Judge:
         if found is None or self.detectors.hit(text):
             return None
         key, numbers = found
-        catalogue = self._source.catalogue
-        if catalogue is not self._catalogue:
-            self._catalogue = catalogue
-            self.version += 1
+        if self._source.catalogue is not self._catalogue:
+            self._renew()
         template = self._normal.get(key)
         if template is None or template.version != self.version:
             if not is_normal(text):

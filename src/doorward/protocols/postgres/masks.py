@@ -7,7 +7,7 @@ template, result shape and set of unmasked labels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from doorward.errors import ProtocolError
@@ -31,7 +31,6 @@ class PostgresMasks:
     def __init__(
         self,
         source: CatalogueSource,
-        labels: Mapping[str, str],
         transforms: Transforms,
         detectors: Detectors,
         *,
@@ -39,7 +38,6 @@ class PostgresMasks:
         observe: bool = False,
     ) -> None:
         self._source = source
-        self._labels = labels
         self._transforms = transforms
         self._detectors = detectors
         self._max_row = max_row
@@ -137,7 +135,7 @@ class PostgresMasks:
             outputs = None if said.outputs is None else [output.sources for output in said.outputs]
             touched = said.labels
         else:  # more results than statements: nobody knows what this is
-            outputs, touched = None, frozenset(self._labels.values())
+            outputs, touched = None, frozenset(self._source.labels.values())
         return plan(outputs, columns, self._provenance(), touched, unmask, self._transforms, self._detectors)
 
     def _provenance(self) -> Callable[[int, int], str | None]:
@@ -145,7 +143,7 @@ class PostgresMasks:
         catalogue = self._source.catalogue
         if catalogue is not self._catalogue:
             self._stored = {}
-            for column, label in self._labels.items():
+            for column, label in self._source.labels.items():
                 schema, relation, name = column.split(".", 2)
                 found = catalogue.find(schema, relation)
                 if found is not None:

@@ -33,6 +33,7 @@ ALL = Detectors()
 class Source:
     def __init__(self) -> None:
         self.catalogue = catalogue("public", "other")
+        self.labels: dict[str, str] = {"public.t.ssn": "ssn"}
 
 
 EMPLOYEE = Choice((), (Pattern("employee", "employee", "EMP-[0-9]{4,}|staff = [0-9]+", ("EMP-1234",)),)).detectors()
@@ -52,7 +53,7 @@ class NoNames:
 
 
 def judge(source: Source | None = None, *, most: int = 1 << 20, detectors: Detectors = ALL) -> Judge:
-    made = Judge(source or Source(), {"public.t.ssn": "ssn"}, max_statement=most, detectors=detectors)
+    made = Judge(source or Source(), max_statement=most, detectors=detectors)
     made.look(role="app", search_path=("pg_catalog", "public"), temporary=frozenset())
     return made
 
