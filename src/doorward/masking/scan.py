@@ -92,6 +92,22 @@ def _shape(sizes: tuple[int, ...]) -> int:
 _CARDS: Final = frozenset([_shape(sizes) for sizes in card.LAYOUTS])
 
 
+def _schemes() -> bytes:
+    """By the first four digits: which lengths a card of that scheme has, from bit 0 for 13."""
+    lengths = bytearray(10_000)
+    for first, last, sizes in card.RANGES:
+        unit = 10 ** (4 - len(str(first)))
+        for number in range(first * unit, (last + 1) * unit):
+            for size in sizes:
+                lengths[number] |= 1 << (size - 13)
+    return bytes(lengths)
+
+
+_SCHEMES: Final = _schemes()
+# By country: what stands in each place behind the check digits, n a digit, a a letter, c either.
+_ACCOUNTS: Final[dict[bytes, bytes]] = {country.encode(): iban.structure(country).encode() for country in iban.LENGTHS}
+
+
 def look(data: bytes, first: i64, stop: i64, wanted: i64) -> i64:
     """What is in the value data[first:stop]: NOTHING, UNSURE, or `kind | start << 8 | end << 36`, in bytes from first.
 
@@ -254,7 +270,7 @@ def _number(
     if shape < 32:  # together
         if digits < 13:
             return NOTHING
-        if (wanted & CARD) != 0 and digits <= 19 and card.is_card(data[start:end].decode("ascii")):
+        if (wanted & CARD) != 0 and _is_card(data, start, end, digits):
             return _place(CARD, start - first, end - first)
         if digits == 13:
             return UNSURE if data[start] == 55 else NOTHING
@@ -266,15 +282,14 @@ def _number(
             return UNSURE
         if not _separated(data, start, end):
             return UNSURE
-        number = data[start:end].translate(None, b" ._/-").decode("ascii")
-        return _place(CARD, start - first, end - first) if card.is_card(number) else UNSURE
+        return _place(CARD, start - first, end - first) if _is_card(data, start, end, digits) else UNSURE
     if nine != 0 and (wanted & SSN) != 0:
         if shape != _3_2_4 or end - start != 11 or ((wanted & TEN) != 0 and ten != 0):
             return UNSURE
         separator: i64 = data[start + 3]
         if separator != data[start + 6] or (separator != 45 and separator != 46 and separator != 32):
             return UNSURE
-        if not ssn.is_ssn((data[start : start + 3] + data[start + 4 : start + 6] + data[start + 7 : end]).decode("ascii")):
+        if not _is_ssn(data, start):
             return UNSURE
         return _place(SSN, start - first, end - first)
     if ten != 0 and (wanted & TEN) != 0:
@@ -296,6 +311,72 @@ def _number(
             return UNSURE
         return _place(PHONE, start - opened - first, end - first)
     return NOTHING
+
+
+def _is_card(data: bytes, start: i64, end: i64, digits: i64) -> bool:
+    """`card.is_card` of the digits in data[start:end]."""
+    if digits < 13 or digits > 19:
+        return False
+    scheme: i64 = 0
+    total: i64 = 0
+    seen: i64 = 0
+    same: bool = True
+    i: i64 = start
+    while i < end:
+        digit: i64 = data[i] - 48
+        i += 1
+        if digit < 0 or digit > 9:
+            continue
+        if seen < 4:
+            scheme = scheme * 10 + digit
+        if digit != data[start] - 48:
+            same = False
+        seen += 1
+        if ((digits - seen) & 1) != 0:
+            total += digit * 2 - 9 if digit > 4 else digit * 2
+        else:
+            total += digit
+    lengths: i64 = _SCHEMES[scheme]
+    if (lengths >> (digits - 13)) & 1 == 0 or total % 10 != 0 or same:
+        return False
+    # Of 13 digits there is more to say, and there are few.
+    return digits > 13 or card.is_card(data[start:end].translate(None, b" ._/-").decode("ascii"))
+
+
+def _is_ssn(data: bytes, start: i64) -> bool:
+    """`ssn.is_ssn` of three, two and four digits with a character in between."""
+    area: i64 = (data[start] - 48) * 100 + (data[start + 1] - 48) * 10 + data[start + 2] - 48
+    if area == 0 or area == 666 or area >= 900:
+        return False
+    if data[start + 4] == 48 and data[start + 5] == 48:
+        return False
+    return data[start + 7] != 48 or data[start + 8] != 48 or data[start + 9] != 48 or data[start + 10] != 48
+
+
+def _is_iban(data: bytes, start: i64, end: i64, account: bytes) -> bool:
+    """`iban.is_iban` of the letters and digits in data[start:end]; `account`: what the country has behind the check."""
+    kinds: bytes = _KINDS
+    rest: i64 = 0  # modulo 97, of the account
+    place: i64 = 0
+    i: i64 = start + 4
+    while i < end:
+        byte: i64 = data[i]
+        kind: i64 = kinds[byte]
+        i += 1
+        if kind == _DIGIT:
+            if account[place] == 97:
+                return False
+            rest = (rest * 10 + byte - 48) % 97
+        elif kind == _UPPER:
+            if account[place] == 110:
+                return False
+            rest = (rest * 100 + byte - 55) % 97
+        else:
+            continue
+        place += 1
+    rest = (rest * 100 + data[start] - 55) % 97
+    rest = (rest * 100 + data[start + 1] - 55) % 97
+    return (rest * 100 + (data[start + 2] - 48) * 10 + data[start + 3] - 48) % 97 == 1
 
 
 def _ends(byte: i64) -> bool:
@@ -403,7 +484,8 @@ def _iban(data: bytes, first: i64, stop: i64) -> i64:
         ):
             seen: i64 = 0
             p: i64 = i + 4
-            needed: i64 = iban.LENGTHS.get(data[i : i + 2].decode("ascii"), 0) - 4
+            account = _ACCOUNTS.get(data[i : i + 2])
+            needed: i64 = 0 if account is None else len(account)
             end: i64 = 0
             while p < stop:
                 kind: i64 = kinds[data[p]]
@@ -420,10 +502,10 @@ def _iban(data: bytes, first: i64, stop: i64) -> i64:
                     p += 1
                 else:
                     break
-            if seen >= 11 and needed > 0:
+            if seen >= 11 and account is not None:
                 if end == 0 or (end < stop and _WORD[data[end]] != 0) or (i > first and _WORD[data[i - 1]] != 0):
                     return UNSURE
-                if not iban.is_iban(data[i:end].translate(None, b" -").decode("ascii")):
+                if not _is_iban(data, i, end, account):
                     return UNSURE
                 if _iban(data, end, stop) != NOTHING:
                     return UNSURE

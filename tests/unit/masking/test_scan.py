@@ -65,14 +65,14 @@ def test_what_detectors_are_held_to(text: str) -> None:
         held(surrounding.format(text).encode("utf-8", "surrogatepass"))
 
 
-@settings(max_examples=1500)
+@settings(max_examples=500)
 @given(st.lists(st.sampled_from(PARTS), min_size=1, max_size=5), st.sampled_from(("", " ", "-", ", ")))
 def test_parts_together(parts: list[str], between: str) -> None:
     """Candidates beside, within and across one another."""
     held(between.join(parts).encode())
 
 
-@settings(max_examples=1500)
+@settings(max_examples=500)
 @given(st.text(st.sampled_from("0123456789999 -./()+@abAB:_,é"), max_size=40))
 def test_any_text(text: str) -> None:
     """Text of nothing but what matters."""

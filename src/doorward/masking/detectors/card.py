@@ -15,7 +15,7 @@ _RUN = re.compile(rb"[0-9](?:[ ._/-]?[0-9]){12,}")
 _GROUPS = re.compile(rb"[0-9]+")
 
 # First digits as a range, and the lengths that the scheme uses with them.
-_RANGES: tuple[tuple[int, int, frozenset[int]], ...] = (
+RANGES: tuple[tuple[int, int, frozenset[int]], ...] = (
     (4, 4, frozenset({13, 16, 19})),  # Visa
     (51, 55, frozenset({16})),  # Mastercard
     (2221, 2720, frozenset({16})),  # Mastercard
@@ -62,7 +62,7 @@ def is_card(digits: str) -> bool:
     """Whether these ASCII digits are a card number of a known scheme."""
     size = len(digits)
     if size < 13 or size > 19 or not any(
-        first <= int(digits[: len(str(first))]) <= last and size in sizes for first, last, sizes in _RANGES
+        first <= int(digits[: len(str(first))]) <= last and size in sizes for first, last, sizes in RANGES
     ):
         return False
     return len(set(digits)) > 1 and luhn(digits) and not (size == 13 and _is_barcode(digits))

@@ -65,13 +65,16 @@ _NAMED_PREFILTER = (
 
 
 def _exists(written: bytes, region: str) -> bool:
-    digits = written.translate(None, b" ./()-").decode("ascii")
-    if digits.startswith("+1"):
-        national = digits[2:]
-    else:
-        national = digits if region in _NORTH_AMERICAN else ""
+    national = written.translate(None, b" ./()-").decode("ascii")
+    if national.startswith("+1"):
+        national = national[2:]
+    elif region not in _NORTH_AMERICAN:
+        national = ""
     if len(national) == 10 and national[0] in "23456789":
-        return any(plan(national) is not None for plan in _plans(national[:3]))
+        for plan in _plans(national[:3]):  # noqa: SIM110  a generator costs more than what it asks
+            if plan(national) is not None:
+                return True
+        return False
     try:
         number = phonenumbers.parse(written.decode("ascii"), region)
     except phonenumbers.NumberParseException:

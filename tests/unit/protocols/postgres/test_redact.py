@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import struct
+import tracemalloc
+from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -286,3 +289,68 @@ def test_garbage_raises_protocol_error_only(data: bytes) -> None:
             RowRedactor(one).redact(data, 0, len(data))
         except ProtocolError:
             pass
+
+
+CELLS = st.one_of(
+    st.none(),
+    st.sampled_from(
+        [
+            b"4111111111111111", b"paid with 5555-5555-5555-4444.", b"bob@example.org", b"+1 202-456-1111", b"123-45-6789",
+            b"DE89370400440532013000", b"bob@example.org, 123-45-6789", b"pwd=hunter2", b"4\xe2\x80\x8b111111111111111",
+            b"PESEL: 44051401359", b"54362315K", b"2026-11-23 06:30:00", b"", b"12345678", b"nothing", "\uff11".encode(),
+        ]
+    ),
+    st.binary(max_size=12),
+)  # fmt: skip
+
+
+@settings(max_examples=300)
+@given(st.lists(st.tuples(CELLS, CELLS, CELLS), min_size=1, max_size=60), st.randoms(use_true_random=False), st.booleans())
+def test_any_split_into_rows_is_what_each_value_is_alone(rows: list[Values], chosen: random.Random, warm: bool) -> None:
+    """However the rows are cut into chunks, whatever was seen before and whatever stands beside it, a cell becomes what the
+    detectors themselves make of it, and is counted once."""
+
+    def alone(value: bytes | None) -> bytes | None:
+        suspects = ALL.suspects(value) if value else None
+        found = ALL.mask_exactly(value, suspects) if value and suspects is not None else None
+        if found is None:
+            return value
+        counts.update(found[1])
+        return found[0]
+
+    counts: Counter[str] = Counter()
+    expected = [[alone(value) for value in values] for values in rows]
+    redactor = RowRedactor(planned(("", TEXT, 0), ("", TEXT, 0), ("", TEXT, 0), detectors=ALL))
+    if warm:
+        redacted(redactor, [SSN, b"", None])
+        redactor.cells.clear()
+    encoded = [row(values) for values in rows]
+    shown = b""
+    while encoded:
+        count = chosen.randint(1, len(encoded))
+        chunk, encoded = b"Z" + b"".join(encoded[:count]) + b"\0", encoded[count:]
+        shown += redactor.redact(chunk, 1, len(chunk) - 1)
+    assert rows_of(shown) == expected
+    assert (redactor.rows, redactor.cells) == (len(rows) + warm, counts)
+
+
+def test_memory_does_not_grow_with_rows() -> None:
+    """Neither with rows of which each has a hit, nor with how many chunks there were: what is held is what one chunk needs."""
+    redactor = RowRedactor(planned(("", TEXT, 0), ("", TEXT, 0), detectors=ALL))
+    chunk = row([b"to bob@example.org", b"4111111111111111"]) * 100
+
+    def most(chunks: int) -> int:
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        for _ in range(chunks):
+            redactor.redact(chunk, 0, len(chunk))
+        return tracemalloc.get_traced_memory()[1] - before
+
+    tracemalloc.start()
+    try:
+        most(2)
+        few, many = most(2), most(12)
+    finally:
+        tracemalloc.stop()
+    assert many < few + len(chunk)
+    assert few < 40 * len(chunk)
