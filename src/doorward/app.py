@@ -24,6 +24,7 @@ from doorward.adapters.telemetry.metrics import GatewayMetrics
 from doorward.config import Config
 from doorward.errors import ConfigError, DoorwardError
 from doorward.guard.approvals import Approvals
+from doorward.guard.budgets import Budgets
 from doorward.guard.guard import Guard
 from doorward.guard.policies import PolicyInForce
 from doorward.guard.ports import SessionRow
@@ -77,8 +78,9 @@ class Gateway:
             self.policies,
             most_open=config.limits.approvals_per_identity,
         )
+        self.budgets = Budgets(self.store, self.clock)
         self.guard = Guard(
-            self.policies, self.recorder, self.approvals, self.clock,
+            self.policies, self.recorder, self.approvals, self.clock, budgets=self.budgets,
             hold_in_transaction=config.limits.hold_in_transaction, longest_hold=config.limits.hold,
         )  # fmt: skip
         self.detectors = config.detectors
@@ -141,6 +143,8 @@ class Gateway:
         async with AsyncExitStack() as stack:
             await self.store.open()
             stack.push_async_callback(self.store.close)
+            await self.budgets.load()
+            stack.push_async_callback(self.budgets.flush)
             recovery = await self.recorder.start()
             stack.push_async_callback(self.recorder.stop)
             self.log.info("gateway.started", gateway=self.config.gateway.name, recovered=asdict(recovery))
@@ -150,6 +154,7 @@ class Gateway:
                 listener = await self._listen(group)
                 sweeping = group.create_task(listener.sweep())
                 sequencing = group.create_task(self.recorder.run())
+                budgeting = group.create_task(self.budgets.run())
                 web = await self._serve_web(group)
                 watching = group.create_task(self._watch_policies())
                 looking = [listener.start(self._look_at(reach)) for reach in self.reach.values()]
@@ -166,7 +171,7 @@ class Gateway:
                 for task in looking:
                     task.cancel()
                 await listener.drain(self.config.gateway.drain)
-                for task in (sweeping, watching, sequencing):
+                for task in (sweeping, watching, sequencing, budgeting):
                     task.cancel()
                 web.stop()
         self.log.info("gateway.stopped")

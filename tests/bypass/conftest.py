@@ -2,7 +2,8 @@
 
 Who may do what, by group: `readers` read; `writers` read, write, define and change settings; `callers` read and execute;
 `agents` read, and do the rest of what is classified once approved; `anyone` does everything, but sees nothing unmasked;
-`fraud` sees everything unmasked. `dba` approves.
+`fraud` sees everything unmasked. `dba` approves. All of them may filter and sort by what they see masked, except `guarded`,
+who read, write and define, and `thrifty`, who read, and infer five answers an hour.
 """
 
 from __future__ import annotations
@@ -43,6 +44,12 @@ POLICY = """
     when { context.approved };
 @id("sand-read") permit (principal in Group::"sandboxed", action == Action::"read", resource);
 @id("sand-a1") permit (principal in Group::"sandboxed", action == Action::"write", resource in Schema::"shop.a1");
+@id("infer") permit (principal, action == Action::"infer", resource)
+    unless { principal in Group::"guarded" || principal in Group::"thrifty" };
+@id("guarded") permit (principal in Group::"guarded",
+    action in [Action::"read", Action::"write", Action::"define"], resource);
+@id("thrifty") permit (principal in Group::"thrifty", action == Action::"read", resource);
+@id("thrifty-infer") @budget("5") permit (principal in Group::"thrifty", action == Action::"infer", resource);
 @id("unmask") permit (principal in Group::"fraud", action == Action::"unmask", resource);
 @id("approve") permit (principal in Group::"dba", action == Action::"approve", resource);
 @id("look") permit (principal in Group::"auditors", action in [Action::"replay", Action::"administer"], resource);

@@ -7,10 +7,22 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from doorward.errors import IntegrityError
-from doorward.guard.ports import Boot, Fold, Head, OpenOperation, SessionRow, StoredEvent
+from doorward.guard.ports import Boot, Fold, Head, OpenOperation, SessionRow, Spent, StoredEvent
 from doorward.model import Approval, ApprovalState, Vote
 
 VOTABLE = (ApprovalState.WAITING, ApprovalState.PARKED)
+
+
+class MemoryBudgets:
+    def __init__(self) -> None:
+        self.rows: dict[tuple[str, str, int], Spent] = {}
+
+    async def spent(self, since: int) -> list[Spent]:
+        return [row for row in self.rows.values() if row.slot >= since]
+
+    async def keep_spent(self, rows: Sequence[Spent], since: int) -> None:
+        self.rows = {key: row for key, row in self.rows.items() if row.slot >= since}
+        self.rows |= {(row.identity, row.label, row.slot): row for row in rows}
 
 
 class MemoryApprovals:
@@ -66,8 +78,9 @@ class MemoryApprovals:
         return max(found, key=lambda row: row.id, default=None)
 
 
-class MemoryStore:
+class MemoryStore(MemoryBudgets):
     def __init__(self) -> None:
+        super().__init__()
         self._head: Head | None = None
         self._boots: dict[str, Boot] = {}
         self._events: list[StoredEvent] = []

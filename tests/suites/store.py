@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from doorward.errors import IntegrityError
-from doorward.guard.ports import Boot, Fold, Head, OpenOperation, SessionRow, StoredEvent
+from doorward.guard.ports import Boot, Fold, Head, OpenOperation, SessionRow, Spent, StoredEvent
 from doorward.model import Approval, ApprovalState, Vote
 
 HEAD = Head("log.test", 1, b"r" * 32, b"note 1")
@@ -37,6 +37,16 @@ class StoreSuite:
         assert await store.open_operations() == []
         assert await store.wrapped_key("s1") is None
         assert await store.session("s1") is None
+
+    async def test_what_was_spent_is_kept_by_slot(self, store: Any) -> None:
+        """A slot's answers are replaced, not added to; slots that are over go."""
+        assert await store.spent(0) == []
+        await store.keep_spent([Spent("idp|bot", "ssn", 7, 3), Spent("idp|bot", "card", 8, 1)], 0)
+        await store.keep_spent([Spent("idp|bot", "ssn", 7, 2)], 0)
+        assert sorted(await store.spent(0), key=str) == [Spent("idp|bot", "card", 8, 1), Spent("idp|bot", "ssn", 7, 2)]
+        assert await store.spent(8) == [Spent("idp|bot", "card", 8, 1)]
+        await store.keep_spent([], 8)
+        assert await store.spent(0) == [Spent("idp|bot", "card", 8, 1)]
 
     async def test_a_fold_is_all_there(self, store: Any) -> None:
         """Everything that a fold names is there afterwards, as it was given."""

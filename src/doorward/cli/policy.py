@@ -251,7 +251,8 @@ def _operation(
         found = classify(text, facts(_assume(assumed, words, target, path)))
     action = " ".join(dict.fromkeys(statement.tag for statement in found.statements))
     operation = Operation(
-        "", "", action, found.effect, text, resources=found.resources, labels=found.labels, reason=found.reason,
+        "", "", action, found.effect, text, resources=found.resources, labels=found.labels, inferred=found.inferred,
+        reason=found.reason,
         search_path=search_path,
     )  # fmt: skip
     return operation, found.forbidden, assumed, named

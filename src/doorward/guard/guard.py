@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from doorward.errors import DoorwardError, UpstreamError
 from doorward.guard.approvals import Approvals, TooManyRequestsError
+from doorward.guard.budgets import Budgets, Exhausted
 from doorward.guard.policies import PolicyInForce
 from doorward.guard.ports import Clock
 from doorward.guard.recorder import Recorder, SessionRecorder
@@ -31,6 +32,7 @@ from doorward.ledger.commitment import commit
 from doorward.ledger.encoding import canonical
 from doorward.masking.statement import mask_params, mask_statement
 from doorward.model import (
+    Allowance,
     Approval,
     ApprovalState,
     Decision,
@@ -68,11 +70,13 @@ class Guard:
         *,
         hold_in_transaction: int = HOLD_IN_TRANSACTION,
         longest_hold: int = 3600,
+        budgets: Budgets | None = None,
     ) -> None:
         self.policies = policies
         self.recorder = recorder
         self.approvals = approvals
         self.clock = clock
+        self.budgets = budgets
         self.hold_in_transaction = hold_in_transaction
         self.longest_hold = longest_hold
         self.detected_labels: frozenset[str] = frozenset()  # of the detectors in use
@@ -193,7 +197,8 @@ class GuardedSession:
     # -- verdicts ----------------------------------------------------------------------------------------------------
 
     def admit_now(self, turn: Turn) -> Permit | Refusal | None:
-        """The verdict, if no person has to be asked; None: call `hold`. Raises UpstreamError when it cannot be recorded."""
+        """The verdict, if neither people nor a budget have to be asked; None: call `hold`. Raises UpstreamError when it
+        cannot be recorded."""
         template = turn.template
         if template.epoch != self.guard.policies.epoch or not (template.decision and template.decision.cacheable):
             self._judge(template, in_transaction=turn.in_transaction)
@@ -210,8 +215,12 @@ class GuardedSession:
         if turn.continues:  # no second approval, but a right that is gone is gone
             if decision.outcome is Outcome.DENY and not self._observe:
                 return self._refuse(turn, None, decision)
+            if decision.budgets and not self._observe:
+                return None
             self.record.run(self._number(template), self._params(turn))
             return self._permit(turn, decision, position=-1)
+        if decision.budgets and decision.outcome is Outcome.ALLOW and not self._observe:
+            return None
         if decision.outcome is Outcome.ALLOW and template.effect is Effect.READ:
             self.statements += 1
             position = self.record.run(self._number(template), self._params(turn))
@@ -241,13 +250,15 @@ class GuardedSession:
         preview: Callable[[], Awaitable[Mapping[str, Any]]],
         definitions: Callable[[], Awaitable[str]],
     ) -> Permit | Refusal:
-        """Wait for people. `gone` is set when the client leaves or cancels; then nothing runs, whatever they say.
-        `definitions` looks up what the statement's names stand for (`Template.definitions`): before people are asked, and
-        again before their yes is used, for a function may be replaced while they think."""
+        """Wait for people, or for a budget. `gone` is set when the client leaves or cancels; then nothing runs, whatever
+        they say. `definitions` looks up what the statement's names stand for (`Template.definitions`): before people are
+        asked, and again before their yes is used, for a function may be replaced while they think."""
         template = turn.template
         decision = template.decision
         assert decision is not None
         guard = self.guard
+        if decision.outcome is Outcome.ALLOW or turn.continues:
+            return await self._within_budget(turn, gone)
         operation = self._operation(turn)
         self.held += 1
         if await definitions() != template.definitions:
@@ -297,6 +308,65 @@ class GuardedSession:
         if await definitions() != template.definitions:
             return self._moved(turn, operation, decision)
         return await self._dispatch(turn, operation, approval, gone)
+
+    async def _within_budget(self, turn: Turn, gone: asyncio.Event) -> Permit | Refusal:
+        """Count an inference that needs no approval, record it, and permit it."""
+        template = turn.template
+        decision = template.decision
+        assert decision is not None
+        allowance = await self._reserve(turn, decision)
+        if isinstance(allowance, Refusal):
+            return allowance
+        try:
+            if template.epoch != self.guard.policies.epoch:  # while we wrote
+                self._judge(template, in_transaction=turn.in_transaction)
+                if template.decision != decision:
+                    decision = template.decision
+                    assert decision is not None
+                    allowance.release()
+                    return self._refuse(
+                        turn,
+                        Refusal(None, decision, "voided", "the policy changed while this was being decided",
+                                "submit the statement again"),
+                        decision,
+                    )  # fmt: skip
+            if gone.is_set() or self.ended:
+                allowance.release()
+                return self._refuse(turn, Refusal(None, decision, "held", "the client went away or cancelled"), decision)
+            if turn.continues:
+                self.record.run(self._number(template), self._params(turn))
+                return self._permit(turn, decision, position=-1, allowance=allowance)
+            self.statements += 1
+            if template.effect is Effect.READ:
+                position = self.record.run(self._number(template), self._params(turn))
+                return self._permit(turn, decision, position=position, allowance=allowance)
+            operation = self._operation(turn)
+            position = self.record.event("operation.permitted", self._body(operation, decision, turn))
+            return self._permit(turn, decision, position=position, operation=operation, allowance=allowance)
+        except BaseException:
+            allowance.release()
+            raise
+
+    async def _reserve(self, turn: Turn, decision: Decision) -> Allowance | Refusal:
+        budgets = self.guard.budgets
+        if budgets is None:
+            raise UpstreamError("there is nothing to keep budgets in, so nothing that has one may run")
+        found = await budgets.reserve(decision.budgets)
+        if not isinstance(found, Exhausted):
+            return found
+        spent = found.budget
+        minutes = max(1, -(-(found.until - self.guard.clock.now()) // 60_000))
+        return self._refuse(
+            turn,
+            Refusal(
+                None, decision, "budget",
+                f"{spent.identity.rpartition('|')[2]} has had all {spent.answers} answers an hour that may be inferred from "
+                f"data labelled {spent.label} ({spent.rule})",
+                f"the first of them come back in {minutes} min; select the column without conditions, joins, order, groups, "
+                "CASE or casts on it, or ask for a larger @budget",
+            ),
+            decision,
+        )  # fmt: skip
 
     def _moved(self, turn: Turn, operation: Operation, decision: Decision) -> Refusal:
         refusal = Refusal(
@@ -352,7 +422,15 @@ class GuardedSession:
             )
         if gone.is_set():
             return self._refuse(turn, Refusal(operation, decision, "held", "the client went away"), decision)
+        allowance: Allowance | None = None
+        if decision.budgets:
+            counted = await self._reserve(turn, decision)
+            if isinstance(counted, Refusal):
+                return counted
+            allowance = counted
         if not await guard.approvals.spend(approval, operation):
+            if allowance is not None:
+                allowance.release()
             return self._refuse(
                 turn,
                 Refusal(
@@ -379,14 +457,18 @@ class GuardedSession:
             await durable
         if gone.is_set():  # it went while we wrote: the record says permitted, the outcome says why nothing ran
             self.record.event("operation.settled", {"operation": operation.id, "outcome": "not_run"})
+            if allowance is not None:
+                allowance.release()
             return self._refuse(turn, Refusal(operation, decision, "held", "the client went away"), decision)
-        return self._permit(turn, decision, position=position, operation=operation, approval=fresh)
+        return self._permit(turn, decision, position=position, operation=operation, approval=fresh, allowance=allowance)
 
     # -- outcome -----------------------------------------------------------------------------------------------------
 
     def settle(self, result: Result) -> None:
         """Record what became of a permitted operation."""
         self.rows += result.rows
+        if result.permit.allowance is not None:
+            result.permit.allowance.release()
         operation = result.permit.operation
         template = result.template
         reads = operation.effect is Effect.READ
@@ -490,6 +572,7 @@ class GuardedSession:
                         "text": template.shown,
                         "resources": [[r.kind, r.name, r.access] for r in template.resources],
                         "labels": sorted(template.labels),
+                        **({"inferred": sorted(template.inferred)} if template.inferred else {}),
                         "role": template.role,
                         "search_path": template.search_path,
                         "decision": describe_decision(template.decision),
@@ -561,6 +644,7 @@ class GuardedSession:
             "params": list(operation.params),
             "resources": [[r.kind, r.name, str(r.access)] for r in operation.resources],
             "labels": sorted(operation.labels),
+            **({"inferred": sorted(operation.inferred)} if operation.inferred else {}),
             "role": operation.role,
             "search_path": operation.search_path,
             "decision": describe_decision(decision),
@@ -581,12 +665,14 @@ class GuardedSession:
         position: int,
         operation: Operation | None = None,
         approval: Approval | None = None,
+        allowance: Allowance | None = None,
     ) -> Permit:
         return Permit(
             operation or turn.template.operation(id="", session_id=self.session.id, phase=turn.phase),
             decision,
             approval,
             position,
+            allowance=allowance,
         )
 
     def _refuse(self, turn: Turn, refusal: Refusal | None, decision: Decision) -> Refusal:
@@ -595,7 +681,9 @@ class GuardedSession:
         operation = self._operation(turn)
         if refusal is None:
             reason = template.reason if template.refused_as == "unclassifiable" and template.reason else decision.reason
-            refusal = Refusal(operation, decision, template.refused_as, reason or "policy does not allow this")
+            refusal = Refusal(
+                operation, decision, template.refused_as, reason or "policy does not allow this", decision.hint
+            )
         elif refusal.operation is None:
             refusal = Refusal(operation, refusal.decision, refusal.code, refusal.reason, refusal.hint)
         body = {
@@ -634,13 +722,16 @@ def describe_identity(identity: Identity) -> dict[str, Any]:
 
 def describe_decision(decision: Decision) -> dict[str, Any]:
     """A decision as events show it."""
-    return {
+    shown: dict[str, Any] = {
         "outcome": str(decision.outcome),
         "rules": list(decision.rules),
         "reason": decision.reason,
         "unmask": sorted(decision.unmask),
         "policy": decision.policy_hash,
     }
+    if decision.budgets:
+        shown["budgets"] = [[b.identity, b.label, b.answers, b.rule] for b in decision.budgets]
+    return shown
 
 
 @lru_cache(1024)

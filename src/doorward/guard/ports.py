@@ -285,6 +285,28 @@ class ApprovalStore(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """Answers that one identity had from one label in one slot of time (`guard.budgets`)."""
+
+    identity: str
+    label: str
+    slot: int
+    answers: int
+
+
+class BudgetStore(Protocol):
+    """What was spent of the budgets of inference."""
+
+    async def spent(self, since: int) -> list[Spent]:
+        """Of slot `since` and later."""
+        ...
+
+    async def keep_spent(self, rows: Sequence[Spent], since: int) -> None:
+        """Insert or replace, all or none; slots before `since` may go."""
+        ...
+
+
 class RecordStore(EventStore, SessionStore, Protocol):
     """The whole store, as the recorder uses it."""
 

@@ -29,6 +29,7 @@ class Template:
         "exact",
         "facts",
         "forbidden",
+        "inferred",
         "labels",
         "number",
         "permit",
@@ -49,6 +50,7 @@ class Template:
         exact: bytes,
         resources: tuple[Resource, ...],
         labels: frozenset[str] = frozenset(),
+        inferred: frozenset[str] = frozenset(),
         reason: str = "",
         forbidden: str = "",
         refused_as: str = "denied",
@@ -63,6 +65,7 @@ class Template:
         self.exact = exact
         self.resources = resources
         self.labels = labels
+        self.inferred = inferred
         self.reason = reason  # why the effect is unknown
         self.forbidden = forbidden  # law: no policy can allow it
         self.refused_as = refused_as
@@ -97,6 +100,7 @@ class Template:
             params=params,
             resources=self.resources,
             labels=self.labels,
+            inferred=self.inferred,
             digest=digest,
             phase=phase,
             role=self.role,

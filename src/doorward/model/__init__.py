@@ -19,6 +19,8 @@ from doorward.model.event import Event
 from doorward.model.identity import Identity, Kind
 from doorward.model.operation import (
     ACCESSES,
+    Allowance,
+    Budget,
     Decision,
     Effect,
     Finding,
@@ -36,7 +38,7 @@ from doorward.model.session import Session
 from doorward.model.target import Mode, SecretRef, Target
 
 __all__ = [
-    "ACCESSES", "Approval", "ApprovalState", "Checkpoint", "Decision", "Effect", "Event", "Finding", "Identity",
-    "Kind", "Mode", "Operation", "Outcome", "Permit", "Phase", "Recording", "Refusal", "Resource", "SecretRef",
+    "ACCESSES", "Allowance", "Approval", "ApprovalState", "Budget", "Checkpoint", "Decision", "Effect", "Event", "Finding",
+    "Identity", "Kind", "Mode", "Operation", "Outcome", "Permit", "Phase", "Recording", "Refusal", "Resource", "SecretRef",
     "Session", "Target", "Vote", "dotted", "identifiers",
 ]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 from doorward.model.approval import Approval
 
@@ -95,6 +95,7 @@ class Operation:
     params: tuple[str | None, ...] = ()
     resources: tuple[Resource, ...] = ()
     labels: frozenset[str] = frozenset()
+    inferred: frozenset[str] = frozenset()  # of `labels`: those whose data decides what comes back without being shown
     digest: bytes = b""
     phase: Phase = Phase.EXECUTE
     role: str = ""
@@ -117,11 +118,35 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class Budget:
+    """How many answers an hour one identity may have from statements that infer from one label. An answer is a row; a
+    statement that returns none is one, too. `rule` is the id of the policy that says so."""
+
+    identity: str  # Identity.id
+    label: str
+    answers: int
+    rule: str
+
+
+class Allowance(Protocol):
+    """What one permitted execution may still take from its budgets."""
+
+    def take(self, rows: int) -> bool:
+        """Count rows about to be shown. False: a budget is spent, and they must not be."""
+        ...
+
+    def release(self) -> None:
+        """The execution is over."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """What policy says.
 
     `rules` are the ids of the policies that decided. `unmask` are the labels this identity may see in the clear for
-    this operation. `approvers` are the groups of which `quorum` people must agree; `expires` is seconds.
+    this operation; `budgets` are what bounds inference that is allowed. `approvers` are the groups of which `quorum`
+    people must agree; `expires` is seconds. `hint` says what to do about a denial.
     """
 
     outcome: Outcome
@@ -133,6 +158,8 @@ class Decision:
     expires: int = 900
     policy_hash: str = ""
     cacheable: bool = True
+    budgets: tuple[Budget, ...] = ()
+    hint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,13 +174,14 @@ class Permit:
     approval: Approval | None
     position: int
     redactor: Callable[..., Any] | None = None
+    allowance: Allowance | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """Says no. Each protocol words it as its own native error: `reason` says what happened and why, `hint` what to do
     next. `code` is one of: denied, unclassifiable, setting, syntax, missing_statement, missing_portal, held, expired, voided,
-    unrecorded, limit, protocol."""
+    unrecorded, limit, budget, protocol."""
 
     operation: Operation | None
     decision: Decision | None

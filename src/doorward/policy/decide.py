@@ -11,6 +11,7 @@ that decided: the largest `@quorum`, the shortest `@expires`, and the groups tha
 Law, not policy, and therefore here:
 - an operation is allowed only if each resource that it touches is, and its effect on the target where none carries it;
 - one who acts for another may do what both may do: each link of the delegation chain is asked, the strictest wins;
+- data of a label that is not unmasked decides what comes back only where `infer` is allowed for that label;
 - `unknown` is allowed only by a permit whose scope names it; a permit for every action does not;
 - only people vote, never on what they, or one who acts for them, asked for;
 - an evaluation error denies. Cedar skips a policy that errs, also a forbid: that would allow.
@@ -29,13 +30,18 @@ from typing import Any
 
 import cedarpy
 
-from doorward.model import Approval, Decision, Effect, Identity, Kind, Operation, Outcome, Target
+from doorward.model import Approval, Budget, Decision, Effect, Identity, Kind, Operation, Outcome, Target
 from doorward.policy import entities
 from doorward.policy.policies import ACTIONS, SCHEMA, Compiled, PolicySet
 
 MOST_RESOURCES = 4096
 SUPPLIED = ("now", "client", "application")  # what a caller gives in `extra`; a policy that reads one needs it
 FLEETING = ("now", "in_transaction")  # what may be another the next time, for the same statement of the same session
+
+GUESSED = (
+    "select such columns without conditions, joins, order, groups, CASE or casts on them: they come back masked; or ask for "
+    "a policy that allows the action infer"
+)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _STRICTNESS = {Outcome.ALLOW: 0, Outcome.HOLD: 1, Outcome.DENY: 2}
@@ -177,10 +183,14 @@ def examine(
     circumstances = {
         "statement": operation.action,
         "labels": sorted(operation.labels),
+        "inferred": sorted(operation.inferred),
         "role": operation.role,
         "in_transaction": operation.in_transaction,
     }
-    return _ask(policies, identity, target, tuple(questions), circumstances, purpose, extra, labels=operation.labels)
+    return _ask(
+        policies, identity, target, tuple(questions), circumstances, purpose, extra,
+        labels=operation.labels | operation.inferred, inferred=operation.inferred,
+    )  # fmt: skip
 
 
 def _ask(
@@ -194,9 +204,10 @@ def _ask(
     *,
     approved: bool = False,
     labels: frozenset[str] = frozenset(),
+    inferred: frozenset[str] = frozenset(),
 ) -> Findings:
     links = identity.chain()
-    neutral = {"own": False, "statement": "", "labels": [], "role": "", "in_transaction": False}
+    neutral = {"own": False, "statement": "", "labels": [], "inferred": [], "role": "", "in_transaction": False}
     benches = [
         _Bench(
             policies, link, target,
@@ -220,7 +231,18 @@ def _ask(
         wanted = [Question("unmask", "Label", label) for label in sorted(labels)]
         for bench in benches if wanted else ():
             shown += bench.answer(wanted, approved=approved or worst is Outcome.HOLD)
+        hidden = inferred - ({v.question.name for v in shown} - {v.question.name for v in shown if not _allows(v)})
+        if hidden:  # whoever may see a label has nothing to infer from it
+            for bench in benches:
+                verdicts += bench.judge([Question("infer", "Label", label) for label in sorted(hidden)], approved=approved)
+            worst = max(verdicts, key=lambda v: _STRICTNESS[v.outcome]).outcome
+            if worst is Outcome.DENY:
+                shown = []
     return Findings(_fold(policies, target, worst, verdicts, shown), tuple(verdicts), tuple(shown))
+
+
+def _allows(verdict: Verdict) -> bool:
+    return verdict.outcome is Outcome.ALLOW
 
 
 class _Bench:
@@ -360,11 +382,16 @@ def _fold(
     refused = {v.question.name for v in shown if v.outcome is not Outcome.ALLOW}
     unmask = frozenset(v.question.name for v in shown) - refused
     if worst is Outcome.DENY:
+        guessed = all(v.question.action == "infer" for v in deciding)
         return Decision(
-            worst, rules, _why(policies, target, verdicts), policy_hash=policies.hash, cacheable=cacheable
-        )
+            worst, rules, _why(policies, target, verdicts), policy_hash=policies.hash, cacheable=cacheable,
+            hint=GUESSED if guessed else "",
+        )  # fmt: skip
+    budgets = _budgets(policies, verdicts)
     if worst is Outcome.ALLOW:
-        return Decision(worst, rules, unmask=unmask, policy_hash=policies.hash, cacheable=cacheable)
+        return Decision(
+            worst, rules, unmask=unmask, policy_hash=policies.hash, cacheable=cacheable, budgets=budgets
+        )
     notes = [policies.rules[rule] for rule in rules]
     named = [set(note.approvers) for note in notes if note.approvers]
     approvers: Iterable[str] = set.intersection(*named) if named else policies.approvers(target.name if target else "")
@@ -385,7 +412,22 @@ def _fold(
         expires=min((note.expires for note in notes if note.expires is not None), default=policies.expiry),
         policy_hash=policies.hash,
         cacheable=cacheable,
+        budgets=budgets,
     )
+
+
+def _budgets(policies: PolicySet, verdicts: Sequence[Verdict]) -> tuple[Budget, ...]:
+    """What bounds the inference that was allowed: for each label the largest of its permits, since permits add up; none
+    where one of them has no bound."""
+    found: list[Budget] = []
+    for verdict in verdicts:
+        if verdict.question.action == "infer":
+            permits = [policies.rules[rule] for rule in verdict.rules if policies.rules[rule].effect == "permit"]
+            bounds = [(rule.budget, rule.id) for rule in permits if rule.budget is not None]
+            if len(bounds) == len(permits) and bounds:
+                answers, rule = max(bounds)
+                found.append(Budget(verdict.who.id, verdict.question.name, answers, rule))
+    return tuple(dict.fromkeys(found))
 
 
 def why(policies: PolicySet, target: Target | None, verdict: Verdict) -> str:
@@ -420,6 +462,8 @@ def _they(who: Identity) -> str:
 def _what(question: Question, target: Target | None) -> str:
     where = f" on {printable(target.name, 80)}" if target else ""
     action = "run what cannot be classified" if question.action == Effect.UNKNOWN else printable(question.action, 40)
+    if question.action == "infer":
+        return f"filter, join, sort, group or compute by data labelled {printable(question.name, 80)}{where}"
     if question.kind in ("Target", "Gateway") or not question.name:
         return f"{action}{where}"
     return f"{action} {question.kind.lower()} {printable(question.name, 120)}{where}"

@@ -43,6 +43,10 @@ class Explanation:
             "statement": self.operation.action if self.operation else "",
             "resources": [self._verdict(verdict) for verdict in self.findings.verdicts],
             "labels": sorted(self.operation.labels) if self.operation else [],
+            "inferred": sorted(self.operation.inferred) if self.operation else [],
+            "budgets": [
+                {"identity": b.identity, "label": b.label, "answers": b.answers, "rule": b.rule} for b in decision.budgets
+            ],
             "unmask": sorted(decision.unmask),
             "unmask_reasons": [self._verdict(verdict) for verdict in self.findings.unmask],
             "rules": [self._rule(rule) for rule in decision.rules],
@@ -70,6 +74,13 @@ class Explanation:
             lines += [f"  {label}: masked" for label in sorted(hidden)]
             lines += [f"  {label}: shown" for label in sorted(decision.unmask)]
             lines += [f"    {self._line(verdict)}" for verdict in self.findings.unmask]
+        if decision.budgets:
+            lines.append("within a budget:")
+            lines += [
+                f"  {printable(b.identity.rpartition('|')[2], 80)}: {b.answers} answers an hour inferred from {b.label}  "
+                f"{b.rule}"
+                for b in decision.budgets
+            ]
         if decision.rules:
             lines.append("policies:")
             lines += [

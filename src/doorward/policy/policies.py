@@ -8,7 +8,8 @@ the pieces, so that a disagreement about where a policy ends is an error and nev
 
 Annotations: `@id("name")` names the policy in every record. `@reason("text")` is shown to those whom it stops.
 `@quorum("2")`, `@expires("15m")` and `@approvers("dba,security")` say what it takes to release a hold; they are errors
-on a policy that does not read `context.approved`, where they would promise a hold that never happens.
+on a policy that does not read `context.approved`, where they would promise a hold that never happens. `@budget("500")` on a
+permit for `infer` says how many answers an hour that is; anywhere else it would bound nothing, and is an error.
 
 Deliberately not here: reading files (the caller does), deciding (`decide`). Cedar's templates are refused: a policy
 whose principal is filled in from elsewhere cannot be reviewed where it stands.
@@ -40,13 +41,14 @@ ACTIONS: Mapping[str, tuple[str, ...]] = {
     "connect": ("Target",),
     **{effect.value: _IN_TARGET for effect in Effect},
     "unmask": ("Label",),
+    "infer": ("Label",),
     "approve": ("Approval",),
     "replay": ("Recording",),
     "export": ("Recording",),
     "administer": ("Target", "Gateway"),
 }
 DEFAULT_EXPIRY = 900
-ANNOTATIONS = ("id", "reason", "quorum", "expires", "approvers")
+ANNOTATIONS = ("id", "reason", "quorum", "expires", "approvers", "budget")
 _HOLDING = ("quorum", "expires", "approvers")
 _MOST_BYTES = 1 << 20  # of one file
 _MOST_POLICIES = 10_000
@@ -62,14 +64,16 @@ _EXPIRES = re.compile(r"([1-9][0-9]{0,5})([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _LONGEST_EXPIRY = 7 * 86400
 _MOST_VOTES = 16
+_BUDGET = re.compile(r"[1-9][0-9]{0,8}")
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
     """One policy, as its annotations and its text say.
 
-    `effect` is permit or forbid. `expires` is seconds. `quorum` and `expires` are None and `approvers` is empty where
-    the annotation is absent. `reads` are the attributes of `context` that the policy reads; `"*"` stands for all.
+    `effect` is permit or forbid. `expires` is seconds, `budget` answers an hour. These and `quorum` are None, and
+    `approvers` is empty, where the annotation is absent.
+    `reads` are the attributes of `context` that the policy reads; `"*"` stands for all.
     """
 
     id: str
@@ -81,6 +85,7 @@ class Rule:
     quorum: int | None = None
     expires: int | None = None
     approvers: tuple[str, ...] = ()
+    budget: int | None = None
     reads: frozenset[str] = frozenset()
     template: Any = field(default=None, repr=False, compare=False)  # Cedar's own tree of it
 
@@ -285,7 +290,7 @@ def _rule(piece: _Piece) -> Rule:
         wrong.append(f'{at}: the policy has no @id("name"); records name policies by it')
     elif not _ID.fullmatch(name):
         complain("id", "@id must be 1 to 64 letters, digits and ._:/- and begin with a letter or digit")
-    quorum = expires = None
+    quorum = expires = budget = None
     approvers: tuple[str, ...] = ()
     if "quorum" in notes:
         if re.fullmatch(r"[1-9][0-9]?", notes["quorum"]) and int(notes["quorum"]) <= _MOST_VOTES:
@@ -301,13 +306,23 @@ def _rule(piece: _Piece) -> Rule:
         approvers = tuple(sorted({group.strip() for group in notes["approvers"].split(",")}))
         if "" in approvers:
             complain("approvers", '@approvers must be names of groups, as in @approvers("dba,security")')
+    if "budget" in notes:
+        if template.effect != "permit" or not (
+            isinstance(template.action, pst.ActionEq) and _names_action(template.action, "infer")
+        ):
+            complain("budget", '@budget is for a permit of Action::"infer" alone: nothing else is counted')
+        elif _BUDGET.fullmatch(notes["budget"]):
+            budget = int(notes["budget"])
+        else:
+            complain("budget", '@budget must be a number of answers an hour, as in @budget("500")')
     if len(notes.get("reason", "")) > 200 or not notes.get("reason", "").isprintable():
         complain("reason", "@reason must be one printable line of at most 200 characters")
     if wrong:
         raise _FaultyPolicyError(*wrong)
     return Rule(
         id=name, file=piece.file, line=piece.line(0), effect=template.effect, text=piece.text,
-        reason=notes.get("reason", ""), quorum=quorum, expires=expires, approvers=approvers, reads=reads,
+        reason=notes.get("reason", ""), quorum=quorum, expires=expires, approvers=approvers, budget=budget,
+        reads=reads,
         template=template,
     )  # fmt: skip
 

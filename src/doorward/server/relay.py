@@ -478,6 +478,9 @@ class Relay:
             self._busy = self._holding = False
             self._gone = None
         try:
+            over = self._closing or self._closed or self.client_gone
+            if over and isinstance(verdict, Permit) and verdict.allowance is not None:
+                verdict.allowance.release()
             if self._closing or self._closed:
                 return
             if isinstance(verdict, Permit):
@@ -575,6 +578,8 @@ class Relay:
             "session.broken", session=self.guarded.session.id, error=type(error).__name__, reason=error.message
         )
         code = "08P01" if isinstance(error, ProtocolError) else "58030"
+        if self.conversation.answers.overdrawn:
+            code = "53400"
         self.door.fatal(code, error.message, error.hint)
         if self._gone is not None:
             self._gone.set()

@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 from doorward.model import Effect, dotted
+from doorward.sql.classification import NOTHING
 from doorward.sql.queries import strings
 from doorward.sql.scope import Scope
 from doorward.sql.statements import Body, Statements
@@ -80,6 +81,11 @@ _GUARDING = ("AT_ChangeOwner", "AT_EnableRowSecurity", "AT_DisableRowSecurity", 
              "AT_NoForceRowSecurity")
 _TRIGGERS = ("AT_EnableTrig", "AT_DisableTrig", "AT_EnableAlwaysTrig", "AT_EnableReplicaTrig", "AT_EnableRule",
              "AT_DisableRule", "AT_EnableAlwaysRule", "AT_EnableReplicaRule")
+# Put something to every row: a constraint, a cast, a partition's bounds.
+_ASKING = frozenset({
+    "AT_AddConstraint", "AT_AddIndex", "AT_AddIndexConstraint", "AT_AlterColumnType", "AT_AlterConstraint",
+    "AT_AttachPartition", "AT_SetExpression", "AT_SetNotNull", "AT_ValidateConstraint",
+})
 _SAFE_LANGUAGES = frozenset({"sql", "plpgsql"})
 
 
@@ -101,6 +107,8 @@ class Definitions(Statements):
             self.in_schema(strings(body.get(field, ())), _DEFINE)
             if tag in ("CreateDomainStmt", "AlterDomainStmt"):  # its checks run wherever it is used
                 self.in_catalogue(strings(body.get(field, ())))
+            if tag == "AlterDomainStmt":  # a new check is put to every row that has the type
+                self.inferred = self.inferred | self.top
             self.mentions({key: value for key, value in body.items() if key != field})
         elif tag in _OF_TARGET:
             self.draft.tag = _OF_TARGET[tag]
@@ -140,25 +148,32 @@ class Definitions(Statements):
         self.touch("Table", dotted(schema, name), _DEFINE)
         self.defines.add((schema, name))
 
-    def existing(self, var: Body, access: Effect, *, optional: bool = False, kind: str = "OBJECT_TABLE") -> None:
-        """A relation that is changed or dropped. One that the catalogue facts leave out (an index) is asked of the target."""
+    def existing(
+        self, var: Body, access: Effect, *, optional: bool = False, kind: str = "OBJECT_TABLE"
+    ) -> frozenset[str]:
+        """A relation that is changed or dropped, and its labels. One that the catalogue facts leave out (an index) is asked of
+        the target."""
         schema, name = var.get("schemaname", ""), var.get("relname", "")
+        labels = NOTHING
         if schema == "pg_temp" or (not schema and name in self.temporary):
             self.touch("Table", dotted("pg_temp", name), _WRITE)
-            self.labels = self.labels | self.top
+            labels = self.top
+            self.labels = self.labels | labels
             self.defines.add(("pg_temp", name))
             if schema:
-                return
+                return labels
         found = self.resolve(schema, name)
         for where, relation in found:
-            self.labels = self.labels | self.found(where, name, relation, access).labels  # its errors may quote rows
+            labels = labels | self.found(where, name, relation, access).labels
+            self.labels = self.labels | labels  # its errors may quote rows
             self.defines.add((where, name))
         if found or name in self.temporary:
-            return
+            return labels
         if kind in _RELATIONS and not optional:
             self.miss(f"{schema}.{name}" if schema else name, "relation")
         self.labels = self.labels | self.top  # an index, say: nobody knows of what
         self.touch("Schema" if schema else "Target", dotted(schema), access)
+        return self.top
 
     def in_schema(self, path: list[str], access: Effect) -> None:
         self.touch("Schema", dotted(path[-2] if len(path) > 1 else self.creation_schema()), access)
@@ -218,7 +233,9 @@ class Definitions(Statements):
             if subtype in _GUARDING or subtype.startswith(_TRIGGERS):
                 access = _CONTROL
         if field in body:
-            self.existing(body[field], access, optional=body.get("missing_ok", False), kind=kind)
+            labels = self.existing(body[field], access, optional=body.get("missing_ok", False), kind=kind)
+            if _asks_rows(tag, body):
+                self.inferred = self.inferred | labels
             schema = body[field].get("schemaname", "")
             if "newname" in body and kind in _RELATIONS:
                 for where in {schema} if schema else set(self.facts.search_path) - {"pg_catalog"}:
@@ -361,6 +378,15 @@ _HANDLERS = {
     "AlterFunctionStmt": Definitions.alter_function, "DefineStmt": Definitions.define,
     "CreateForeignTableStmt": Definitions.create_foreign_table, "CreateTableAsStmt": Definitions.create_table_as,
 }
+
+
+def _asks_rows(tag: str, body: Body) -> bool:
+    """Whether a definition succeeds or fails by what is in the rows that are there."""
+    if tag == "IndexStmt":
+        return "whereClause" in body or body.get("unique", False) or any(
+            "expr" in element.get("IndexElem", {}) for element in body.get("indexParams", ())
+        )
+    return any(command.get("AlterTableCmd", {}).get("subtype") in _ASKING for command in body.get("cmds", ()))
 
 
 def _path(node: Body) -> list[str]:

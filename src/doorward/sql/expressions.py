@@ -2,7 +2,9 @@
 
 Contract: `expression` returns the labels of every column in an expression, whatever it does with them (CASE, COALESCE,
 comparisons and one-way functions included); a node that is not in the vocabulary below makes the statement UNKNOWN. It is
-iterative: only sub-queries recurse. ORDER BY, FILTER and OVER inside a call decide which rows count, so they are inferred.
+iterative: only sub-queries recurse. ORDER BY, FILTER and OVER inside a call decide which rows count, so they are inferred; so
+is what goes into anything but the short list of what cannot fail or take its time because of a value (`calm`): `1 / (x - 5)`
+says by its error what x is, however well its result is masked.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from doorward.model import Effect, dotted
-from doorward.sql import settings
+from doorward.sql import calm, settings
 from doorward.sql.classification import NOTHING
 from doorward.sql.scope import SYSTEM_COLUMNS, Item, Scope
 from doorward.sql.walker import Walker
@@ -61,6 +63,8 @@ class Expressions(Walker):
                 self.spend()
                 if tag == "ColumnRef":
                     found = found | self.reference(body.get("fields", ()), scope)
+                elif not self.inferring and self.top and not calm.node(tag, body, self.catalogue.functions):
+                    found = found | self.infer({tag: body}, scope)
                 elif tag == "A_Expr":
                     found = found | self.operator(body.get("name", ()))
                     if "BETWEEN" in body.get("kind", ""):
@@ -101,8 +105,10 @@ class Expressions(Walker):
                 waiting.append(child if bare is None or type(child) is list else {bare: child})
 
     def infer(self, node: Any, scope: Scope) -> frozenset[str]:
-        """An expression that decides which rows there are, or their order."""
+        """An expression that decides which rows there are, their order, or whether there is an answer at all."""
+        outer, self.inferring = self.inferring, True
         found = self.expression(node, scope)
+        self.inferring = outer
         if found:
             self.inferred = self.inferred | found
         return found

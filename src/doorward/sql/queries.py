@@ -27,6 +27,7 @@ class Queries(Expressions):
     def query(self, node: dict[str, Any], parent: Scope | None, ctes: Ctes) -> Rows:
         """A query, or in WITH also INSERT, UPDATE, DELETE, MERGE with their RETURNING."""
         self.depth += 1
+        outer, self.inferring = self.inferring, False  # each query is evaluated whole, wherever it stands
         try:
             if self.depth > MAX_DEPTH:
                 self.unknown("the statement is nested too deeply to be judged")
@@ -42,6 +43,7 @@ class Queries(Expressions):
             return Rows(None, self.top)
         finally:
             self.depth -= 1
+            self.inferring = outer
 
     # -- WITH
 
@@ -115,6 +117,8 @@ class Queries(Expressions):
             else:
                 cols, labels = self.targets(body.get("targetList", ()), scope, star)
             self.infer([body.get("distinctClause", []), body.get("havingClause", {})], scope)
+            if body.get("distinctClause") == [{}]:  # of all of it
+                self.inferred = self.inferred | labels
             for window in body.get("windowClause", ()):
                 self.window(window.get("WindowDef"), scope)
         self.arrange(body, scope, cols, labels)
@@ -125,19 +129,24 @@ class Queries(Expressions):
         return Rows(cols, labels)
 
     def combined(self, body: dict[str, Any], parent: Scope | None, ctes: Ctes) -> tuple[Cols | None, frozenset[str]]:
-        """UNION, INTERSECT, EXCEPT; a chain of them leans left, and is walked without recursion."""
+        """UNION, INTERSECT, EXCEPT; a chain of them leans left, and is walked without recursion. All but UNION ALL compare
+        rows."""
         parts = [body.get("rarg", {})]
         node = body.get("larg", {})
+        compares = not _appends(body)
         while node.get("op", "SETOP_NONE") != "SETOP_NONE" and not (
             node.keys() & {"withClause", "sortClause", "limitCount", "limitOffset", "lockingClause", "intoClause"}
         ):
             parts.append(node.get("rarg", {}))
+            compares = compares or not _appends(node)
             node = node.get("larg", {})
         rows = self.query({"SelectStmt": node}, parent, ctes)
         cols, labels = rows.cols, rows.labels
         for part in reversed(parts):
             rows = self.query({"SelectStmt": part}, parent, ctes)
             cols, labels = positions(cols, rows.cols), labels | rows.labels
+        if compares:
+            self.inferred = self.inferred | labels
         return cols, labels
 
     def values(self, lists: list[Any], scope: Scope) -> tuple[Cols, frozenset[str]]:
@@ -358,6 +367,7 @@ class Queries(Expressions):
         alias, renamed = aliased(body)
         item = Item("", tuple(Col(name, labels) for name in names), labels).renamed(alias, renamed)
         scope.items.append(item)
+        self.inferred = self.inferred | labels  # how many rows come of it
         return item.cols or ()
 
     # -- statements that change rows
@@ -377,6 +387,10 @@ class Queries(Expressions):
             infer = conflict.get("infer", {})
             self.infer([infer.get("indexElems", []), infer.get("whereClause", {}), conflict.get("whereClause", {})], inside)
             self.stored = self.stored | self.expression(conflict.get("targetList", []), inside)
+            for element in infer.get("indexElems", ()):
+                self.inferred = self.inferred | target.column(element.get("IndexElem", {}).get("name", ""))[0]
+            if not infer:  # a conflict with any column: whether there was one is told
+                self.inferred = self.inferred | target.labels
         return self.returning(body.get("returningClause"), target, scope)
 
     def update(self, body: dict[str, Any], parent: Scope | None, ctes: Ctes) -> Rows:
@@ -463,6 +477,10 @@ def _called(calls: Any) -> str:
         return ""
     call = calls[0].get("List", {}).get("items", ({},))[0]
     return (strings(call.get("FuncCall", {}).get("funcname", ())) or [""])[-1]
+
+
+def _appends(node: dict[str, Any]) -> bool:
+    return node.get("op") == "SETOP_UNION" and bool(node.get("all"))
 
 
 def _output(node: dict[str, Any], cols: Cols | None, labels: frozenset[str]) -> frozenset[str]:

@@ -169,7 +169,8 @@ class Statements(Queries):
                 self.draft.executes = self.draft.executes or statement.executes
                 if any(r.kind == "Function" and r.access is Effect.EXECUTE for r in statement.resources):
                     shown = self.top  # planning may call a function, and show what it gave
-                self.inferred = self.inferred | statement.labels
+                if self.draft.analyze:  # memory, buffers and sizes are those of the values
+                    self.inferred = self.inferred | statement.labels
             self.draft.outputs = (Output("QUERY PLAN", shown),)
             self.draft.returns_rows = True
 

@@ -74,6 +74,7 @@ class Walker:
         self.stored: frozenset[str] = NOTHING
         self.settings: list[tuple[str, str | None, bool]] = []
         self.defines: set[tuple[str, str]] = set()
+        self.inferring = False  # within an expression all of whose labels are inferred
         self.fixed = False  # whether a constant of the text decided anything
         self.access = Effect.READ  # what naming a relation in FROM means just now: WRITE under FOR UPDATE
         self.depth = 0
@@ -155,29 +156,33 @@ class Walker:
             self.forbidden = self.forbidden or "settings are changed by SET, not by writing to pg_settings"
         if relation is None:
             return Item(name, None, self.top, schema)
-        cols, labels = self.shape(relation)
+        cols, labels, inferred = self.shape(relation)
+        if access is Effect.READ or access is Effect.WRITE:
+            self.inferred = self.inferred | inferred
         if self.changed and relation.kind in "vm" and schema not in SYSTEM:  # what it is made of may have changed
             return Item(name, tuple(Col(col.name, self.top) for col in cols), self.top, schema)
         return Item(name, cols, labels, schema)
 
-    def shape(self, relation: Relation) -> tuple[Cols, frozenset[str]]:
-        """A relation's columns with their labels: its own, its relatives', and, of a view, what its query reads."""
+    def shape(self, relation: Relation) -> tuple[Cols, frozenset[str], frozenset[str]]:
+        """A relation's columns with their labels: its own, its relatives', and, of a view, what its query reads; all of
+        these labels; and those that decide which rows a view has."""
         labelling = self.facts.labels
         kept = self.catalogue.memo.get(id(labelling))
         if kept is None or kept[0] is not labelling:
             self.catalogue.memo.clear()
             kept = self.catalogue.memo[id(labelling)] = (labelling, {})
-        memo: dict[int, tuple[Cols, frozenset[str]]] = kept[1]
+        memo: dict[int, tuple[Cols, frozenset[str], frozenset[str]]] = kept[1]
         known = memo.get(relation.oid)
         if known is None:
-            cols = self.derive(relation)
-            known = (cols, frozenset().union(*(col.labels for col in cols)))
+            cols, inferred = self.derive(relation)
+            known = (cols, frozenset().union(*(col.labels for col in cols)), inferred)
             memo[relation.oid] = known
         return known
 
-    def derive(self, relation: Relation) -> Cols:
+    def derive(self, relation: Relation) -> tuple[Cols, frozenset[str]]:
         if not self.top:
-            return tuple(Col(column.name) for column in relation.columns)
+            return tuple(Col(column.name) for column in relation.columns), NOTHING
+        inferred = NOTHING
         found = [self.label(relation, column.name) for column in relation.columns]
         if relation.schema in SYSTEM or relation.name in REVEALING:
             shows = REVEALING.get(relation.name, NOTHING)
@@ -193,14 +198,14 @@ class Walker:
         if lost:
             found = [labels | lost for labels in found]
         if relation.kind in "vm" and relation.schema not in SYSTEM:
-            through = self.view(relation)
+            through, inferred = self.view(relation)
             for i in range(len(found)):
                 found[i] = found[i] | (through[i].labels if through is not None else self.top)
         names = [column.name for column in relation.columns]
         for i, column in enumerate(relation.columns):
             if column.generated:
                 found[i] = found[i] | self.generated(column.generated, names, found)
-        return tuple(Col(name, labels) for name, labels in zip(names, found, strict=True))
+        return tuple(Col(name, labels) for name, labels in zip(names, found, strict=True)), inferred
 
     def label(self, relation: Relation, column: str) -> frozenset[str]:
         label = self.facts.labels.get(f"{relation.schema}.{relation.name}.{column}")
@@ -216,16 +221,18 @@ class Walker:
             if column.startswith(prefix) and column[len(prefix) :] not in names
         )
 
-    def view(self, relation: Relation) -> Cols | None:
-        """The columns of a view's query; None where that cannot be followed, which means every label."""
+    def view(self, relation: Relation) -> tuple[Cols | None, frozenset[str]]:
+        """The columns of a view's query, and the labels that decide which rows it has; None and every label where that
+        cannot be followed. What a materialised view has was decided when it was filled."""
+        lost = None, NOTHING if relation.kind == "m" else self.top
         if relation.oid in self.viewing or len(self.viewing) >= MAX_DEPTH // 2:
-            return None
+            return lost
         try:
             parsed = parse(relation.definition)
         except Unparsable:
-            return None
+            return lost
         if len(parsed) != 1:
-            return None
+            return lost
         inner = type(self)(
             Facts(self.catalogue, ("pg_catalog",), self.facts.labels),
             viewing=(*self.viewing, relation.oid),
@@ -233,10 +240,10 @@ class Walker:
         try:
             rows = inner.query({parsed[0].tag: parsed[0].body}, None, {})
         except ExhaustedError:
-            return None
+            return lost
         if inner.reason or rows.cols is None or len(rows.cols) < len(relation.columns):
-            return None
-        return rows.cols
+            return lost
+        return rows.cols, NOTHING if relation.kind == "m" else inner.inferred
 
     def generated(self, expression: str, names: list[str], found: list[frozenset[str]]) -> frozenset[str]:
         """The labels that a generated column takes from the columns it is made of."""

@@ -43,9 +43,12 @@ def rules(*policies: str) -> PolicySet:
 
 
 def asks(
-    effect: Effect = Effect.READ, *resources: Resource, labels: tuple[str, ...] = (), tag: str = "SELECT"
-) -> Operation:
-    return Operation("o", "s", tag, effect, "select", resources=resources, labels=frozenset(labels))
+    effect: Effect = Effect.READ, *resources: Resource, labels: tuple[str, ...] = (), tag: str = "SELECT",
+    infers: tuple[str, ...] = (),
+) -> Operation:  # fmt: skip
+    return Operation(
+        "o", "s", tag, effect, "select", resources=resources, labels=frozenset(labels), inferred=frozenset(infers)
+    )
 
 
 READS = 'permit (principal in Group::"agents", action == Action::"read", resource in Target::"shop")'
@@ -144,6 +147,60 @@ def test_what_only_approval_allows_is_held_with_its_obligations() -> None:
         Outcome.HOLD, ("w",), "agent bot needs approval to write table public.orders on shop",
         approvers=("dba", "security"), quorum=2, expires=3600, policy_hash=policies.hash,
     )  # fmt: skip
+
+
+INFERS = 'permit (principal in Group::"agents", action == Action::"infer", resource == Label::"ssn")'
+A_HUNDRED = f'@id("hundred") @budget("100") {INFERS};'
+FIFTY = f'@id("fifty") @budget("50") {INFERS};'
+SEES = 'permit (principal, action == Action::"unmask", resource == Label::"ssn")'
+
+
+@pytest.mark.parametrize(
+    ("policies", "labels", "outcome", "budgets"),
+    [
+        ((READS,), ("ssn",), Outcome.DENY, []),
+        ((READS, INFERS), ("ssn",), Outcome.ALLOW, []),
+        ((READS, INFERS), ("ssn", "card"), Outcome.DENY, []),
+        ((READS, A_HUNDRED), ("ssn",), Outcome.ALLOW, [("ssn", 100, "hundred")]),
+        ((READS, A_HUNDRED, FIFTY), ("ssn",), Outcome.ALLOW, [("ssn", 100, "hundred")]),
+        ((READS, A_HUNDRED, INFERS), ("ssn",), Outcome.ALLOW, []),
+        ((READS, A_HUNDRED), (), Outcome.ALLOW, []),
+        ((READS, SEES), ("ssn",), Outcome.ALLOW, []),
+        ((READS, SEES, A_HUNDRED), ("ssn",), Outcome.ALLOW, []),
+        ((READS, INFERS + " when { context.approved }"), ("ssn",), Outcome.HOLD, []),
+        ((READS, A_HUNDRED, 'forbid (principal is Agent, action == Action::"infer", resource)'), ("ssn",), Outcome.DENY, []),
+        ((READS, INFERS, 'forbid (principal, action == Action::"read", resource) when { context.inferred.contains("ssn") }'),
+         ("ssn",), Outcome.DENY, []),
+        ((INFERS,), ("ssn",), Outcome.DENY, []),
+    ],
+)  # fmt: skip
+def test_inference_is_asked_for_each_label_that_stays_masked(
+    policies: tuple[str, ...], labels: tuple[str, ...], outcome: Outcome, budgets: list[tuple[str, int, str]]
+) -> None:
+    """Besides reading; not of who sees the label; the largest budget of those that permit it holds."""
+    decision = decide(rules(*policies), BOT, SHOP, asks(Effect.READ, CUSTOMERS, labels=labels, infers=labels))
+    assert decision.outcome is outcome
+    assert [(b.label, b.answers, b.rule) for b in decision.budgets] == budgets
+    assert all(b.identity == BOT.id and b.rule in decision.rules for b in decision.budgets)
+
+
+def test_each_link_of_a_chain_spends_its_own_budget() -> None:
+    """Who acts for another spends what both have."""
+    ann = '@id("ann") @budget("7") permit (principal is User, action == Action::"infer", resource);'
+    policies = rules(READS, 'permit (principal is User, action == Action::"read", resource)', A_HUNDRED, ann)
+    bot = someone("bot", Kind.AGENT, "agents", acting_for=ANN)
+    decision = decide(policies, bot, SHOP, asks(labels=("ssn",), infers=("ssn",)))
+    assert [(b.identity, b.answers) for b in decision.budgets] == [(bot.id, 100), (ANN.id, 7)]
+
+
+def test_a_denied_inference_says_what_to_do() -> None:
+    """What, by whom, to which label, and how to do without."""
+    decision = decide(rules(READS), BOT, SHOP, asks(labels=("ssn",), infers=("ssn",)))
+    assert decision.reason == (
+        "agent bot may not filter, join, sort, group or compute by data labelled ssn on shop: no policy allows it"
+    )
+    assert "they come back masked" in decision.hint
+    assert decide(rules(INFERS), BOT, SHOP, asks(labels=("ssn",), infers=("ssn",))).hint == ""
 
 
 def test_a_forbid_that_approval_lifts_holds_and_its_annotations_count() -> None:
@@ -385,7 +442,7 @@ def test_may_answers_for_what_is_no_operation(
 def test_whatever_policies_may_read_is_there(action: str) -> None:
     """Every attribute that the schema promises: a policy may read all of them, or the context whole."""
     names = re.findall(r"^  (\w+\??): ", SCHEMA_TEXT.split("type Circumstances")[1].split("};")[0], re.MULTILINE)
-    assert len(names) == 13
+    assert len(names) == 14
     everything = " || ".join(f"context.{name} == context.{name}" for name in names if not name.endswith("?"))
     named = rules(
         f'permit (principal, action == Action::"{action}", resource) when {{ ({everything}) '

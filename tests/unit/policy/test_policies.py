@@ -64,6 +64,7 @@ def test_a_long_list_is_no_nesting() -> None:
     ("annotation", "complaint"),
     [
         ('@quorum("0")', "@quorum must be"),
+        ('@budget("5")', "@budget is for a permit of"),
         ('@quorum("17")', "@quorum must be"),
         ('@quorum("two")', "@quorum must be"),
         ("@quorum", "@quorum must be"),

@@ -69,6 +69,24 @@ def test_administrators_administer_and_replay() -> None:
     assert decide(POLICIES, someone("x", Kind.HUMAN, "staff", "ops", "dba"), SHOP, read).unmask == frozenset()
 
 
+@pytest.mark.parametrize(
+    ("who", "outcome", "rule", "budget"),
+    [
+        (BOT, D, "agents-do-not-infer", []), (FOR_STAFF, D, "agents-do-not-infer", []),
+        (STAFF, A, "people-infer-within-budget", [1000]), (STRANGER, D, "", []),
+    ],
+)  # fmt: skip
+def test_agents_do_not_infer_and_people_do_within_a_budget(
+    who: Identity, outcome: Outcome, rule: str, budget: list[int]
+) -> None:
+    """It is written out, so that the deciding policy is on record and can be edited."""
+    read = Operation("o", "s", "SELECT", Effect.READ, "x", labels=frozenset({"ssn"}), inferred=frozenset({"ssn"}))
+    decision = decide(POLICIES, who, SHOP, read)
+    assert decision.outcome is outcome
+    assert rule in decision.rules or not rule
+    assert [b.answers for b in decision.budgets] == budget
+
+
 @pytest.mark.parametrize("group", ['a"b', "a\\b", "", "a\nb", "é" * 200, "%people%"])
 def test_a_group_that_would_need_escaping_is_refused(group: str) -> None:
     """A first policy says what it shows."""

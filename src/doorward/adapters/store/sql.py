@@ -26,9 +26,20 @@ from sqlalchemy.exc import IntegrityError as Conflict
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from doorward.adapters.store.tables import approvals, boots, events, head, keys, metadata, operations, sessions, votes
+from doorward.adapters.store.tables import (
+    approvals,
+    boots,
+    events,
+    head,
+    keys,
+    metadata,
+    operations,
+    sessions,
+    spent,
+    votes,
+)
 from doorward.errors import IntegrityError, UpstreamError
-from doorward.guard.ports import Boot, Fold, Head, OpenOperation, SessionRow, StoredEvent
+from doorward.guard.ports import Boot, Fold, Head, OpenOperation, SessionRow, Spent, StoredEvent
 from doorward.model import Approval, ApprovalState, Vote
 
 VOTABLE = (ApprovalState.WAITING.value, ApprovalState.PARKED.value)
@@ -52,7 +63,7 @@ def migrate(connection: Connection) -> None:
 
 
 class SqlStore:
-    """Satisfies `EventStore` and `SessionStore`; `approvals` satisfies `ApprovalStore`."""
+    """Satisfies `EventStore`, `SessionStore` and `BudgetStore`; `approvals` satisfies `ApprovalStore`."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -200,6 +211,26 @@ class SqlStore:
         async with self.transaction() as connection:
             rows = (await connection.execute(query)).all()
         return [SessionRow(**row._mapping) for row in rows]
+
+
+    # BudgetStore
+
+    async def spent(self, since: int) -> list[Spent]:
+        async with self.transaction() as connection:
+            rows = (await connection.execute(select(spent).where(spent.c.slot >= since))).all()
+        return [Spent(*row) for row in rows]
+
+    async def keep_spent(self, rows: Sequence[Spent], since: int) -> None:
+        replace = upsert(spent)
+        async with self.transaction() as connection:
+            await connection.execute(spent.delete().where(spent.c.slot < since))
+            if rows:
+                await connection.execute(
+                    replace.on_conflict_do_update(
+                        index_elements=["identity", "label", "slot"], set_={"answers": replace.excluded.answers}
+                    ),
+                    [asdict(row) for row in rows],
+                )
 
 
 async def _swap(connection: AsyncConnection, expected: Head | None, new: Head) -> None:

@@ -131,6 +131,16 @@ approvals = Table(
     Index(None, "requested_by", "digest"),
 )
 
+spent = Table(
+    "spent",
+    metadata,
+    Column("identity", String, primary_key=True),
+    Column("label", String, primary_key=True),
+    Column("slot", BigInteger, primary_key=True),
+    Column("answers", BigInteger, nullable=False),
+    Index(None, "slot"),
+)
+
 votes = Table(
     "votes",
     metadata,

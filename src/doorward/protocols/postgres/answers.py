@@ -17,6 +17,7 @@ from librt.strings import read_i32_be
 
 from doorward.errors import ProtocolError
 from doorward.guard.turn import Result
+from doorward.model import Allowance
 from doorward.protocols.postgres import wire
 from doorward.protocols.postgres.judge import PgTemplate
 from doorward.protocols.postgres.namespace import Entry, Namespace, Portal
@@ -105,6 +106,7 @@ class Answers:
         self.probe_rows: list[tuple[bytes | None, ...]] = []
         self.unsynced = False  # something was forwarded since the last Sync
         self.fatal = False
+        self.overdrawn = False  # a budget ended a result, and with it the session
         self.stripped = False  # since the last ReadyForQuery something touched what stays masked
         self.pids: Mapping[int, int] = {}  # the target's process ids of the gateway's sessions, to the gateway's own
         self._parts: list[bytes] = []
@@ -311,6 +313,8 @@ class Answers:
             redactor = run.redactor = self.redactor(front, run, run.permit.decision.unmask)
         before = redactor.rows
         redacted = redactor.redact(data, start, end)
+        if run.permit.allowance is not None:
+            self._count_on(run.permit.allowance, redactor.rows - before)
         if self._differs:
             kept = redacted
             if run.permit.decision.unmask:
@@ -321,6 +325,16 @@ class Answers:
             if self.observe:
                 return None
         return None if len(redacted) == end - start and data.startswith(redacted, start) else redacted
+
+    def _count_on(self, allowance: Allowance, rows: int) -> None:
+        """Rows are about to be shown that a budget bounds. The one that is too many ends the session: what the client was
+        told so far would read like a whole result."""
+        if not allowance.take(rows):
+            self.overdrawn = True
+            raise ProtocolError(
+                "this result has more rows than may still be inferred from confidential data this hour, and ends here",
+                hint="ask for fewer rows, or for a larger @budget",
+            )
 
     def _keep_rows(self, redacted: bytes, already: int, count: int) -> None:
         limit = self.rows_recorded
@@ -495,7 +509,10 @@ class Answers:
         if kind == Backend.COPY_DATA and self.copy_out is run and run.copier is not None:
             if run.recording is not None:
                 self._keep_copy(run, run.recording.feed(payload))
+            before = run.copier.rows
             redacted = run.copier.feed(payload)
+            if run.permit.allowance is not None:
+                self._count_on(run.permit.allowance, run.copier.rows - before)
             if self.observe or redacted == payload:
                 return None
             return wire.message(Backend.COPY_DATA, redacted) if redacted else b""

@@ -77,6 +77,7 @@ SQLSTATES: Final[Mapping[str, str]] = {
     "cancelled": "57014",
     "unrecorded": "58030",  # io_error
     "limit": "54000",  # program_limit_exceeded
+    "budget": "53400",  # configuration_limit_exceeded
     "protocol": "08P01",
     "syntax": "42601",  # syntax_error
     "setting": "55P02",  # cant_change_runtime_param

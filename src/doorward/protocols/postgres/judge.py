@@ -119,6 +119,7 @@ class PgTemplate(Template):
             exact=exact,
             resources=classification.resources or (Resource("Target", "", classification.effect),),
             labels=classification.labels,
+            inferred=classification.inferred,
             reason=reason,
             forbidden=forbidden,
             refused_as="unclassifiable" if classification.effect is Effect.UNKNOWN else "denied",
@@ -161,6 +162,7 @@ class PgTemplate(Template):
             and not (self.barrier or self.named or self.misses or reason or forbidden)
             and statements[0].copy is None
             and not statements[0].transaction
+            and not classification.inferred  # its rows may be counted
         )
         self.redactors: dict[object, object] = {}
         self.shapes: dict[int, tuple[bytes, tuple[Column, ...]]] = {}  # by statement: RowDescription, and what it says
