@@ -56,6 +56,13 @@ ADDED: Final = _words(
     "pg_xact_status random random_normal timeofday txid_status uuidv4 uuidv7"
 )
 
+# Of information_schema, what its views are made of: initdb makes them, they see nothing but their arguments and the catalogues,
+# and drivers call them by name (pgjdbc's keys and indexes).
+INFORMATION: Final = _words(
+    "_pg_char_max_length _pg_char_octet_length _pg_datetime_precision _pg_expandarray _pg_index_position _pg_interval_type "
+    "_pg_numeric_precision _pg_numeric_precision_radix _pg_numeric_scale _pg_truetypid _pg_truetypmod"
+)
+
 # What nextval and setval change is a sequence: the everyday write of an ORM that fetches its keys first.
 SEQUENCES: Final = frozenset({"nextval", "setval"})
 

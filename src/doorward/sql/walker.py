@@ -88,7 +88,7 @@ class Walker:
 
     def touch(self, kind: str, name: str, access: Effect) -> None:
         if (access is Effect.DEFINE or (access is Effect.WRITE and kind == "Table")) and (
-            name == "pg_catalog" or name.startswith("pg_catalog.")
+            name.partition(".")[0] in ("pg_catalog", "information_schema")
         ):
             access = Effect.CONTROL  # the catalogues are what every other rule rests on
         self.resources[Resource(kind, name, access)] = None
@@ -264,6 +264,8 @@ class Walker:
         """
         if len(path) > 1:
             schema, name = path[-2], path[-1]
+            if schema == "information_schema" and name in functions.INFORMATION:
+                return NOTHING
             if schema != "pg_catalog":
                 self.touch("Function", dotted(schema, name), Effect.EXECUTE)
                 return self.top

@@ -154,6 +154,7 @@ EFFECTS = {
         "delete from pg_proc",
         "insert into pg_catalog.pg_authid select * from pg_authid",
         "create or replace function pg_catalog.upper(text) returns text language sql as ''",
+        "create or replace function information_schema._pg_truetypid(int) returns text language sql as ''",
         "revoke all on orders from public",
         "alter system set work_mem = '1GB'",
         "create role r",
