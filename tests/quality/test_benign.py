@@ -14,7 +14,7 @@ from tests.rig.issuer import LocalIssuer
 from tests.rig.postgres import PostgresServer
 
 PAGE = Path(__file__).parents[2] / "docs/quality.md"
-SAMPLE = 80
+SAMPLE = 48
 
 
 @pytest.fixture(scope="module")
