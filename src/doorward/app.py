@@ -34,7 +34,6 @@ from doorward.masking.detect import Detectors
 from doorward.masking.labelling import Labelling, labelling
 from doorward.masking.transforms import Transforms
 from doorward.model import Mode, SecretRef, Target
-from doorward.policy.policies import PolicySet, load
 from doorward.protocols.postgres.judge import CatalogueSource
 from doorward.protocols.postgres.masks import PostgresMasks
 from doorward.server.listener import Limits, Listener, Reach
@@ -70,7 +69,7 @@ class Gateway:
         )
         self.secrets = SecretsAside(SecretSources(data))
         self.authenticator = OidcAuthenticator(config.issuers)
-        self.policies = PolicyInForce(load_policies(config))
+        self.policies = PolicyInForce(configuration.load_policies(config))
         self.approvals = Approvals(
             self.store.approvals,
             self.recorder,
@@ -113,7 +112,7 @@ class Gateway:
     async def _reload(self, actor: str) -> str:
         stamp = await asyncio.to_thread(_stamp, self.config)
         try:
-            policies = await asyncio.to_thread(load_policies, self.config)
+            policies = await asyncio.to_thread(configuration.load_policies, self.config)
         except ConfigError as error:
             if actor or stamp != self._broken:  # one broken change is one event, however many noticed it
                 self.log.error("policy.kept", reason=error.message)
@@ -229,6 +228,7 @@ class Gateway:
                 connections_per_identity=limits.connections_per_identity,
                 connections_per_target=limits.connections_per_target, session_seconds=limits.session,
                 idle_seconds=limits.idle, statement_seconds=limits.statement,
+                masking_seconds=limits.masking,
             ),
             context=context, plaintext=said.plaintext, choice=self.config.choice,
         )  # fmt: skip
@@ -313,11 +313,6 @@ def _allow_files(wanted: int) -> None:
     if soft != resource.RLIM_INFINITY and soft < most:
         with suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-
-
-def load_policies(config: Config) -> PolicySet:
-    """The policy files of a configuration. Raises ConfigError with file and line."""
-    return load(configuration.read_policies(config), expiry=config.limits.hold)
 
 
 def _stamp(config: Config) -> tuple[tuple[str, int, int], ...]:

@@ -16,8 +16,7 @@ from pathlib import Path
 from doorward import config as configuration
 from doorward.adapters.secrets.sources import SecretSources
 from doorward.adapters.secrets.vault import Vault
-from doorward.app import load_policies
-from doorward.config import Config
+from doorward.config import Config, load_policies
 from doorward.errors import ConfigError, DoorwardError
 from doorward.model import Mode
 

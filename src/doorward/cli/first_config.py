@@ -17,7 +17,6 @@ from doorward.adapters.identity.settings import is_loopback
 from doorward.adapters.secrets.vault import Vault
 from doorward.cli.certificate import self_signed, write_new
 from doorward.errors import ConfigError
-from doorward.policy.policies import load
 from doorward.policy.starter import starter
 
 CONFIG = "doorward.toml"
@@ -110,7 +109,7 @@ def write(folder: Path, answers: Answers, *, password: bytes = b"", force: bool 
             write_new(path, text.encode(), 0o600)
             made.append(path)
         loaded = configuration.load(config)
-        load(configuration.read_policies(loaded))
+        configuration.load_policies(loaded)
         scheme, _, name = answers.target.secret.partition(":")
         if scheme == "vault" and password:
             Vault(data).set(name, password)

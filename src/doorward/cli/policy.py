@@ -24,7 +24,7 @@ from cyclopts import App, Parameter
 from rich.console import Console
 
 from doorward.cli.gateway import HERE, Connection, GatewayClient
-from doorward.config import Config, load, read_policies
+from doorward.config import Config, load, load_policies, read_policies
 from doorward.errors import ConfigError
 from doorward.masking.detect import DETECTORS
 from doorward.masking.labelling import NONE, labelling
@@ -71,7 +71,7 @@ def check_command(
         else:
             settings = load(config)
             sources = read_policies(settings)
-        loaded = policy.load(sources, expiry=settings.limits.hold if settings else policy.DEFAULT_EXPIRY)
+        loaded = load_policies(settings, sources) if settings else policy.load(sources)
     except ConfigError as error:
         if not as_json:
             raise
@@ -177,7 +177,7 @@ def explain_command(
     if expect and expect not in EXPECTED:
         raise ConfigError(f"--expect {expect!r} is none of {', '.join(EXPECTED)}")
     settings = load(config)
-    loaded = policy.load(read_policies(settings), expiry=settings.limits.hold)
+    loaded = load_policies(settings)
     place = settings.targets.get(target)
     if place is None:
         raise ConfigError(f"there is no target {target!r}", hint=f"there are: {', '.join(settings.targets) or 'none'}")

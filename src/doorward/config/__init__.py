@@ -43,10 +43,12 @@ from doorward.masking.labelling import NONE
 from doorward.masking.names import LABELS
 from doorward.masking.transforms import KEYED, Transforms
 from doorward.model import Kind, Mode, Target
+from doorward.policy import policies
+from doorward.policy.policies import PolicySet
 
 __all__ = [
     "Config", "Gateway", "HttpListener", "Limits", "Listen", "Log", "Masking", "PostgresListener", "load",
-    "read_policies",
+    "load_policies", "read_policies",
 ]  # fmt: skip
 
 _MOST_BYTES = 1 << 20
@@ -133,6 +135,29 @@ def read_policies(config: Config) -> dict[str, str]:
                     f"or {_MOST_POLICY_BYTES} characters"
                 )
     return found
+
+
+def load_policies(config: Config, sources: Mapping[str, str] | None = None) -> PolicySet:
+    """The policies of a configuration (or these sources) as it would put them in force. Raises ConfigError with file and
+    line."""
+    labels = {label for target in config.targets.values() for label in target.labels.values()} - {NONE}
+    if config.masking.column_names == "mask":
+        labels |= LABELS
+    key = bytes(32) if config.masking.token_key is not None else b""
+
+    def objection(label: str, transform: str) -> str:
+        if label not in labels:
+            return f"no column has the label {label}, so nothing would be masked by it"
+        try:
+            Transforms({label: transform}, key)
+        except ConfigError as error:
+            return error.message + (f"; {error.hint}" if error.hint else "")
+        return ""
+
+    return policies.load(
+        read_policies(config) if sources is None else sources,
+        expiry=config.limits.hold, transforms=config.masking.transforms, objection=objection,
+    )  # fmt: skip
 
 
 def _glob(base: Path, pattern: str) -> list[Path]:

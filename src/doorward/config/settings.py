@@ -250,6 +250,9 @@ class Limits:
     session: int = setting(duration("1m", "30d"), "How long a session may last.", 8 * 3600)
     idle: int = setting(duration("0s", "30d"), "How long a session may be idle; 0s: no limit of its own.", 0)
     statement: int = setting(duration("0s", "30d"), "How long a statement may run; 0s: no limit of its own.", 0)
+    masking: int = setting(
+        duration("1s", "1d"), "How long masking one result may take, waiting aside; then it ends with an error.", 3600,
+    )  # fmt: skip
     hold: int = setting(
         duration("10s", "7d"), "How long a request for approval waits, where no policy says `@expires`.", 900
     )

@@ -731,6 +731,8 @@ def describe_decision(decision: Decision) -> dict[str, Any]:
     }
     if decision.budgets:
         shown["budgets"] = [[b.identity, b.label, b.answers, b.rule] for b in decision.budgets]
+    if decision.transforms:
+        shown["transforms"] = dict(decision.transforms)
     return shown
 
 

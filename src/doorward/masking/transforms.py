@@ -35,8 +35,9 @@ from doorward.errors import ConfigError
 from doorward.masking.detectors import redaction
 from doorward.masking.detectors.card import is_card
 from doorward.masking.ff1 import Ff1
+from doorward.model import TRANSFORMS
 
-NAMES = ("redact", "partial", "null", "hash", "token", "date_shift", "format_preserving")
+NAMES = TRANSFORMS
 # Transforms that look at each value; the others do not care what it was.
 BY_VALUE = frozenset(NAMES) - {"redact", "null"}
 # Transforms that need a key.

@@ -19,6 +19,7 @@ from doorward.model.event import Event
 from doorward.model.identity import Identity, Kind
 from doorward.model.operation import (
     ACCESSES,
+    TRANSFORMS,
     Allowance,
     Budget,
     Decision,
@@ -38,7 +39,7 @@ from doorward.model.session import Session
 from doorward.model.target import Mode, SecretRef, Target
 
 __all__ = [
-    "ACCESSES", "Allowance", "Approval", "ApprovalState", "Budget", "Checkpoint", "Decision", "Effect", "Event", "Finding",
-    "Identity", "Kind", "Mode", "Operation", "Outcome", "Permit", "Phase", "Recording", "Refusal", "Resource", "SecretRef",
-    "Session", "Target", "Vote", "dotted", "identifiers",
+    "ACCESSES", "TRANSFORMS", "Allowance", "Approval", "ApprovalState", "Budget", "Checkpoint", "Decision", "Effect", "Event",
+    "Finding", "Identity", "Kind", "Mode", "Operation", "Outcome", "Permit", "Phase", "Recording", "Refusal", "Resource",
+    "SecretRef", "Session", "Target", "Vote", "dotted", "identifiers",
 ]

@@ -38,6 +38,11 @@ class Outcome(StrEnum):
     DENY = "deny"
 
 
+# What may become of a confidential value, the strictest first: nothing is left of it; that there is one; which are equal
+# within a label; which are equal anywhere; their form, too; their order and distances; a part of each.
+TRANSFORMS: tuple[str, ...] = ("null", "redact", "token", "hash", "format_preserving", "date_shift", "partial")
+
+
 _IDENTIFIER = re.compile(r'"((?:[^"]|"")+)"|([^".]+)')
 
 
@@ -145,8 +150,9 @@ class Decision:
     """What policy says.
 
     `rules` are the ids of the policies that decided. `unmask` are the labels this identity may see in the clear for
-    this operation; `budgets` are what bounds inference that is allowed. `approvers` are the groups of which `quorum`
-    people must agree; `expires` is seconds. `hint` says what to do about a denial.
+    this operation; `budgets` are what bounds inference that is allowed; `transforms` what becomes of other labels, where
+    that is not what the configuration says, as (label, transform). `approvers` are the groups of which `quorum` people must
+    agree; `expires` is seconds. `hint` says what to do about a denial.
     """
 
     outcome: Outcome
@@ -160,6 +166,7 @@ class Decision:
     cacheable: bool = True
     budgets: tuple[Budget, ...] = ()
     hint: str = ""
+    transforms: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

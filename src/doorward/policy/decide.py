@@ -30,7 +30,7 @@ from typing import Any
 
 import cedarpy
 
-from doorward.model import Approval, Budget, Decision, Effect, Identity, Kind, Operation, Outcome, Target
+from doorward.model import TRANSFORMS, Approval, Budget, Decision, Effect, Identity, Kind, Operation, Outcome, Target
 from doorward.policy import entities
 from doorward.policy.policies import ACTIONS, SCHEMA, Compiled, PolicySet
 
@@ -390,8 +390,9 @@ def _fold(
     budgets = _budgets(policies, verdicts)
     if worst is Outcome.ALLOW:
         return Decision(
-            worst, rules, unmask=unmask, policy_hash=policies.hash, cacheable=cacheable, budgets=budgets
-        )
+            worst, rules, unmask=unmask, policy_hash=policies.hash, cacheable=cacheable, budgets=budgets,
+            transforms=_transforms(policies, verdicts),
+        )  # fmt: skip
     notes = [policies.rules[rule] for rule in rules]
     named = [set(note.approvers) for note in notes if note.approvers]
     approvers: Iterable[str] = set.intersection(*named) if named else policies.approvers(target.name if target else "")
@@ -409,6 +410,7 @@ def _fold(
         unmask=unmask,
         approvers=tuple(sorted(approvers)),
         quorum=quorum,
+        transforms=_transforms(policies, verdicts),
         expires=min((note.expires for note in notes if note.expires is not None), default=policies.expiry),
         policy_hash=policies.hash,
         cacheable=cacheable,
@@ -428,6 +430,30 @@ def _budgets(policies: PolicySet, verdicts: Sequence[Verdict]) -> tuple[Budget, 
                 answers, rule = max(bounds)
                 found.append(Budget(verdict.who.id, verdict.question.name, answers, rule))
     return tuple(dict.fromkeys(found))
+
+
+def _transforms(policies: PolicySet, verdicts: Sequence[Verdict]) -> tuple[tuple[str, str], ...]:
+    """What becomes of labels, where that is not what the configuration says. Of the policies that allow one thing, those
+    that name a label decide, the strictest first; where none does, the configuration. All that is asked for together has
+    the strictest of its answers: nobody knows here which table holds the label, and who acts for another sees no more
+    than either."""
+    if not policies.overriding:
+        return ()
+    named = [
+        [note for rule in verdict.rules if (note := policies.rules[rule].transforms)]
+        for verdict in verdicts
+        if verdict.question.action != "infer"
+    ]
+    found: dict[str, str] = {}
+    for label in sorted({label for notes in named for note in notes for label in note}):
+        configured = policies.transforms.get(label, "redact")
+        strictest = min(
+            min((TRANSFORMS.index(note[label]) for note in notes if label in note), default=TRANSFORMS.index(configured))
+            for notes in named
+        )
+        if TRANSFORMS[strictest] != configured:
+            found[label] = TRANSFORMS[strictest]
+    return tuple(found.items())
 
 
 def why(policies: PolicySet, target: Target | None, verdict: Verdict) -> str:

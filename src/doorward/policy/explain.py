@@ -48,6 +48,7 @@ class Explanation:
                 {"identity": b.identity, "label": b.label, "answers": b.answers, "rule": b.rule} for b in decision.budgets
             ],
             "unmask": sorted(decision.unmask),
+            "transforms": dict(decision.transforms),
             "unmask_reasons": [self._verdict(verdict) for verdict in self.findings.unmask],
             "rules": [self._rule(rule) for rule in decision.rules],
             "approvers": list(decision.approvers) if decision.outcome is Outcome.HOLD else [],
@@ -71,7 +72,9 @@ class Explanation:
         if self.operation and self.operation.labels:
             hidden = self.operation.labels - decision.unmask
             lines.append("confidential data:")
-            lines += [f"  {label}: masked" for label in sorted(hidden)]
+            becomes = dict(decision.transforms)
+            said = {label: f" ({becomes[label]}, by policy)" if label in becomes else "" for label in hidden}
+            lines += [f"  {label}: masked{said[label]}" for label in sorted(hidden)]
             lines += [f"  {label}: shown" for label in sorted(decision.unmask)]
             lines += [f"    {self._line(verdict)}" for verdict in self.findings.unmask]
         if decision.budgets:

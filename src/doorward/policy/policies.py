@@ -10,6 +10,8 @@ Annotations: `@id("name")` names the policy in every record. `@reason("text")` i
 `@quorum("2")`, `@expires("15m")` and `@approvers("dba,security")` say what it takes to release a hold; they are errors
 on a policy that does not read `context.approved`, where they would promise a hold that never happens. `@budget("500")` on a
 permit for `infer` says how many answers an hour that is; anywhere else it would bound nothing, and is an error.
+`@transform("ssn=partial, card=null")` says what becomes of confidential values under what the policy permits; it is an
+error on a policy that permits no operation.
 
 Deliberately not here: reading files (the caller does), deciding (`decide`). Cedar's templates are refused: a policy
 whose principal is filled in from elsewhere cannot be reviewed where it stands.
@@ -20,7 +22,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from dataclasses import fields as fields_of
 from importlib.resources import files
@@ -30,7 +32,7 @@ import cedarpy
 from cedarpy import pst
 
 from doorward.errors import ConfigError
-from doorward.model import Effect
+from doorward.model import TRANSFORMS, Effect
 
 SCHEMA_TEXT = files("doorward.policy").joinpath("schema.cedarschema").read_text(encoding="utf-8")
 SCHEMA = cedarpy.Schema.from_str(SCHEMA_TEXT)
@@ -48,7 +50,7 @@ ACTIONS: Mapping[str, tuple[str, ...]] = {
     "administer": ("Target", "Gateway"),
 }
 DEFAULT_EXPIRY = 900
-ANNOTATIONS = ("id", "reason", "quorum", "expires", "approvers", "budget")
+ANNOTATIONS = ("id", "reason", "quorum", "expires", "approvers", "budget", "transform")
 _HOLDING = ("quorum", "expires", "approvers")
 _MOST_BYTES = 1 << 20  # of one file
 _MOST_POLICIES = 10_000
@@ -61,6 +63,7 @@ _JOINTS = frozenset({".", "&", "|", "+", "-", "*", "!", "<", ">", "if", "else"})
 _TOKEN = re.compile(r'\s+|//[^\r\n]*|"(?:\\.|[^"\\])*"|\w+|.', re.DOTALL)
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}")
 _EXPIRES = re.compile(r"([1-9][0-9]{0,5})([smhd])")
+_TRANSFORM = re.compile(r"\s*([a-z][a-z0-9_-]{0,31})\s*=\s*(\w+)\s*")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _LONGEST_EXPIRY = 7 * 86400
 _MOST_VOTES = 16
@@ -87,6 +90,7 @@ class Rule:
     approvers: tuple[str, ...] = ()
     budget: int | None = None
     reads: frozenset[str] = frozenset()
+    transforms: Mapping[str, str] = field(default_factory=dict)  # by label
     template: Any = field(default=None, repr=False, compare=False)  # Cedar's own tree of it
 
 
@@ -101,13 +105,16 @@ class Compiled:
 @dataclass(frozen=True, slots=True)
 class PolicySet:
     """Every policy in force. `hash` (hex SHA-256) covers the texts, the schema and `expiry`; decisions and records
-    carry it. `expiry` is how many seconds a request for approval waits where no policy says `@expires`."""
+    carry it. `expiry` is how many seconds a request for approval waits where no policy says `@expires`; `transforms` is what
+    becomes of each label where no policy says `@transform`; `overriding`: whether some policy does."""
 
     rules: Mapping[str, Rule]
     hash: str
     expiry: int
     every: Compiled
     naming_unknown: Compiled  # all forbids, and of the permits only those whose scope names the action `unknown`
+    transforms: Mapping[str, str]
+    overriding: bool
     read: Mapping[str, frozenset[str]]  # by action, the attributes of `context` that policies read; "*" stands for all
 
     @property
@@ -167,8 +174,15 @@ class _Piece:
         return self.source.count("\n", 0, self.start + offset) + 1
 
 
-def load(sources: Mapping[str, str], *, expiry: int = DEFAULT_EXPIRY) -> PolicySet:
-    """Parse and check policies. `sources` maps a file's name (for messages) to its text; `expiry` is in seconds.
+def load(
+    sources: Mapping[str, str],
+    *,
+    expiry: int = DEFAULT_EXPIRY,
+    transforms: Mapping[str, str] = {},
+    objection: Callable[[str, str], str] = lambda label, transform: "",
+) -> PolicySet:
+    """Parse and check policies. `sources` maps a file's name (for messages) to its text; `expiry` is in seconds;
+    `transforms` are the configured ones; `objection` says why a label cannot have a transform, or "".
 
     No policies at all is a valid set, which denies everything. Raises ConfigError, one line for each fault.
     """
@@ -184,7 +198,7 @@ def load(sources: Mapping[str, str], *, expiry: int = DEFAULT_EXPIRY) -> PolicyS
             continue
         for piece in _pieces(name, text):
             try:
-                rule = _rule(piece)
+                rule = _rule(piece, objection)
             except _FaultyPolicyError as fault:
                 wrong.extend(fault.lines)
                 continue
@@ -204,8 +218,10 @@ def load(sources: Mapping[str, str], *, expiry: int = DEFAULT_EXPIRY) -> PolicyS
     naming = [r for r in rules.values() if r.effect == "forbid" or _names_action(r.template.action, "unknown")]
     return PolicySet(
         rules=rules,
-        hash=_hash(sources, expiry),
+        hash=_hash(sources, expiry, transforms),
         expiry=expiry,
+        transforms=dict(transforms),
+        overriding=any(rule.transforms for rule in rules.values()),
         every=_compile(list(rules.values())),
         naming_unknown=_compile(naming),
         read={
@@ -215,9 +231,10 @@ def load(sources: Mapping[str, str], *, expiry: int = DEFAULT_EXPIRY) -> PolicyS
     )
 
 
-def _hash(sources: Mapping[str, str], expiry: int) -> str:
+def _hash(sources: Mapping[str, str], expiry: int, transforms: Mapping[str, str]) -> str:
     digest = hashlib.sha256(b"doorward/policy/v1\x00")
-    for text in (SCHEMA_TEXT, str(expiry), *(sources[name] for name in sorted(sources))):
+    configured = ",".join(f"{label}={name}" for label, name in sorted(transforms.items()))
+    for text in (SCHEMA_TEXT, str(expiry), configured, *(sources[name] for name in sorted(sources))):
         raw = text.encode("utf-8", "surrogatepass")
         digest.update(len(raw).to_bytes(8, "big"))
         digest.update(raw)
@@ -258,7 +275,7 @@ def _pieces(name: str, text: str) -> Iterator[_Piece]:
         yield _Piece(name, text, start, len(text))
 
 
-def _rule(piece: _Piece) -> Rule:
+def _rule(piece: _Piece, objection: Callable[[str, str], str]) -> Rule:
     at = f"{piece.file}:{piece.line(0)}"
     _check_depth(piece)
     try:
@@ -315,6 +332,20 @@ def _rule(piece: _Piece) -> Rule:
             budget = int(notes["budget"])
         else:
             complain("budget", '@budget must be a number of answers an hour, as in @budget("500")')
+    transforms: dict[str, str] = {}
+    if "transform" in notes:
+        if template.effect != "permit" or not any(_covers_action(template.action, effect.value) for effect in Effect):
+            complain("transform", "@transform on a policy that permits no operation: nothing would be masked by it")
+        for part in notes["transform"].split(","):
+            pair = _TRANSFORM.fullmatch(part)
+            if pair is None or pair[1] in transforms:
+                complain("transform", '@transform must name each label once, as in @transform("ssn=partial, card=null")')
+            elif pair[2] not in TRANSFORMS:
+                complain("transform", f"@transform: no transform is named {pair[2]}; there are {', '.join(TRANSFORMS)}")
+            elif why := objection(pair[1], pair[2]):
+                complain("transform", f"@transform: {why}")
+            else:
+                transforms[pair[1]] = pair[2]
     if len(notes.get("reason", "")) > 200 or not notes.get("reason", "").isprintable():
         complain("reason", "@reason must be one printable line of at most 200 characters")
     if wrong:
@@ -322,7 +353,7 @@ def _rule(piece: _Piece) -> Rule:
     return Rule(
         id=name, file=piece.file, line=piece.line(0), effect=template.effect, text=piece.text,
         reason=notes.get("reason", ""), quorum=quorum, expires=expires, approvers=approvers, budget=budget,
-        reads=reads,
+        reads=reads, transforms=transforms,
         template=template,
     )  # fmt: skip
 

@@ -81,6 +81,7 @@ class Limits:
     idle_seconds: float = 0.0
     statement_seconds: float = 0.0
     sample_rows: int = 20
+    masking_seconds: float = 3600.0
 
 
 @dataclass(slots=True)

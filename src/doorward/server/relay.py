@@ -102,6 +102,8 @@ class Relay:
         "_gone",
         "_holding",
         "_look",
+        "_looked_at",
+        "_looked_for",
         "_sent",
         "_server_paused",
         "_unsent",
@@ -162,6 +164,8 @@ class Relay:
         self._closing = False
         self._closed = False
         self._look = -1
+        self._looked_at: Pending | None = None  # the answer that was masked last, and the seconds that this took
+        self._looked_for = 0.0
         guarded.on_end = self._ended
 
     # -- client ------------------------------------------------------------------------------------------------------
@@ -537,8 +541,17 @@ class Relay:
     def from_server(self, data: bytes) -> None:
         """Plain bytes from the target."""
         conversation = self.conversation
+        pending = conversation.answers.pending
+        front = pending[0] if pending else None
+        began = self.listener.monotonic()
         try:
             results: Sequence[Result] = conversation.receive_from_server(data)
+            if front is not self._looked_at:
+                self._looked_at, self._looked_for = front, 0.0
+            self._looked_for += self.listener.monotonic() - began
+            if self._looked_for > self.listener.limits.masking_seconds:
+                self._unmasked(front, f"masking it took longer than {self.listener.limits.masking_seconds:g} s")
+                return
             for result in results:
                 self.guarded.settle(result)
             if self._closing:
@@ -556,6 +569,22 @@ class Relay:
             self.broken(error)
         except UpstreamError as error:
             self.broken(error)
+        except Exception as error:  # whatever it is, nothing of this answer has been sent, and nothing will be
+            where = error.__traceback__
+            while where is not None and where.tb_next is not None:
+                where = where.tb_next
+            place = "" if where is None else f" at {where.tb_frame.f_code.co_filename}:{where.tb_lineno}"
+            # Its message may hold a value.
+            self.listener.log.error("masking.failed", error=type(error).__name__ + place)
+            self._unmasked(front, f"masking it failed ({type(error).__name__}); the gateway's log says where")
+
+    def _unmasked(self, front: Pending | None, why: str) -> None:
+        """An answer could not be masked, so none of it goes on: the session ends, and the record says why."""
+        operation = "" if front is None or front.run is None else front.run.permit.operation.id
+        with suppress(UpstreamError):
+            self.guarded.record.event("masking.failed", {"operation": operation, "reason": why})
+        hint = "ask for less of it at a time; limits.masking is the bound" if "longer" in why else ""
+        self.broken(UpstreamError(f"a result was withheld: {why}", hint=hint))
 
     def server_lost(self, exc: Exception | None) -> None:
         """The target is gone; what was running has an unknown outcome, and is not tried again."""

@@ -15,9 +15,10 @@ import pytest
 
 from doorward import config
 from doorward.adapters.secrets.vault import Vault
-from doorward.app import Gateway, load_policies, running
+from doorward.app import Gateway, running
 from doorward.cli.first_config import CERTIFICATE, KEY, Answers, FirstTarget, Groups, Issuer, toml, write
 from doorward.cli.init import init
+from doorward.config import load_policies
 from doorward.errors import ConfigError
 from doorward.model import Identity, Kind, Mode, Outcome, SecretRef
 from doorward.policy.decide import may

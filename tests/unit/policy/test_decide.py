@@ -511,3 +511,52 @@ def test_adding_a_forbid_never_allows_more(
     assert RANK[after.outcome] <= RANK[before.outcome]
     if after.outcome is before.outcome:
         assert after.unmask <= before.unmask
+
+
+PARTLY = '@id("partly") @transform("ssn=partial, card=null") permit (principal in Group::"agents", action == Action::"read", '
+TRANSFORMING = {
+    "one that says so": ((), {"ssn": "partial", "card": "null"}),
+    "beside one that does not": (
+        ('@id("too") permit (principal in Group::"agents", action, resource)',), {"ssn": "partial", "card": "null"}
+    ),
+    "two that differ": (
+        ('@id("x") @transform("ssn=token, card=partial") permit (principal is Agent, action, resource)',),
+        {"ssn": "token", "card": "null"},
+    ),
+}  # fmt: skip
+
+
+def transforming(*more: str) -> PolicySet:
+    text = "\n".join(f"{policy};" for policy in (PARTLY + 'resource in Target::"shop")', *more))
+    return load({"t.cedar": text}, transforms={"card": "hash"})
+
+
+@pytest.mark.parametrize("case", TRANSFORMING)
+def test_a_policy_says_what_becomes_of_what_it_lets_out(case: str) -> None:
+    """The strictest of those that say so; one that says nothing has no say."""
+    more, becomes = TRANSFORMING[case]
+    decision = decide(transforming(*more), BOT, SHOP, asks(Effect.READ, CUSTOMERS))
+    assert decision.outcome is Outcome.ALLOW
+    assert dict(decision.transforms) == becomes
+
+
+def test_everything_that_is_needed_must_let_more_of_it_out() -> None:
+    """A table, or a principal, whose policies do not name a label keeps what the configuration says of it: `partial` was
+    given for another table, or for somebody else. What is stricter than the configuration holds for all."""
+    staff = Resource("Table", "public.staff", Effect.READ)
+    narrow = PARTLY + 'resource == Table::"shop.public.customers")'
+    other = '@id("other") permit (principal in Group::"agents", action == Action::"read", resource)'
+    policies = load({"t.cedar": f"{narrow};{other} unless {{ resource == Table::\"shop.public.customers\" }};"})
+    assert dict(decide(policies, BOT, SHOP, asks(Effect.READ, CUSTOMERS)).transforms)["ssn"] == "partial"
+    assert dict(decide(policies, BOT, SHOP, asks(Effect.READ, CUSTOMERS, staff)).transforms) == {"card": "null"}
+    people = '@id("people") permit (principal is User, action, resource)'
+    acting = someone("bot", Kind.AGENT, "agents", acting_for=ANN)
+    decision = decide(transforming(people), acting, SHOP, asks(Effect.READ, CUSTOMERS))
+    assert (decision.outcome, dict(decision.transforms)) == (Outcome.ALLOW, {"card": "null"})
+
+
+def test_what_is_held_says_what_becomes_of_it() -> None:
+    """As it will be once it is approved."""
+    held = PARTLY + "resource) when { context.approved }"
+    decision = decide(load({"t.cedar": held + ";"}), BOT, SHOP, asks(Effect.READ, CUSTOMERS))
+    assert (decision.outcome, dict(decision.transforms)) == (Outcome.HOLD, {"ssn": "partial", "card": "null"})

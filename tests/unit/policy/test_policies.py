@@ -123,3 +123,23 @@ def test_what_policies_read_and_mention_is_known() -> None:
     assert loaded.reads("purpose", "connect")
     assert not loaded.reads("approved", "read")
     assert (loaded.mentions("Group"), loaded.mentions("Target")) == (frozenset({"g", "h"}), frozenset({"shop"}))
+
+
+@pytest.mark.parametrize(
+    ("policy", "complaint"),
+    [
+        ('@transform("ssn") permit (principal, action, resource);', "must name each label once"),
+        ('@transform("ssn=null, ssn=hash") permit (principal, action, resource);', "must name each label once"),
+        ('@transform("ssn=rot13") permit (principal, action, resource);', "no transform is named rot13; there are null, "),
+        ('@transform("ssn=token") permit (principal, action, resource);', "ssn has no token here"),
+        ('@transform("ssn=null") forbid (principal, action, resource);', "permits no operation"),
+        ('@transform("ssn=null") permit (principal, action == Action::"unmask", resource);', "permits no operation"),
+    ],
+)
+def test_a_transform_that_cannot_be_is_a_fault(policy: str, complaint: str) -> None:
+    """With file and line, like every other."""
+    with pytest.raises(ConfigError, match=f"f.cedar:2: .*{complaint}"):
+        load(
+            {"f.cedar": f'@id("a")\n{policy}'},
+            objection=lambda label, transform: f"{label} has no {transform} here" if transform == "token" else "",
+        )

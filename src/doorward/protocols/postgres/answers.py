@@ -56,6 +56,9 @@ class Unread:
         return b""
 
 
+Overrides = tuple[tuple[str, str], ...]  # `model.Decision.transforms`
+
+
 class Masks(Protocol):
     """What the conversation asks of masking; the composition root builds it from labels, transforms and detectors."""
 
@@ -63,10 +66,10 @@ class Masks(Protocol):
     def active(self) -> bool: ...
 
     def rows(
-        self, template: PgTemplate, statement: int, shape: Sequence[Column], unmask: frozenset[str]
+        self, template: PgTemplate, statement: int, shape: Sequence[Column], unmask: frozenset[str], transforms: Overrides
     ) -> Redactor: ...
     def copy(
-        self, template: PgTemplate, statement: int, columns: int, form: int, unmask: frozenset[str]
+        self, template: PgTemplate, statement: int, columns: int, form: int, unmask: frozenset[str], transforms: Overrides
     ) -> CopyRedactor: ...
     def copies(self, template: PgTemplate, unmask: frozenset[str]) -> str: ...
     def strips(self, template: PgTemplate, unmask: frozenset[str]) -> bool: ...
@@ -370,7 +373,7 @@ class Answers:
         statements, number = run.template.statements, run.statement
         if run.uncalled or (number < len(statements) and not statements[number].returns_rows):
             number = len(statements)  # nobody has traced these: they are masked as what may depend on anything
-        return self.masks.rows(run.template, number, shape, unmask)
+        return self.masks.rows(run.template, number, shape, unmask, run.permit.decision.transforms)
 
     # -- everything else ---------------------------------------------------------------------------------------------
 
@@ -495,14 +498,19 @@ class Answers:
             form, columns = wire.parse_copy_response(payload)
             self.copy_out = run
             try:
-                run.copier = self.masks.copy(run.template, run.statement, len(columns), form, run.permit.decision.unmask)
+                decision = run.permit.decision
+                run.copier = self.masks.copy(
+                    run.template, run.statement, len(columns), form, decision.unmask, decision.transforms
+                )
             except ProtocolError:
                 if not self.observe:
                     raise
                 run.copier = Unread()
             if self._differs:
                 try:
-                    run.recording = self.masks.copy(run.template, run.statement, len(columns), form, frozenset())
+                    run.recording = self.masks.copy(
+                        run.template, run.statement, len(columns), form, frozenset(), run.permit.decision.transforms
+                    )
                 except ProtocolError:
                     run.recording = Unread()
             return None

@@ -166,7 +166,8 @@ class PgTemplate(Template):
         )
         self.redactors: dict[object, object] = {}
         self.shapes: dict[int, tuple[bytes, tuple[Column, ...]]] = {}  # by statement: RowDescription, and what it says
-        self.last: dict[tuple[int, frozenset[str]], tuple[object, object]] = {}  # shape and redactor that served last
+        # Shape and redactor that served last, by statement and by what the decision says of labels.
+        self.last: dict[tuple[int, frozenset[str], tuple[tuple[str, str], ...]], tuple[object, object]] = {}
 
     def fixed_by_bind(self, tags: frozenset[str]) -> bool:
         """Whether the server looks its names up at Bind, and not again."""

@@ -2,7 +2,7 @@
 
 One instance a target. It knows the target's labels by column name and, through the catalogue, by what RowDescription says
 (table OID and attribute number); the latter can add a mask and never takes one away. Redactors are compiled once for each
-template, result shape and set of unmasked labels.
+template, result shape, set of unmasked labels and transforms that policy says.
 """
 
 from __future__ import annotations
@@ -51,30 +51,41 @@ class PostgresMasks:
         return bool(self._detectors.detectors)
 
     def rows(
-        self, template: PgTemplate, statement: int, shape: Sequence[Column], unmask: frozenset[str]
+        self,
+        template: PgTemplate,
+        statement: int,
+        shape: Sequence[Column],
+        unmask: frozenset[str],
+        transforms: tuple[tuple[str, str], ...] = (),
     ) -> RowRedactor:
         """A redactor for one result."""
-        last = template.last.get((statement, unmask))
+        last = template.last.get((statement, unmask, transforms))
         if last is not None and last[0] is shape:
             assert isinstance(last[1], RowRedactor)
             return last[1]
-        key = (statement, unmask, tuple(shape))
+        key = (statement, unmask, transforms, tuple(shape))
         compiled = template.redactors.get(key)
         if not isinstance(compiled, Plan):
             columns = tuple(
                 ResultColumn(c.name.decode("utf-8", "replace"), c.table_oid, c.attnum, c.type_oid, c.format)
                 for c in shape
             )
-            compiled = self._plan(template, statement, columns, unmask)
+            compiled = self._plan(template, statement, columns, unmask, transforms)
             if len(template.redactors) >= MAX_SHAPES:
                 template.redactors.clear()
             template.redactors[key] = compiled
         redactor = RowRedactor(compiled, self._max_row)
-        template.last[statement, unmask] = (shape, redactor)
+        template.last[statement, unmask, transforms] = (shape, redactor)
         return redactor
 
     def copy(
-        self, template: PgTemplate, statement: int, columns: int, form: int, unmask: frozenset[str]
+        self,
+        template: PgTemplate,
+        statement: int,
+        columns: int,
+        form: int,
+        unmask: frozenset[str],
+        transforms: tuple[tuple[str, str], ...] = (),
     ) -> CopyRedactor:
         """A redactor for one COPY OUT. Raises ProtocolError when that COPY cannot be masked."""
         said = template.statements[statement]
@@ -85,7 +96,7 @@ class PostgresMasks:
         copy = said.copy
         try:
             return CopyRedactor(
-                self._plan(template, statement, shape, unmask),
+                self._plan(template, statement, shape, unmask, transforms),
                 copy.format,
                 delimiter=copy.delimiter or "",
                 null=copy.null,
@@ -127,7 +138,12 @@ class PostgresMasks:
         return self._detectors.mask(value)[0]
 
     def _plan(
-        self, template: PgTemplate, statement: int, columns: tuple[ResultColumn, ...], unmask: frozenset[str]
+        self,
+        template: PgTemplate,
+        statement: int,
+        columns: tuple[ResultColumn, ...],
+        unmask: frozenset[str],
+        transforms: tuple[tuple[str, str], ...],
     ) -> Plan:
         statements = template.statements
         if statement < len(statements):
@@ -136,7 +152,8 @@ class PostgresMasks:
             touched = said.labels
         else:  # more results than statements: nobody knows what this is
             outputs, touched = None, frozenset(self._source.labels.values())
-        return plan(outputs, columns, self._provenance(), touched, unmask, self._transforms, self._detectors)
+        made = self._transforms.overridden(dict(transforms))
+        return plan(outputs, columns, self._provenance(), touched, unmask, made, self._detectors)
 
     def _provenance(self) -> Callable[[int, int], str | None]:
         """The label of a stored column, by table OID and attribute number."""

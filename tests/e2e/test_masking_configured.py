@@ -1,0 +1,86 @@
+"""What configuration and policy say of masking, over the wire: transforms for some, and results that cannot be masked."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from tests.rig.gateway import Gateway, launch
+from tests.rig.issuer import LocalIssuer
+from tests.rig.postgres import PostgresServer
+from tests.rig.records import events
+
+TABLE = f"fragile_{os.getpid()}"
+POLICY = """
+@id("all") permit (principal, action, resource);
+@id("masked") forbid (principal, action == Action::"unmask", resource);
+@id("support") @transform("email=partial, ssn=null") permit (principal in Group::"support", action == Action::"read", resource);
+@id("audit") @transform("email=token") permit (principal in Group::"audit", action == Action::"read", resource);
+"""
+
+
+@pytest.fixture(scope="module")
+def door(tmp_path_factory: pytest.TempPathFactory, postgres: PostgresServer) -> Iterator[Gateway]:
+    """With a transform that can fail, before a table of its own."""
+    with postgres.connect() as direct:
+        direct.execute(
+            f"create table {TABLE} (id integer primary key, email text, ssn text);"
+            f"insert into {TABLE} values (1, 'ada@example.org', '078-05-1120'), (2, 'CRASH me', 'x'), (3, 'SLOW', 'x')"
+        )
+    issuer = LocalIssuer()
+    with launch(
+        tmp_path_factory.mktemp("fragile") / "gateway", issuer, postgres, policy=POLICY,
+        target={"labels": {f"public.{TABLE}.email": "email", f"public.{TABLE}.ssn": "ssn"}},
+        masking={"token_key": "env:KEY"}, limits={"masking": "1s"}, environment={"KEY": "k" * 32},
+        program=("-m", "tests.rig.fragile"),
+    ) as running:  # fmt: skip
+        yield running
+    issuer.down()
+    with postgres.connect() as direct:
+        direct.execute(f"drop table {TABLE}")
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_a_policy_says_what_becomes_of_a_value(door: Gateway, binary: bool) -> None:
+    """Each sees what the policies for them say, in text and binary, prepared or not; the decision on record says it."""
+    seen: dict[str, tuple[str, str | None]] = {}
+    for group in ("nobody", "support", "audit"):
+        with door.connect(sub=f"{group}-{binary}", groups=[group]) as connection, connection.cursor(binary=binary) as cursor:
+            for prepare in (False, True):
+                row = cursor.execute(f"select email, ssn from {TABLE} where id = 1".encode(), prepare=prepare).fetchone()
+                assert row is not None
+                assert seen.setdefault(group, row) == row
+    assert seen["nobody"] == ("[email]", "[ssn]")
+    assert seen["support"] == ("a***@[example.org]", None)
+    token, ssn = seen["audit"]
+    assert token.startswith("email_")
+    assert ssn == "[ssn]"
+    with door.connect(sub=f"both-{binary}", groups=["support", "audit"]) as connection:
+        assert connection.execute(f"select email, ssn from {TABLE} where id = 1").fetchone() == (token, None)
+
+
+@pytest.mark.parametrize(
+    ("number", "why"), [(2, r"masking it failed \(KeyError\)"), (3, "masking it took longer than 1 s")]
+)
+def test_a_result_that_cannot_be_masked_ends_with_an_error(door: Gateway, number: int, why: str) -> None:
+    """A transform that fails, or takes longer than it may: no row comes, not even one that was masked, the record says why,
+    the value is nowhere, and others are served."""
+    with door.connect(sub="victim", groups=["support"]) as connection:
+        assert connection.execute("select 1").fetchone() == (1,)
+        with pytest.raises(psycopg.OperationalError, match=f"a result was withheld: {why}") as failed:
+            connection.execute(f"select ssn, email from {TABLE} where id in (1, %s) order by id", (number,))
+        assert "CRASH" not in str(failed.value)
+        assert connection.closed
+    with door.connect(groups=["support"]) as connection:
+        assert connection.execute(f"select email from {TABLE} where id = 1").fetchone() == ("a***@[example.org]",)
+    limit = time.monotonic() + 15
+    while not (said := [json.loads(body)["body"]["reason"] for kind, body in events(door) if kind == "masking.failed"]):
+        assert time.monotonic() < limit
+        time.sleep(0.2)
+    assert any(reason.startswith(why.split(" ", 3)[0]) for reason in said)
+    assert b"CRASH" not in door.log.read_bytes()
