@@ -39,6 +39,7 @@ from doorward.protocols.postgres.masks import PostgresMasks
 from doorward.server.listener import Limits, Listener, Reach
 from doorward.server.own import CatalogueHolder, OwnStatements
 from doorward.server.proofs import Proofs
+from doorward.server.sampling import Samples
 from doorward.server.tls import server_context
 from doorward.sql.catalogue import Catalogue
 from doorward.web.api import application
@@ -86,6 +87,7 @@ class Gateway:
         self.guard.detected_labels = self.detectors.labels
         self.reach: dict[str, Reach] = {}
         self.proofs = Proofs(self.guard, self.reach, self.secrets)
+        self.samples = Samples(self.guard, self.reach, self.secrets, self.detectors.with_defaults())
         self.listener: Listener | None = None
         self.postgres_port = 0
         self.http_port = 0

@@ -82,8 +82,8 @@ class GatewayClient:
         """The answer's JSON. `path` is in parts, each quoted as one."""
         return self._ask("GET", path, params={k: v for k, v in query.items() if v != ""}, timeout=timeout)
 
-    def post(self, *path: str, body: dict[str, Any] | None = None) -> Any:
-        return self._ask("POST", path, json=body or {}, timeout=TIMEOUT)
+    def post(self, *path: str, body: dict[str, Any] | None = None, timeout: float = TIMEOUT) -> Any:
+        return self._ask("POST", path, json=body or {}, timeout=timeout)
 
     def _ask(self, method: str, path: tuple[str, ...], **how: Any) -> Any:
         place = "/api/" + "/".join(quote(part, safe="") for part in path)
@@ -105,7 +105,7 @@ class GatewayClient:
         match response.status_code:
             case 401:
                 raise AuthenticationError(message, hint=hint or "get a token with `doorward token`")
-            case 403 | 404:
+            case 403 | 404 | 409:
                 raise RefusedError(message, hint=hint)
             case 400 | 422:
                 raise ConfigError(message, hint=hint)

@@ -32,6 +32,7 @@ for _name, _where, _help in (
     ("approvals", "approvals:app", "See, answer and wait for requests that need a person."),
     ("sessions", "sessions:app", "List, show, replay and end sessions."),
     ("verify", "verify:verify_record", "Check a record offline, with public keys only."),
+    ("classify", "classify:classify", "Look into a target's tables, and propose labels."),
     ("masking", "masking:app", "Show that masking holds at a target, and keep the proof."),
     ("scan", "scan:scan", "Look for planted values in everything that is kept."),
     ("whoami", "whoami:whoami", "Say who the gateway takes you to be."),

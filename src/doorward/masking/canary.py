@@ -308,7 +308,8 @@ def _binary(value: str) -> Iterator[bytes]:
 # What a proof plants -------------------------------------------------------------------------------------------------
 
 LABELLED: Final = ("text", "number", "amount", "document", "bytes", "list", "uuid", "long")
-DETECTED: Final = ("card", "iban", "email")
+# By names that say nothing: what is in them is for detectors to see.
+DETECTED: Final = ("cardlike", "ibanlike", "emaillike")
 
 
 def marks(run: str) -> dict[str, str]:
@@ -331,9 +332,9 @@ def marks(run: str) -> dict[str, str]:
         "list": f"CANARY-{digits('list', 12)}-list",
         "uuid": str(UUID(hex=hashlib.sha256(f"doorward/canary/v1\0{run}\0uuid".encode()).hexdigest()[:32], version=4)),
         "long": f"CANARY-{digits('long', 12)}-long",
-        "card": number + next(check for check in "0123456789" if luhn(number + check)),
-        "iban": f"DE{check:02d}{account}",
-        "email": f"canary.{digits('email', 12)}@example.org",
+        "cardlike": number + next(check for check in "0123456789" if luhn(number + check)),
+        "ibanlike": f"DE{check:02d}{account}",
+        "emaillike": f"canary.{digits('email', 12)}@example.org",
     }
 
 

@@ -39,10 +39,14 @@ class Secrets(Protocol):
 class OwnStatements:
     """One target's side connection, opened when needed, with its own recorded session."""
 
-    def __init__(self, guard: Guard, target: Target, secrets: Secrets) -> None:
+    def __init__(
+        self, guard: Guard, target: Target, secrets: Secrets, *, settings: Mapping[str, str] | None = None
+    ) -> None:
+        """`settings`: of the connection's start, besides those that every such connection has."""
         self._guard = guard
         self._target = target
         self._secrets = secrets
+        self._settings = settings or {}
         self._side: SideConnection | None = None
         self._session: GuardedSession | None = None
         self._turn = asyncio.Lock()
@@ -55,11 +59,12 @@ class OwnStatements:
         *,
         timeout: float = PATIENCE,  # noqa: ASYNC109
         effect: str = "read",
+        max_bytes: int = MAX_BYTES,
     ) -> list[Row]:
         """The rows of one statement. Its record is durable before it is sent; parameters are in no record. `effect` is
         what the record says that it does. Raises UpstreamError."""
         async with self._turn:
-            return await self._query(name, text, params, timeout=timeout, effect=effect)
+            return await self._query(name, text, params, timeout=timeout, effect=effect, max_bytes=max_bytes)
 
     async def _query(
         self,
@@ -69,6 +74,7 @@ class OwnStatements:
         *,
         timeout: float = PATIENCE,  # noqa: ASYNC109
         effect: str = "read",
+        max_bytes: int = MAX_BYTES,
     ) -> list[Row]:
         side, session = await self._open()
         number = session.record.template(
@@ -86,7 +92,7 @@ class OwnStatements:
         if durable is not None:
             await durable
         try:
-            rows = await side.query(text, params, timeout=timeout, max_rows=MAX_ROWS, max_bytes=MAX_BYTES)
+            rows = await side.query(text, params, timeout=timeout, max_rows=MAX_ROWS, max_bytes=max_bytes)
         except UpstreamError:
             session.record.settled(b'{"outcome":"failed"}')
             if side.closed:
@@ -128,7 +134,9 @@ class OwnStatements:
                     self._target,
                     await self._secrets.reveal(self._target.credential),
                     # View definitions come out with every name qualified only while nothing but pg_catalog is searched.
-                    parameters={"application_name": f"doorward {session.session.id}", "search_path": "pg_catalog"},
+                    parameters={
+                        **self._settings, "application_name": f"doorward {session.session.id}", "search_path": "pg_catalog",
+                    },
                 )
             except BaseException:
                 await session.close("the target could not be reached")

@@ -17,7 +17,7 @@ from typing import Final, Protocol
 
 from doorward.errors import UpstreamError
 from doorward.guard.guard import Guard
-from doorward.masking.canary import LABELLED, SCHEMA, TABLE, labels, marks, plain
+from doorward.masking.canary import DETECTED, LABELLED, SCHEMA, TABLE, labels, marks, plain
 from doorward.model import Identity, Target
 from doorward.server.own import CatalogueHolder, OwnStatements, Secrets
 
@@ -29,15 +29,15 @@ _FILLER: Final = 4_000  # characters on either side of the value in the long col
 # {0}: the schema. One function tells the value, one says it in a notice and in an error with a context.
 _MADE: Final = (
     """CREATE TABLE {0}.canaries (id integer PRIMARY KEY, plain text NOT NULL, text text, number bigint, amount numeric,
-       document jsonb, bytes bytea, list text[], uuid uuid, long text, card text, iban text, email text,
+       document jsonb, bytes bytea, list text[], uuid uuid, long text, cardlike text, ibanlike text, emaillike text,
        CONSTRAINT canaries_say CHECK (plain <> 'never'), UNIQUE (plain, text, id))""",
-    "CREATE VIEW {0}.seen AS SELECT id AS key, plain AS open, text AS harmless, number + 0 AS more, card FROM {0}.canaries",
-    "CREATE MATERIALIZED VIEW {0}.stored AS SELECT id AS key, plain, text AS harmless, long, email FROM {0}.canaries",
+    "CREATE VIEW {0}.seen AS SELECT id AS key, plain AS open, text AS harmless, number + 0 AS more, cardlike FROM {0}.canaries",
+    "CREATE MATERIALIZED VIEW {0}.stored AS SELECT id AS key, plain, text AS harmless, long, emaillike FROM {0}.canaries",
     """CREATE FUNCTION {0}.tell() RETURNS text LANGUAGE sql STABLE AS 'SELECT max(text) FROM {0}.canaries'""",
     """CREATE FUNCTION {0}.shout() RETURNS void LANGUAGE plpgsql AS $$
        DECLARE found record; BEGIN SELECT * INTO found FROM {0}.canaries LIMIT 1;
-       RAISE NOTICE 'it is %', found.text USING DETAIL = found.card, HINT = found.number;
-       RAISE EXCEPTION 'it was %', found.text USING DETAIL = found.document, HINT = found.email; END $$""",
+       RAISE NOTICE 'it is %', found.text USING DETAIL = found.cardlike, HINT = found.number;
+       RAISE EXCEPTION 'it was %', found.text USING DETAIL = found.document, HINT = found.emaillike; END $$""",
     "ANALYZE {0}.canaries",
 )
 _PLANT: Final = f"""
@@ -146,7 +146,7 @@ class Proofs:
         values = marks(proof)
         first, *rest = _MADE
         await self._ask(own, first.format(SCHEMA))
-        given = (plain(proof), *(values[column] for column in (*LABELLED, "card", "iban", "email")))
+        given = (plain(proof), *(values[column] for column in (*LABELLED, *DETECTED)))
         await own.query("proof: plant", _PLANT, given, effect="write")
         for text in rest:
             await self._ask(own, text.format(SCHEMA))

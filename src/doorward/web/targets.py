@@ -1,4 +1,4 @@
-"""The HTTP API's part that is about targets: proofs of masking. Every route needs `administer` on its target.
+"""The HTTP API's part that is about targets: what is in them, and proofs of masking. Every route needs `administer` there.
 
 What a proof found is put on record whole, with the digest of its canonical form, before what it planted is taken away.
 """
@@ -19,6 +19,7 @@ from doorward.ledger.encoding import canonical
 from doorward.model import Identity, Target
 
 MOST_CHANNELS = 500
+MOST_ROWS = 5000  # of one relation
 LONGEST = 48 << 10  # bytes of a report
 
 
@@ -42,6 +43,14 @@ class Proofs(Protocol):
     async def end(self, running: Any, /) -> None: ...
 
 
+class Samples(Protocol):
+    """`server.sampling.Samples`. Raises BlockingIOError when the target is being sampled already."""
+
+    async def sample(
+        self, target: str, actor: Identity, *, rows: int, schemas: Sequence[str] = (), after: int = 0
+    ) -> dict[str, Any]: ...
+
+
 class Served(Protocol):
     """What of the gateway these routes serve."""
 
@@ -54,6 +63,8 @@ class Served(Protocol):
     def postgres_tls(self) -> bool: ...
     @property
     def proofs(self) -> Proofs: ...
+    @property
+    def samples(self) -> Samples: ...
 
 
 Who = Callable[[Request[Any, Any, Any]], Awaitable[Identity]]
@@ -68,6 +79,27 @@ def routes(gateway: Served, who: Who, allowed: Allowed) -> Sequence[Any]:
         if target not in gateway.targets or not allowed(caller, "administer", target):
             raise NotFoundException(detail=f"there is no target {target} that you may administer")
         return caller
+
+    @post("/api/targets/{target:str}/samples", status_code=HTTP_200_OK)
+    async def sample(
+        request: Request[Any, Any, Any], target: FromPath[str], data: JSONBody[dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Look into the target's tables for a while: {"rows": of each, "schemas": [only these], "after": where the last answer
+        said `next`}. Gives counts and labels to propose, and no value."""
+        caller = await administrator(request, target)
+        rows, schemas, after = data.get("rows", 200), data.get("schemas", []), data.get("after", 0)
+        if (
+            type(rows) is not int or not 1 <= rows <= MOST_ROWS or type(after) is not int or not 0 <= after < 1 << 32
+            or not isinstance(schemas, list) or not all(isinstance(each, str) for each in schemas)
+            or set(data) - {"rows", "schemas", "after"}
+        ):  # fmt: skip
+            raise HTTPException(
+                status_code=400, detail=f'send {{"rows": 1 to {MOST_ROWS}, "schemas": [names], "after": the last next}}'
+            )
+        try:
+            return await gateway.samples.sample(target, caller, rows=rows, schemas=schemas, after=after)
+        except BlockingIOError as error:
+            raise HTTPException(status_code=HTTP_409_CONFLICT, detail=str(error)) from None
 
     @post("/api/targets/{target:str}/proofs", status_code=HTTP_200_OK)
     async def begin(
@@ -133,7 +165,7 @@ def routes(gateway: Served, who: Who, allowed: Allowed) -> Sequence[Any]:
         )  # fmt: skip
         return digest
 
-    return begin, plant, end
+    return sample, begin, plant, end
 
 
 def _sane(report: Any, target: str, proof: str) -> bool:

@@ -70,6 +70,20 @@ class Place:
         self.did.append("end")
 
 
+class Sampler:
+    """Says what it was asked."""
+
+    def __init__(self) -> None:
+        self.busy = False
+
+    async def sample(
+        self, target: str, actor: Identity, *, rows: int, schemas: Sequence[str] = (), after: int = 0
+    ) -> dict[str, Any]:
+        if self.busy:
+            raise BlockingIOError(f"{target} is being sampled already")
+        return {"asked": [target, actor.subject, rows, list(schemas), after]}
+
+
 class Served:
     """What of a gateway the API serves, on a memory disk."""
 
@@ -85,6 +99,7 @@ class Served:
         self.fails: Exception | None = None
         self.postgres_port, self.postgres_tls = 7432, True
         self.proofs = Place()
+        self.samples = Sampler()
 
     @property
     def authenticator(self) -> Served:
@@ -376,3 +391,22 @@ async def test_what_is_no_proof_does_nothing(served: Served, path: str, body: An
     assert (answer.status_code, served.proofs.did) == (status, [])
     assert answer.json()["error"]
     assert not [event for event in await served.events() if event.type.startswith("masking.")]
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({}, 200), ({"rows": 5000, "schemas": ["public"], "after": 4294967295}, 200), ({"rows": 0}, 400), ({"rows": 5001}, 400),
+        ({"rows": True}, 400), ({"rows": "5"}, 400), ({"schemas": "public"}, 400), ({"schemas": [1]}, 400),
+        ({"after": -1}, 400), ({"after": 1 << 32}, 400), ({"more": 1}, 400),
+    ],
+)  # fmt: skip
+async def test_sampling_takes_what_makes_sense(served: Served, body: dict[str, Any], status: int) -> None:
+    """Rows, schemas and a place to go on from, bounded; one at a time."""
+    answer = await ask(served, "/api/targets/shop/samples", body, who="adam")
+    assert answer.status_code == status
+    if status == 200:
+        asked = ["shop", "adam", body.get("rows", 200), body.get("schemas", []), body.get("after", 0)]
+        assert answer.json() == {"asked": asked}
+        served.samples.busy = True
+        assert (await ask(served, "/api/targets/shop/samples", body, who="adam")).status_code == 409

@@ -52,17 +52,17 @@ COPY (@rows) TO STDOUT WITH (FORMAT csv, ENCODING 'LATIN1')
 COPY (@rows) TO STDOUT WITH (FORMAT binary)
 
 -- copy-table/text
-COPY doorward_canary.canaries (plain, text, number, document, card) TO STDOUT
+COPY doorward_canary.canaries (plain, text, number, document, cardlike) TO STDOUT
 -- copy-table/text-delimited
-COPY doorward_canary.canaries (plain, text, number, document, card) TO STDOUT WITH (DELIMITER '|', NULL 'none')
+COPY doorward_canary.canaries (plain, text, number, document, cardlike) TO STDOUT WITH (DELIMITER '|', NULL 'none')
 -- copy-table/csv
-COPY doorward_canary.canaries (plain, text, number, document, card) TO STDOUT WITH (FORMAT csv, HEADER)
+COPY doorward_canary.canaries (plain, text, number, document, cardlike) TO STDOUT WITH (FORMAT csv, HEADER)
 -- copy-table/csv-quoted
-COPY doorward_canary.canaries (plain, text, number, document, card) TO STDOUT WITH (FORMAT csv, DELIMITER ';', QUOTE '''', FORCE_QUOTE *)
+COPY doorward_canary.canaries (plain, text, number, document, cardlike) TO STDOUT WITH (FORMAT csv, DELIMITER ';', QUOTE '''', FORCE_QUOTE *)
 -- copy-table/csv-latin1
-COPY doorward_canary.canaries (plain, text, number, document, card) TO STDOUT WITH (FORMAT csv, ENCODING 'LATIN1')
+COPY doorward_canary.canaries (plain, text, number, document, cardlike) TO STDOUT WITH (FORMAT csv, ENCODING 'LATIN1')
 -- copy-table/binary
-COPY doorward_canary.canaries (plain, text, number, document, card) TO STDOUT WITH (FORMAT binary)
+COPY doorward_canary.canaries (plain, text, number, document, cardlike) TO STDOUT WITH (FORMAT binary)
 
 -- naming/star
 SELECT * FROM doorward_canary.canaries
