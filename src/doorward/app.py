@@ -186,7 +186,7 @@ class Gateway:
         key = b""
         if self.config.masking.token_key is not None:
             key = bytes(SecretSources(self.config.gateway.data).get(self.config.masking.token_key))
-        transforms = Transforms(self.config.masking.transforms, key)
+        transforms = Transforms(self.config.masking.transforms, key, tenant=target.tenant)
         detectors = self.detectors if target.detect else Detectors(())
 
         def masks(catalogue: CatalogueSource) -> PostgresMasks:

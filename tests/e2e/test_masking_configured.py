@@ -10,12 +10,13 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from tests.rig.gateway import Gateway, launch
+from tests.rig.gateway import Gateway, launch, target_of
 from tests.rig.issuer import LocalIssuer
 from tests.rig.postgres import PostgresServer
 from tests.rig.records import events
 
 TABLE = f"fragile_{os.getpid()}"
+TENANTS = {"shop": "acme", "archive": "acme", "other": "umbrella", "nobodys": ""}
 POLICY = """
 @id("all") permit (principal, action, resource);
 @id("masked") forbid (principal, action == Action::"unmask", resource);
@@ -33,10 +34,13 @@ def door(tmp_path_factory: pytest.TempPathFactory, postgres: PostgresServer) -> 
             f"insert into {TABLE} values (1, 'ada@example.org', '078-05-1120'), (2, 'CRASH me', 'x'), (3, 'SLOW', 'x')"
         )
     issuer = LocalIssuer()
+    folder = tmp_path_factory.mktemp("fragile")
+    folder.chmod(0o700)
+    labels = {f"public.{TABLE}.email": "email", f"public.{TABLE}.ssn": "ssn"}
     with launch(
-        tmp_path_factory.mktemp("fragile") / "gateway", issuer, postgres, policy=POLICY,
-        target={"labels": {f"public.{TABLE}.email": "email", f"public.{TABLE}.ssn": "ssn"}},
-        masking={"token_key": "env:KEY"}, limits={"masking": "1s"}, environment={"KEY": "k" * 32},
+        folder, issuer, postgres, policy=POLICY,
+        targets=[target_of(postgres, folder, name=name, tenant=tenant, labels=labels) for name, tenant in TENANTS.items()],
+        masking={"token_key": "env:KEY", "tenant": "umbrella"}, limits={"masking": "1s"}, environment={"KEY": "k" * 32},
         program=("-m", "tests.rig.fragile"),
     ) as running:  # fmt: skip
         yield running
@@ -84,3 +88,13 @@ def test_a_result_that_cannot_be_masked_ends_with_an_error(door: Gateway, number
         time.sleep(0.2)
     assert any(reason.startswith(why.split(" ", 3)[0]) for reason in said)
     assert b"CRASH" not in door.log.read_bytes()
+
+
+def test_tokens_are_equal_within_a_tenant_and_nowhere_else(door: Gateway) -> None:
+    """Two targets of one tenant join on tokens; those of another tenant have others; who names none has the gateway's."""
+    seen = {}
+    for name in TENANTS:
+        with door.connect(name, groups=["audit"]) as connection:
+            (seen[name],) = connection.execute(f"select email from {TABLE} where id = 1").fetchone() or ("",)
+    assert all(token.startswith("email_") for token in seen.values())
+    assert seen["shop"] == seen["archive"] != seen["other"] == seen["nobodys"]

@@ -191,7 +191,10 @@ def _checked(path: Path, settings: Settings, wrong: list[str], written: str) -> 
             wrong.append(f'{where}.auth: "cleartext" shows the password to whoever answers; set tls = "verify-full"')
         if target.tls == "disable" and target.tls_ca is not None:
             wrong.append(f'{where}.tls_ca: it means nothing with tls = "disable"')
-        targets[target.name] = _target(target)
+        tenant = target.tenant or settings.masking.tenant
+        if target.tenant and settings.masking.token_key is None:
+            wrong.append(f"{where}.tenant: it means nothing without masking.token_key")
+        targets[target.name] = _target(target, tenant)
     labels = {label for target in settings.targets for label in target.labels.values()}
     if settings.masking.column_names == "mask":
         labels |= LABELS
@@ -277,7 +280,7 @@ def _issuer(issuer: Issuer) -> IssuerSettings:
     )  # fmt: skip
 
 
-def _target(target: TargetSettings) -> Target:
+def _target(target: TargetSettings, tenant: str) -> Target:
     options = {"tls": target.tls, "auth": ",".join(target.auth)}
     if target.tls_ca is not None:
         options["tls_ca"] = str(target.tls_ca)
@@ -287,6 +290,6 @@ def _target(target: TargetSettings) -> Target:
     return Target(
         name=target.name, protocol=target.protocol, host=target.host, port=target.port, credential=target.secret,
         user=target.user, database=target.database or target.name, mode=Mode(target.mode),
-        durability=target.durability, record=target.record, detect=target.detect, labels=dict(target.labels),
+        durability=target.durability, record=target.record, detect=target.detect, tenant=tenant, labels=dict(target.labels),
         options=options,
     )  # fmt: skip

@@ -38,6 +38,7 @@ from doorward.model import Kind, SecretRef
 NAME = text("letters, digits, - and _, at most 63", r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 LABEL = text("a label: lower-case letters, digits, - and _", r"[a-z][a-z0-9_-]{0,31}")
 COLUMN = column()
+TENANT = text("letters, digits, - and _, at most 63, or nothing", r"([A-Za-z0-9][A-Za-z0-9_-]{0,62})?")
 EXAMPLE = text("text", r"[^\x00]{1,1024}")
 HOST = text("a host name or an IP address", r"[A-Za-z0-9]([A-Za-z0-9._-]{0,252}[A-Za-z0-9])?|[0-9A-Fa-f:.]{2,45}")
 PORT = whole(1, 65535)
@@ -183,6 +184,10 @@ class TargetSettings:
         table_of(LABEL, COLUMN),
         'What confidential data is where: "public.customers.ssn" = "ssn". "none": nothing is, whatever the name says.', {},
     )  # fmt: skip
+    tenant: str = setting(
+        TENANT, "Whose data it holds: equal values have equal tokens and hashes within one tenant. By default, masking.tenant.",
+        "",
+    )  # fmt: skip
     options: Mapping[str, str] = setting(
         table_of(text(), NAME), "Settings of the target's sessions at their start, as in work_mem.", {}
     )
@@ -226,6 +231,7 @@ class Masking:
     phone_region: str = setting(
         text("a country, as in DE (ISO 3166)", "[A-Z]{2}"), "Where telephone numbers without a plus sign are of.", "US"
     )
+    tenant: str = setting(TENANT, "The tenant of every target that names no other.", "")
     token_key: SecretRef | None = setting(
         secret(), "The key for hash, token, date_shift and format_preserving, at least 32 bytes.", None
     )

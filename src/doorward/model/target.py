@@ -44,5 +44,6 @@ class Target:
     durability: str = "before-forward"  # or "batched": plain allowed reads may be recorded up to 20 ms late
     record: str = "full"  # or "sample" (the first rows), or "shape" (no rows)
     detect: bool = True  # content detectors over results
+    tenant: str = ""  # within which equal values have equal tokens, hashes and shifts
     labels: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, str] = field(default_factory=dict)
