@@ -33,7 +33,7 @@ CONNECT_TIMEOUT: Final = 10.0  # seconds, for TCP
 CLOSE_TIMEOUT: Final = 2.0
 LOGIN_TIMEOUT: Final = 20.0  # seconds, for TLS and authentication together
 
-AUTH_METHODS: Final = frozenset({"scram-sha-256", "md5", "password", "none"})
+AUTH_METHODS: Final = frozenset({"scram-sha-256", "md5", "cleartext", "none"})
 _UNREAD: Final = 256 * 1024  # bytes that may wait for their reader before the socket is no longer read
 
 # Reading a certificate authority's file for every connection would cost more than the handshake.

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
+from doorward.config.settings import AUTHENTICATION
 from doorward.errors import ConfigError, ProtocolError, UpstreamError
 from doorward.model.target import Target
 from doorward.protocols.postgres import wire
@@ -89,6 +90,12 @@ async def test_verify_full_with_channel_binding(postgres: PostgresServer) -> Non
     await upstream.close()
 
 
+@pytest.mark.parametrize("method", AUTHENTICATION)
+def test_what_a_configuration_may_name_is_known_here(method: str) -> None:
+    """A target whose configuration loads can be dialled."""
+    assert auth_methods(Target("shop", "postgres", "localhost", 5432, options={"auth": method})) == {method}
+
+
 @pytest.mark.parametrize(
     ("role", "options"),
     [
@@ -98,7 +105,7 @@ async def test_verify_full_with_channel_binding(postgres: PostgresServer) -> Non
         ("app_tls_only", {}),
         ("app_md5", {"auth": "md5"}),
         ("app_md5", {"tls": "disable", "auth": "md5,scram-sha-256"}),
-        ("app_cleartext", {"auth": "password"}),
+        ("app_cleartext", {"auth": "cleartext"}),
         ("app_trust", {"auth": "none"}),
     ],
 )
@@ -114,8 +121,8 @@ async def test_every_allowed_method_logs_in(postgres: PostgresServer, role: str,
     [
         ("app_md5", {}, "MD5 password"),
         ("app_cleartext", {}, "cleartext"),
-        ("app_cleartext", {"tls": "require", "auth": "password"}, "without verified TLS"),
-        ("app_cleartext", {"tls": "disable", "auth": "password"}, "without verified TLS"),
+        ("app_cleartext", {"tls": "require", "auth": "cleartext"}, "without verified TLS"),
+        ("app_cleartext", {"tls": "disable", "auth": "cleartext"}, "without verified TLS"),
         ("app_trust", {}, "without any authentication"),
         ("app_scram", {"auth": "md5,password,none"}, "asks for SCRAM"),
         ("app_tls_only", {"tls": "disable"}, "28000"),
@@ -358,7 +365,7 @@ async def test_a_target_that_asks_for_cleartext_gets_nothing() -> None:
 
     async with liar(script) as port:
         with pytest.raises(UpstreamError, match="cleartext"):
-            await dial(at(port, auth="password"), b"CANARY")
+            await dial(at(port, auth="cleartext"), b"CANARY")
         await asyncio.sleep(0.05)
     assert bytes(heard) == b""
 

@@ -360,8 +360,8 @@ class _Server(Enum):
 class ServerLogin:
     """The gateway as client of a target, from StartupMessage to ReadyForQuery.
 
-    `allowed_auth` holds what the target may ask for, in libpq's words (require_auth): "scram-sha-256", "md5",
-    "password", "none". `tls` and `verified_tls` say what the connection is; "password" needs `verified_tls` as well.
+    `allowed_auth` holds what the target may ask for: "scram-sha-256", "md5", "cleartext", "none" (libpq's require_auth
+    calls the third "password"). `tls` and `verified_tls` say what the connection is; "cleartext" needs `verified_tls` as well.
     `channel_binding` is the tls-server-end-point hash, None when there is none. `nonce` is fresh and random.
 
     Use: send `to_server()`; `receive` until `done`. When `pending_work` is there, call it, in a thread if you like
@@ -498,7 +498,7 @@ class ServerLogin:
             self._forget()
             self._state = _Server.AUTHENTICATED
         elif code == Auth.CLEARTEXT_PASSWORD:
-            self._start(rest, 0, "password", "asks for the password in cleartext")
+            self._start(rest, 0, "cleartext", "asks for the password in cleartext")
             if not self._verified_tls:
                 raise UpstreamError(
                     "the target asks for the password in cleartext on a connection without verified TLS",

@@ -448,7 +448,7 @@ def test_what_comes_while_the_key_is_derived_waits() -> None:
 @pytest.mark.parametrize(
     ("allowed", "verified", "asked", "sent"),
     [
-        ("password", True, wire.authentication_cleartext_password(), wire.password_message(PASSWORD)),
+        ("cleartext", True, wire.authentication_cleartext_password(), wire.password_message(PASSWORD)),
         (
             "md5",
             False,
@@ -473,8 +473,8 @@ def test_weaker_methods_where_allowed(allowed: str, verified: bool, asked: bytes
     [
         (("scram-sha-256",), False, wire.authentication_cleartext_password()),  # a downgrade (PG-26)
         (("scram-sha-256", "md5"), True, wire.authentication_cleartext_password()),
-        (("password",), False, wire.authentication_cleartext_password()),
-        (("password",), True, wire.authentication_cleartext_password()),  # TLS, but to whom?
+        (("cleartext",), False, wire.authentication_cleartext_password()),
+        (("cleartext",), True, wire.authentication_cleartext_password()),  # TLS, but to whom?
         (("scram-sha-256",), False, wire.authentication_md5_password(b"salt")),
         (("scram-sha-256",), False, OK),
         (("md5",), False, wire.authentication_sasl(["SCRAM-SHA-256"])),
@@ -649,7 +649,7 @@ def test_a_long_key_of_protocol_3_2() -> None:
 
 
 def forgotten(play: Callable[[ServerLogin], None]) -> bool:
-    login = server_login("password", tls=True, verified=True)
+    login = server_login("cleartext", tls=True, verified=True)
     login.to_server()
     try:
         play(login)
