@@ -26,6 +26,7 @@ from doorward.errors import ConfigError, DoorwardError
 from doorward.guard.approvals import Approvals
 from doorward.guard.budgets import Budgets
 from doorward.guard.guard import Guard
+from doorward.guard.labels import TargetLabels
 from doorward.guard.policies import PolicyInForce
 from doorward.guard.ports import SessionRow
 from doorward.guard.reader import RecordReader
@@ -150,6 +151,8 @@ class Gateway:
             stack.push_async_callback(self.recorder.stop)
             self.log.info("gateway.started", gateway=self.config.gateway.name, recovered=asdict(recovery))
             for target in self.config.targets.values():
+                labels = self.guard.labels[target.name] = TargetLabels(self.store, target)
+                await labels.load()
                 self.reach[target.name] = self._reach(target)
             async with asyncio.TaskGroup() as group:
                 listener = await self._listen(group)
@@ -198,7 +201,7 @@ class Gateway:
         def labels(catalogue: Catalogue) -> Labelling:
             return labelling(catalogue, target.labels, transforms, by_name=self.config.masking.column_names)
 
-        return Reach(target, own, CatalogueHolder(own, labels), masks)
+        return Reach(target, own, CatalogueHolder(own, labels, self.guard.labels[target.name]), masks)
 
     async def _look_at(self, reach: Reach) -> None:
         """Say at the start what is wrong with a target, before its first client does."""

@@ -25,6 +25,17 @@ class MemoryBudgets:
         self.rows |= {(row.identity, row.label, row.slot): row for row in rows}
 
 
+class MemoryLabels:
+    def __init__(self) -> None:
+        self.kept: dict[str, set[tuple[str, int, int, str]]] = {}
+
+    async def places(self, target: str) -> list[tuple[str, int, int, str]]:
+        return sorted(self.kept.get(target, set()))
+
+    async def keep_places(self, target: str, places: Sequence[tuple[str, int, int, str]]) -> None:
+        self.kept.setdefault(target, set()).update(places)
+
+
 class MemoryApprovals:
     def __init__(self) -> None:
         self.rows: dict[str, Approval] = {}
@@ -78,9 +89,10 @@ class MemoryApprovals:
         return max(found, key=lambda row: row.id, default=None)
 
 
-class MemoryStore(MemoryBudgets):
+class MemoryStore(MemoryBudgets, MemoryLabels):
     def __init__(self) -> None:
-        super().__init__()
+        MemoryBudgets.__init__(self)
+        MemoryLabels.__init__(self)
         self._head: Head | None = None
         self._boots: dict[str, Boot] = {}
         self._events: list[StoredEvent] = []

@@ -11,7 +11,7 @@ a conversation, a guard of the test's and a model server, and can cut both strea
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from doorward.guard.template import Template
@@ -43,6 +43,7 @@ class Source:
 
     catalogue = SHOP
     labels = LABELS
+    copied: Mapping[str, frozenset[str]] = {}
 
 
 def conversation(**changes: Any) -> PostgresConversation:

@@ -38,6 +38,16 @@ class StoreSuite:
         assert await store.wrapped_key("s1") is None
         assert await store.session("s1") is None
 
+    async def test_places_are_kept_by_target(self, store: Any) -> None:
+        """What is there already may be kept again; one target's places are not another's."""
+        assert await store.places("shop") == []
+        await store.keep_places("shop", [("public.t.a", 0, 0, "=ssn"), ("", 16400, 2, "public.c.ssn")])
+        await store.keep_places("shop", [("public.t.a", 0, 0, "=ssn"), ("public.t.a", 0, 0, "=card")])
+        assert sorted(await store.places("shop")) == [
+            ("", 16400, 2, "public.c.ssn"), ("public.t.a", 0, 0, "=card"), ("public.t.a", 0, 0, "=ssn"),
+        ]  # fmt: skip
+        assert await store.places("other") == []
+
     async def test_what_was_spent_is_kept_by_slot(self, store: Any) -> None:
         """A slot's answers are replaced, not added to; slots that are over go."""
         assert await store.spent(0) == []

@@ -23,6 +23,7 @@ from typing import Any, Final
 from doorward.errors import DoorwardError, UpstreamError
 from doorward.guard.approvals import Approvals, TooManyRequestsError
 from doorward.guard.budgets import Budgets, Exhausted
+from doorward.guard.labels import TargetLabels, TooManyPlacesError
 from doorward.guard.policies import PolicyInForce
 from doorward.guard.ports import Clock
 from doorward.guard.recorder import Recorder, SessionRecorder
@@ -58,6 +59,19 @@ SHORT: Final = 7  # digits
 HOLD_IN_TRANSACTION: Final = 300  # seconds; a held statement keeps the locks of its transaction
 
 
+class _Free:
+    """The allowance of what no budget bounds."""
+
+    def take(self, rows: int) -> bool:
+        return True
+
+    def release(self) -> None:
+        pass
+
+
+FREE: Final = _Free()
+
+
 class Guard:
     """Opens sessions. One a gateway."""
 
@@ -77,6 +91,7 @@ class Guard:
         self.approvals = approvals
         self.clock = clock
         self.budgets = budgets
+        self.labels: dict[str, TargetLabels] = {}  # by target
         self.hold_in_transaction = hold_in_transaction
         self.longest_hold = longest_hold
         self.detected_labels: frozenset[str] = frozenset()  # of the detectors in use
@@ -208,6 +223,8 @@ class GuardedSession:
             return self._refuse(turn, turn.refusal, decision)
         if turn.objection is not None and not self._observe and (why := turn.objection(decision.unmask)):
             return self._refuse(turn, Refusal(None, decision, "denied", why, "use text or csv format"), decision)
+        if template.escapes and not self._observe:
+            return self._refuse(turn, self._escaping(template, decision), decision)
         if turn.phase is Phase.PREPARE:
             if decision.outcome is Outcome.DENY and not self._observe:
                 return self._refuse(turn, None, decision)
@@ -215,11 +232,11 @@ class GuardedSession:
         if turn.continues:  # no second approval, but a right that is gone is gone
             if decision.outcome is Outcome.DENY and not self._observe:
                 return self._refuse(turn, None, decision)
-            if decision.budgets and not self._observe:
+            if self._waits(turn, decision):
                 return None
             self.record.run(self._number(template), self._params(turn))
             return self._permit(turn, decision, position=-1)
-        if decision.budgets and decision.outcome is Outcome.ALLOW and not self._observe:
+        if self._waits(turn, decision) and (decision.outcome is Outcome.ALLOW or self._observe):
             return None
         if decision.outcome is Outcome.ALLOW and template.effect is Effect.READ:
             self.statements += 1
@@ -241,6 +258,51 @@ class GuardedSession:
         )
         return self._permit(turn, decision, position=position, operation=operation)
 
+    def _waits(self, turn: Turn, decision: Decision) -> bool:
+        """Whether something must be written down first: what it takes from budgets, or where it copies labelled data."""
+        if decision.budgets and not self._observe:
+            return True
+        copies = turn.template.copies
+        return bool(copies) and bool(self._labels().wants(copies))
+
+    def _labels(self) -> TargetLabels:
+        labels = self.guard.labels.get(self.session.target.name)
+        if labels is None:
+            raise UpstreamError("there is nothing to keep labels in, so nothing that copies labelled data may run")
+        return labels
+
+    @staticmethod
+    def _escaping(template: Template, decision: Decision) -> Refusal:
+        label, where = template.escapes[0]
+        return Refusal(
+            None, decision, "denied",
+            f"data labelled {label} would get into {where}, where its label cannot follow it",
+            "copy it into a column of a table: that then has the label; or do it past the gateway",
+        )  # fmt: skip
+
+    async def _follow(self, turn: Turn, decision: Decision) -> Refusal | None:
+        """Label what the statement copies labelled data into, before it does. If we die here, or it fails, the label stays."""
+        template = turn.template
+        if not template.copies:
+            return None
+        labels = self._labels()
+        new = labels.wants(template.copies)
+        if new:
+            try:
+                await labels.keep(new)
+            except TooManyPlacesError:
+                return self._refuse(
+                    turn,
+                    Refusal(None, decision, "limit", "labelled data has been copied into more columns than are kept track of",
+                            "have columns that need none labelled `none` in the configuration"),
+                    decision,
+                )  # fmt: skip
+            self.record.event(
+                "label.followed",
+                {"target": self.session.target.name, "columns": [[place.name, place.source[1:]] for place in new[:1000]]},
+            )
+        return None
+
     async def hold(
         self,
         turn: Turn,
@@ -257,8 +319,8 @@ class GuardedSession:
         decision = template.decision
         assert decision is not None
         guard = self.guard
-        if decision.outcome is Outcome.ALLOW or turn.continues:
-            return await self._within_budget(turn, gone)
+        if decision.outcome is Outcome.ALLOW or turn.continues or self._observe:
+            return await self._prepared(turn, gone)
         operation = self._operation(turn)
         self.held += 1
         if await definitions() != template.definitions:
@@ -309,14 +371,18 @@ class GuardedSession:
             return self._moved(turn, operation, decision)
         return await self._dispatch(turn, operation, approval, gone)
 
-    async def _within_budget(self, turn: Turn, gone: asyncio.Event) -> Permit | Refusal:
-        """Count an inference that needs no approval, record it, and permit it."""
+    async def _prepared(self, turn: Turn, gone: asyncio.Event) -> Permit | Refusal:
+        """Write down what must be written first of a statement that needs no approval; then record and permit it."""
         template = turn.template
         decision = template.decision
         assert decision is not None
-        allowance = await self._reserve(turn, decision)
-        if isinstance(allowance, Refusal):
-            return allowance
+        refused = await self._follow(turn, decision)
+        if refused is not None:
+            return refused
+        counted = None if self._observe or not decision.budgets else await self._reserve(turn, decision)
+        if isinstance(counted, Refusal):
+            return counted
+        allowance = counted or FREE
         try:
             if template.epoch != self.guard.policies.epoch:  # while we wrote
                 self._judge(template, in_transaction=turn.in_transaction)
@@ -337,11 +403,14 @@ class GuardedSession:
                 self.record.run(self._number(template), self._params(turn))
                 return self._permit(turn, decision, position=-1, allowance=allowance)
             self.statements += 1
-            if template.effect is Effect.READ:
+            if template.effect is Effect.READ and decision.outcome is Outcome.ALLOW:
                 position = self.record.run(self._number(template), self._params(turn))
                 return self._permit(turn, decision, position=position, allowance=allowance)
             operation = self._operation(turn)
-            position = self.record.event("operation.permitted", self._body(operation, decision, turn))
+            position = self.record.event(
+                "operation.observed" if decision.outcome is not Outcome.ALLOW else "operation.permitted",
+                self._body(operation, decision, turn),
+            )
             return self._permit(turn, decision, position=position, operation=operation, allowance=allowance)
         except BaseException:
             allowance.release()
@@ -422,6 +491,9 @@ class GuardedSession:
             )
         if gone.is_set():
             return self._refuse(turn, Refusal(operation, decision, "held", "the client went away"), decision)
+        refused = await self._follow(turn, decision)
+        if refused is not None:
+            return refused
         allowance: Allowance | None = None
         if decision.budgets:
             counted = await self._reserve(turn, decision)
@@ -672,7 +744,7 @@ class GuardedSession:
             decision,
             approval,
             position,
-            allowance=allowance,
+            allowance=None if allowance is FREE else allowance,
         )
 
     def _refuse(self, turn: Turn, refusal: Refusal | None, decision: Decision) -> Refusal:

@@ -307,6 +307,15 @@ class BudgetStore(Protocol):
         ...
 
 
+class LabelStore(Protocol):
+    """Where labelled data has got to (`guard.labels`): (name, oid, attnum, source), by target."""
+
+    async def places(self, target: str) -> list[tuple[str, int, int, str]]: ...
+    async def keep_places(self, target: str, places: Sequence[tuple[str, int, int, str]]) -> None:
+        """All or none; those that are there already stay."""
+        ...
+
+
 class RecordStore(EventStore, SessionStore, Protocol):
     """The whole store, as the recorder uses it."""
 

@@ -21,11 +21,13 @@ class Template:
 
     __slots__ = (
         "action",
+        "copies",
         "decision",
         "definitions",
         "described",
         "effect",
         "epoch",
+        "escapes",
         "exact",
         "facts",
         "forbidden",
@@ -58,6 +60,8 @@ class Template:
         search_path: str = "",
         facts: Mapping[str, Any] | None = None,
         definitions: str = "",
+        copies: frozenset[tuple[str, str, str, str]] = frozenset(),
+        escapes: tuple[tuple[str, str], ...] = (),
     ) -> None:
         self.action = action
         self.effect = effect
@@ -73,6 +77,8 @@ class Template:
         self.search_path = search_path
         self.facts = facts or {}
         self.definitions = definitions  # which functions, views and triggers it was judged among: part of the digest
+        self.copies = copies  # columns that get labelled data: schema, relation, column or "*", label
+        self.escapes = escapes  # labels whose data would get where no label can follow, and where that is
         self.decision: Decision | None = None
         self.epoch = -1
         self.number = -1

@@ -14,6 +14,7 @@ from typing import Final, Protocol
 
 from doorward.errors import UpstreamError
 from doorward.guard.guard import Guard, GuardedSession
+from doorward.guard.labels import TargetLabels
 from doorward.ledger.encoding import canonical
 from doorward.masking.labelling import Labelling
 from doorward.masking.statement import mask_statement
@@ -27,6 +28,7 @@ SHARE: Final = 5  # readings that a client's unknown names cause take at most on
 LONGEST: Final = 2.0  # seconds that one such name waits at most before it is looked for
 MAX_ROWS: Final = 200_000  # of one answer
 MAX_BYTES: Final = 256 << 20
+_NONE: Final[Mapping[str, frozenset[str]]] = {}
 MOST_PLANNED: Final = 1 << 53  # what a record can hold
 
 
@@ -160,9 +162,15 @@ class OwnStatements:
 class CatalogueHolder:
     """The current catalogue of one target. Everybody who judges looks here; replacing it makes verdicts stale."""
 
-    def __init__(self, own: OwnStatements, labelling: Callable[[Catalogue], Labelling] = lambda _: Labelling()) -> None:
+    def __init__(
+        self,
+        own: OwnStatements,
+        labelling: Callable[[Catalogue], Labelling] = lambda _: Labelling(),
+        places: TargetLabels | None = None,
+    ) -> None:
         self._own = own
         self._label = labelling
+        self._places = places
         self.labelling = Labelling()  # of the current catalogue
         self._catalogue: Catalogue | None = None
         self._system: tuple[Relation, ...] = ()
@@ -184,6 +192,11 @@ class CatalogueHolder:
         return self.labelling.labels
 
     @property
+    def copied(self) -> Mapping[str, frozenset[str]]:
+        """`Facts.copied`: what labels have followed their data into other columns."""
+        return _NONE if self._places is None else self._places.copied(self.catalogue, self.labels)
+
+    @property
     def stale(self) -> bool:
         return self._catalogue is None or time.monotonic() - self._read_at > FRESH
 
@@ -196,8 +209,11 @@ class CatalogueHolder:
             started = time.monotonic()
             found = await self._read()
             if self._catalogue is None or not same(found, self._catalogue):
+                labelling = self._label(found)
+                if self._places is not None:  # before anybody judges by it: what has moved keeps its labels
+                    await self._places.follow(found, labelling.labels)
                 self._version += 1
-                self._catalogue, self.labelling = found, self._label(found)
+                self._catalogue, self.labelling = found, labelling
             self._read_at, self._took = started, time.monotonic() - started
             return self._catalogue
 
@@ -247,6 +263,10 @@ class WithLabels:
             self._base = self._holder.labels
             self._labels = {**self._base, **self._more}
         return self._labels
+
+    @property
+    def copied(self) -> Mapping[str, frozenset[str]]:
+        return self._holder.copied
 
 
 def planned(plan: str) -> int | None:

@@ -33,7 +33,8 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """`kind` is pg_class.relkind; `definition` a view's query; `parents` the oids it inherits from or is a partition of."""
+    """`kind` is pg_class.relkind; `definition` a view's query; `parents` the oids it inherits from or is a partition
+    of; `fires` says that writing to it runs triggers or rules of somebody's own."""
 
     oid: int
     schema: str
@@ -42,6 +43,7 @@ class Relation:
     columns: tuple[Column, ...] = ()
     definition: str = ""
     parents: tuple[int, ...] = ()
+    fires: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ class Catalogue:
     oids: dict[int, Relation] = field(default_factory=dict, init=False, repr=False, compare=False)
     kin: dict[int, tuple[int, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
     # What lineage derives from these facts and one labelling; both are frozen, so it can only be filled in.
-    memo: dict[int, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    memo: dict[tuple[int, int], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         children: dict[int, list[int]] = {}
@@ -107,12 +109,14 @@ _RELATIONS: Final = r"""pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON 
 # What has a lower oid was made by initdb: FirstNormalObjectId in access/transam.h.
 _SYSTEM, _OTHER = "< 16384", ">= 16384"
 
-# oid, schema, name, kind, definition, parents
+# oid, schema, name, kind, definition, parents, fires
 _RELATION: Final = """
 SELECT c.oid::int8, n.nspname, c.relname, c.relkind::text,
        CASE WHEN c.relkind IN ('v', 'm') AND n.nspname NOT IN ('pg_catalog', 'information_schema')
             THEN pg_catalog.pg_get_viewdef(c.oid) ELSE '' END,
-       coalesce((SELECT string_agg(i.inhparent::text, ',') FROM pg_catalog.pg_inherits i WHERE i.inhrelid = c.oid), '')
+       coalesce((SELECT string_agg(i.inhparent::text, ',') FROM pg_catalog.pg_inherits i WHERE i.inhrelid = c.oid), ''),
+       (EXISTS (SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal)
+        OR EXISTS (SELECT FROM pg_catalog.pg_rewrite r WHERE r.ev_class = c.oid AND r.ev_type <> '1'))::text
   FROM $relations WHERE c.oid $which ORDER BY c.oid"""
 # relation's oid, name, attnum, type's oid, expression of a generated column
 _COLUMN: Final = """
@@ -249,9 +253,9 @@ def relations(rows: Iterable[Sequence[Any]], columns: Iterable[Sequence[Any]]) -
     return tuple(
         Relation(
             int(oid), str(schema), str(name), str(kind), tuple(attributes.get(int(oid), ())), str(definition or ""),
-            tuple(int(parent) for parent in str(parents or "").split(",") if parent),
+            tuple(int(parent) for parent in str(parents or "").split(",") if parent), str(fires) == "true",
         )
-        for oid, schema, name, kind, definition, parents in rows
+        for oid, schema, name, kind, definition, parents, fires in rows
     )  # fmt: skip
 
 

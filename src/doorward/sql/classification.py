@@ -32,15 +32,17 @@ class Namespace(Protocol):
 @dataclass(frozen=True, slots=True)
 class Facts:
     """`search_path` holds the effective schemas in the order in which the server looks, pg_catalog included (first,
-    where it is implicit). `labels` maps "schema.table.column" to the label of what is in it; it must not be changed once it
-    has been used. `temporary` are this session's temporary relations. `changed` are (schema, name) of what the open
-    transaction defined, changed or dropped (`Statement.defines`, collected by the caller until it has read the catalogue
-    anew); ("*", "*") stands for anything. `pinned` are settings that the gateway keeps for itself. `unsettled` says that
-    the end of the open transaction may change search_path."""
+    where it is implicit). `labels` maps "schema.table.column" to the label of what is in it; `copied` adds what has got
+    into other columns since ("schema.table.*": into any). Neither may be changed once it has been used. `temporary` are
+    this session's temporary relations. `changed` are (schema, name) of what the open transaction defined, changed or
+    dropped (`Statement.defines`, collected by the caller until it has read the catalogue anew); ("*", "*") stands for
+    anything. `pinned` are settings that the gateway keeps for itself. `unsettled` says that the end of the open
+    transaction may change search_path."""
 
     catalogue: Catalogue
     search_path: tuple[str, ...] = ("pg_catalog", "public")
     labels: Mapping[str, str] = field(default_factory=dict)
+    copied: Mapping[str, frozenset[str]] = field(default_factory=dict)
     namespace: Namespace | None = None
     temporary: frozenset[str] = NOTHING
     changed: frozenset[tuple[str, str]] = frozenset()
@@ -77,12 +79,14 @@ class Copy:
 class Statement:
     """One statement of a text.
 
-    `outputs` is None when the columns cannot be told, and then every one of `labels` applies to each of them. `labels`
-    are those of all columns of everything it touches. `inferred` are labels whose columns decide which rows come, or in
-    what order (WHERE, JOIN, GROUP BY, ORDER BY); `stored` those whose columns flow into what it writes. `transaction` is
-    "", begin, commit, rollback, savepoint, rollback_to or release. `setting` and `value` name the first setting it
-    changes (value None: back to the default); `settings` all of them. `changes_session`: role or search_path may be
-    others once it has run. `defines` are (schema, name) of the relations it changes, and (schema, "name()") of functions.
+    `outputs` is None when the columns cannot be told, and then every one of `labels` applies to each of them.
+    `labels` are those of all columns of everything it touches. `inferred` are labels whose columns decide which rows
+    come, or in what order (WHERE, JOIN, GROUP BY, ORDER BY); `stored` those whose columns flow into what it writes:
+    `copies` says where that is a column of a relation that others see (schema, relation, column or "*", label),
+    `escapes` where a label cannot follow. `transaction` is "", begin, commit, rollback, savepoint, rollback_to or
+    release. `setting` and `value` name the first setting it changes (value None: back to the default); `settings` all
+    of them. `changes_session`: role or search_path may be others once it has run. `defines` are (schema, name) of the
+    relations it changes, and (schema, "name()") of functions.
     """
 
     tag: str
@@ -92,6 +96,8 @@ class Statement:
     labels: frozenset[str] = NOTHING
     inferred: frozenset[str] = NOTHING
     stored: frozenset[str] = NOTHING
+    copies: frozenset[tuple[str, str, str, str]] = frozenset()
+    escapes: tuple[tuple[str, str], ...] = ()  # (label, where)
     offset: int = 0
     length: int = 0
     transaction: str = ""
@@ -136,3 +142,8 @@ class Classification:
     misses: tuple[str, ...] = ()
     fixed: bool = False
     position: int = -1  # byte offset of the error, for a text that cannot be parsed
+
+
+def every(facts: Facts) -> frozenset[str]:
+    """Every label that anything at the target has."""
+    return frozenset(facts.labels.values()).union(*facts.copied.values())

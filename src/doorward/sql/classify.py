@@ -15,7 +15,7 @@ from typing import Any
 
 from doorward.model import ACCESSES, Effect, Resource, identifiers
 from doorward.sql.catalogue import SYSTEM
-from doorward.sql.classification import NOTHING, Classification, Copy, Facts, Namespace, Output, Statement
+from doorward.sql.classification import NOTHING, Classification, Copy, Facts, Namespace, Output, Statement, every
 from doorward.sql.definitions import Definitions
 from doorward.sql.parse import Unparsable, parse
 from doorward.sql.statements import Draft
@@ -40,7 +40,7 @@ def classify(text: str, facts: Facts) -> Classification:
         parsed = parse(text, max_bytes=facts.max_bytes, max_statements=facts.max_statements)
     except Unparsable as why:
         return Classification(effect=Effect.UNKNOWN, resources=(_whole(Effect.UNKNOWN),), reason=why.reason, fixed=True,
-                              labels=frozenset(facts.labels.values()), position=why.position)
+                              labels=every(facts), position=why.position)
     text_so_far = _Text(facts, min(MAX_NODES, 20_000 + 30 * len(text)))
     for raw in parsed:
         text_so_far.add(raw.tag, raw.body, raw.offset, raw.length)
@@ -155,7 +155,8 @@ def _statement(walk: Definitions, draft: Draft, offset: int, length: int) -> Sta
     # What nobody can judge, nobody can trace: where a policy lets it run all the same, each column may show anything.
     outputs = None if walk.reason and draft.outputs else draft.outputs
     return Statement(
-        draft.tag, effect, tuple(resources), outputs, labels, walk.inferred, walk.stored, offset, length,
+        draft.tag, effect, tuple(resources), outputs, labels, walk.inferred, walk.stored, frozenset(walk.copies),
+        tuple(walk.escapes), offset, length,
         draft.transaction, draft.chain, first[0], first[1], first[2], tuple(walk.settings),
         draft.changes_session or bool(walk.settings), draft.prepares, draft.executes, draft.deallocates, draft.declares,
         draft.fetches, draft.closes, draft.inner, draft.copy, draft.explain, draft.analyze, draft.returns_rows,

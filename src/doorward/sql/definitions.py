@@ -15,7 +15,7 @@ from typing import Any
 from doorward.model import Effect, dotted
 from doorward.sql.classification import NOTHING
 from doorward.sql.queries import strings
-from doorward.sql.scope import Scope
+from doorward.sql.scope import Col, Rows, Scope
 from doorward.sql.statements import Body, Statements
 from doorward.sql.walker import ANYTHING
 
@@ -148,6 +148,11 @@ class Definitions(Statements):
         self.touch("Table", dotted(schema, name), _DEFINE)
         self.defines.add((schema, name))
 
+    def created(self, var: Body) -> list[tuple[str, str]]:
+        if var.get("relpersistence") == "t" or var.get("schemaname") == "pg_temp":
+            return []
+        return [(var.get("schemaname") or self.creation_schema(), var.get("relname", ""))]
+
     def existing(
         self, var: Body, access: Effect, *, optional: bool = False, kind: str = "OBJECT_TABLE"
     ) -> frozenset[str]:
@@ -236,6 +241,9 @@ class Definitions(Statements):
             labels = self.existing(body[field], access, optional=body.get("missing_ok", False), kind=kind)
             if _asks_rows(tag, body):
                 self.inferred = self.inferred | labels
+            self.rewritten(body[field], body.get("cmds", ()))
+            if tag in ("CreateTrigStmt", "RuleStmt"):  # it gets the rows, and nobody sees what becomes of them
+                self.escape(labels, "what a trigger or rule does with it")
             schema = body[field].get("schemaname", "")
             if "newname" in body and kind in _RELATIONS:
                 for where in {schema} if schema else set(self.facts.search_path) - {"pg_catalog"}:
@@ -257,7 +265,27 @@ class Definitions(Statements):
                 for inner, inner_body in action.items():
                     if inner != "NotifyStmt":
                         self.mentions(inner_body)  # runs later, as whoever uses the table
+            self.escape(self.stored, "what a rule writes")
         self.mentions({key: value for key, value in body.items() if key not in (field, "object", "actions", "funcname")})
+
+    def rewritten(self, var: Body, commands: Any) -> None:
+        """Columns that ALTER TABLE fills out of others."""
+        for command in commands:
+            body = command.get("AlterTableCmd", {})
+            column = body.get("def", {}).get("ColumnDef", {})
+            name = body.get("name") or column.get("colname", "")
+            made = [column["raw_default"]] if "raw_default" in column and body.get("subtype") == "AT_AlterColumnType" else []
+            for constraint in column.get("constraints", ()):
+                if constraint.get("Constraint", {}).get("contype") == "CONSTR_GENERATED":
+                    made.append(constraint["Constraint"].get("raw_expr", {}))
+            if body.get("subtype") == "AT_SetExpression":
+                made.append(body.get("def", {}))
+            if made or body.get("subtype") == "AT_DropExpression":
+                item = self.relation(var, None, _READ)
+                labels = self.expression(made, Scope(items=[item])) if made else item.column(name)[0]
+                self.stored = self.stored | labels
+                for where, _relation in self.resolve(var.get("schemaname", ""), var.get("relname", "")):
+                    self.copies.update((where, var.get("relname", ""), name, label) for label in labels)
 
     def routine_named(self, name: Any) -> None:
         """A function that will be called later, by others."""
@@ -361,15 +389,19 @@ class Definitions(Statements):
     def create_table_as(self, body: Body) -> None:
         view = body.get("objtype") == "OBJECT_MATVIEW"
         self.draft.tag = "CREATE MATERIALIZED VIEW" if view else "CREATE TABLE AS"
+        into = body.get("into", {})
         for tag, inner in body.get("query", {}).items():
             told = self.judge(tag, inner)
             self.adopt(told)
             for statement in told.statements:
                 self.draft.executes = self.draft.executes or statement.executes
                 outputs = statement.outputs
-                self.stored = self.stored | (statement.labels if outputs is None
-                                             else frozenset().union(*(output.sources for output in outputs)))
-        self.create(body.get("into", {}).get("rel", {}))
+                if outputs is None:
+                    self.fill(into, Rows(None, statement.labels))
+                else:
+                    cols = tuple(Col(output.name, output.sources) for output in outputs)
+                    self.fill(into, Rows(cols, frozenset().union(*(col.labels for col in cols))))
+        self.create(into.get("rel", {}))
 
 
 _HANDLERS = {

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from doorward.model import Effect, dotted
-from doorward.sql import calm, settings
+from doorward.sql import calm, functions, settings
 from doorward.sql.classification import NOTHING
 from doorward.sql.scope import SYSTEM_COLUMNS, Item, Scope
 from doorward.sql.walker import Walker
@@ -134,13 +134,14 @@ class Expressions(Walker):
             self.window(body["over"], scope)
         if path and path[-1] == "set_config" and (len(path) == 1 or path[-2] == "pg_catalog"):
             self.set_config(arguments, scope)
+            self.escape(self.expression(arguments, scope), "a setting")
             if len(path) > 1 or "set_config" not in self.catalogue.functions:
                 return NOTHING
         found = self.function(path or [""])
         if path and path[-1] in ("nextval", "setval"):
             self.sequence(arguments, scope)
-            if path[-1] == "setval":
-                self.stored = self.stored | self.expression(arguments[1:], scope)
+        if path and self.top and path[:-1] in ([], ["pg_catalog"]) and functions.builtin(path[-1]) not in (None, Effect.READ):
+            self.escape(self.expression(arguments, scope), f"what {path[-1]}() leaves behind")
         return found
 
     def sequence(self, arguments: list[Any], scope: Scope) -> None:

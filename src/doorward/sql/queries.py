@@ -124,9 +124,20 @@ class Queries(Expressions):
         self.arrange(body, scope, cols, labels)
         self.access = outer
         if "intoClause" in body:
-            self.stored = self.stored | labels
             self.create(body["intoClause"].get("rel", {}))
+            self.fill(body["intoClause"], Rows(cols, labels))
         return Rows(cols, labels)
+
+    def fill(self, into: dict[str, Any], rows: Rows) -> None:
+        """A query's rows become a relation that is being created. In a set operation INTO stands in the first query, and takes
+        the rows of each: the caller fills it again."""
+        self.stored = self.stored | rows.labels
+        names = strings(into.get("colNames", ()))
+        var = into.get("rel", {})
+        for schema, name in self.created(var) if rows.labels else ():
+            for place, col in enumerate(rows.cols or (Col("", rows.labels),)):
+                column = names[place] if place < len(names) else col.name
+                self.copies.update((schema, name, column or "*", label) for label in col.labels)
 
     def combined(self, body: dict[str, Any], parent: Scope | None, ctes: Ctes) -> tuple[Cols | None, frozenset[str]]:
         """UNION, INTERSECT, EXCEPT; a chain of them leans left, and is walked without recursion. All but UNION ALL compare
@@ -377,7 +388,8 @@ class Queries(Expressions):
         target = self.target(body, ctes)
         scope = Scope(parent, [], ctes)
         if "selectStmt" in body:
-            self.stored = self.stored | self.query(body["selectStmt"], scope, ctes).labels
+            rows = self.query(body["selectStmt"], scope, ctes)
+            self.arrives(body.get("relation", {}), _names(body.get("cols", ()), target), rows.cols, rows.labels)
         scope.items.append(target)
         conflict = body.get("onConflictClause")
         if conflict or "returningClause" in body:
@@ -386,7 +398,7 @@ class Queries(Expressions):
             inside = Scope(parent, [target, Item("excluded", target.cols, target.labels)], ctes)
             infer = conflict.get("infer", {})
             self.infer([infer.get("indexElems", []), infer.get("whereClause", {}), conflict.get("whereClause", {})], inside)
-            self.stored = self.stored | self.expression(conflict.get("targetList", []), inside)
+            self.assigned(body.get("relation", {}), conflict.get("targetList", ()), inside)
             for element in infer.get("indexElems", ()):
                 self.inferred = self.inferred | target.column(element.get("IndexElem", {}).get("name", ""))[0]
             if not infer:  # a conflict with any column: whether there was one is told
@@ -405,7 +417,7 @@ class Queries(Expressions):
         if "whereClause" in body or "returningClause" in body or "targetList" in body:
             self.relation(body.get("relation", {}), None, Effect.READ)
         self.infer(body.get("whereClause", {}), scope)
-        self.stored = self.stored | self.expression(body.get("targetList", []), scope)
+        self.assigned(body.get("relation", {}), body.get("targetList", ()), scope)
         return self.returning(body.get("returningClause"), target, scope, star)
 
     def merge(self, body: dict[str, Any], parent: Scope | None, ctes: Ctes) -> Rows:
@@ -420,8 +432,27 @@ class Queries(Expressions):
         for clause in body.get("mergeWhenClauses", ()):
             when = clause.get("MergeWhenClause", {})
             self.infer(when.get("condition", {}), scope)
-            self.stored = self.stored | self.expression([when.get("targetList", []), when.get("values", [])], scope)
+            if "values" in when:
+                values = tuple(Col("", self.expression(value, scope)) for value in when["values"])
+                labels = frozenset().union(*(value.labels for value in values))
+                self.arrives(body.get("relation", {}), _names(when.get("targetList", ()), target), values, labels)
+            else:
+                self.assigned(body.get("relation", {}), when.get("targetList", ()), scope)
         return self.returning(body.get("returningClause"), target, scope, star)
+
+    def arrives(self, var: dict[str, Any], names: list[str] | None, cols: Cols | None, labels: frozenset[str]) -> None:
+        """Columns come into those of a relation, by position. None: nobody can tell which."""
+        if names is None or cols is None or len(cols) > len(names):
+            self.lands(var, "*", labels)
+            return
+        for name, col in zip(names, cols, strict=False):
+            self.lands(var, name, col.labels)
+
+    def assigned(self, var: dict[str, Any], targets: Any, scope: Scope) -> None:
+        """SET column = expression, .."""
+        for target in targets:
+            body = target.get("ResTarget", {})
+            self.lands(var, body.get("name", "*"), self.expression(target, scope))
 
     def target(self, body: dict[str, Any], ctes: Ctes) -> Item:
         var = body.get("relation", {})
@@ -448,6 +479,10 @@ class Queries(Expressions):
 
     def create(self, var: dict[str, Any]) -> None:
         """A relation that comes into being."""
+        raise NotImplementedError
+
+    def created(self, var: dict[str, Any]) -> list[tuple[str, str]]:
+        """Where it is, unless only this session will see it."""
         raise NotImplementedError
 
 
@@ -481,6 +516,12 @@ def _called(calls: Any) -> str:
 
 def _appends(node: dict[str, Any]) -> bool:
     return node.get("op") == "SETOP_UNION" and bool(node.get("all"))
+
+
+def _names(cols: Any, target: Item) -> list[str] | None:
+    if cols:
+        return [col.get("ResTarget", {}).get("name", "") for col in cols]
+    return None if target.cols is None else [col.name for col in target.cols]
 
 
 def _output(node: dict[str, Any], cols: Cols | None, labels: frozenset[str]) -> frozenset[str]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from doorward.model import Effect, dotted
-from doorward.sql.classification import NOTHING, Classification, Copy, Output
+from doorward.sql.classification import Classification, Copy, Output
 from doorward.sql.expressions import constant
 from doorward.sql.queries import Queries, strings
 from doorward.sql.scope import Rows, Scope
@@ -92,7 +92,11 @@ class Statements(Queries):
         into = tag == "SelectStmt" and bool(self.defines)  # in a set operation, INTO stands in its first query
         if into:
             self.draft.tag = "SELECT INTO"
-            self.stored = self.stored | rows.labels
+            if body.get("op", "SETOP_NONE") != "SETOP_NONE":
+                first = body
+                while "larg" in first:
+                    first = first["larg"]
+                self.fill(first.get("intoClause", {}), rows)
         self.draft.returns_rows = (tag == "SelectStmt" and not into) or "returningClause" in body
         if self.draft.returns_rows:
             self.show(rows)
@@ -123,7 +127,8 @@ class Statements(Queries):
         self.infer(body.get("whereClause", {}), scope)
         if body.get("is_program") or "filename" in body:
             self.touch("Target", "", Effect.CONTROL)  # runs a program on the server, or reads or writes its files
-            self.stored = self.stored | (NOTHING if inwards else rows.labels)
+            if not inwards:
+                self.escape(rows.labels, "a file or a program of the server")
             return
         self.draft.copy = self.format(body.get("options", ()), "in" if inwards else "out")
         if not inwards:
@@ -191,6 +196,8 @@ class Statements(Queries):
         for statement in told.statements:
             if not plan_only:
                 self.stored = self.stored | statement.stored
+                self.copies |= statement.copies
+                self.escapes.update(dict.fromkeys(statement.escapes))
                 self.settings += statement.settings
                 self.defines |= statement.defines
                 self.draft.changes_session = self.draft.changes_session or statement.changes_session

@@ -16,12 +16,13 @@ from typing import Any
 from doorward.model import Effect, Resource, dotted
 from doorward.sql import functions, settings
 from doorward.sql.catalogue import SYSTEM, Relation
-from doorward.sql.classification import NOTHING, Facts
+from doorward.sql.classification import NOTHING, Facts, every
 from doorward.sql.parse import Unparsable, parse
 from doorward.sql.scope import Col, Cols, Item, Rows, Scope
 
 MAX_NODES = 2_000_000  # of one text's trees, counting again what a recursive query makes the walk visit again
 MAX_DEPTH = 60  # queries within queries, views within views
+MAX_LABELLINGS = 8  # of one catalogue, whose lineage is remembered
 ANYTHING = ("*", "*")
 
 # Columns of the system's own relations that can show what is in any table: values as statistics, statements with their
@@ -60,7 +61,7 @@ class Walker:
                  temporary: frozenset[str] = NOTHING, viewing: tuple[int, ...] = (), budget: int = MAX_NODES // 20) -> None:
         self.facts = facts
         self.catalogue = facts.catalogue
-        self.top = frozenset(facts.labels.values()) if facts.labels else NOTHING
+        self.top = every(facts) if facts.labels or facts.copied else NOTHING
         self.unsure_path = unsure_path
         self.changed = changed or facts.changed
         self.temporary = temporary or facts.temporary
@@ -72,6 +73,8 @@ class Walker:
         self.inferred: frozenset[str] = NOTHING
         self.labels: frozenset[str] = NOTHING  # of everything touched
         self.stored: frozenset[str] = NOTHING
+        self.copies: set[tuple[str, str, str, str]] = set()
+        self.escapes: dict[tuple[str, str], None] = {}
         self.settings: list[tuple[str, str | None, bool]] = []
         self.defines: set[tuple[str, str]] = set()
         self.inferring = False  # within an expression all of whose labels are inferred
@@ -102,6 +105,35 @@ class Walker:
         if name not in self.misses:
             self.misses.append(name)
         self.unknown(f"{what} {name} is not known")
+
+    def escape(self, labels: frozenset[str], where: str) -> None:
+        """Data of these labels would get somewhere that cannot have a label."""
+        self.stored = self.stored | labels
+        for label in sorted(labels):
+            self.escapes[label, where] = None
+
+    def lands(self, var: dict[str, Any], column: str, labels: frozenset[str]) -> None:
+        """Data of these labels gets into a column ("*": into any) of a relation that is there. What is temporary is masked
+        whole, so it needs none."""
+        self.stored = self.stored | labels
+        if not labels or var.get("relpersistence") == "t" or str(var.get("schemaname", "")).startswith("pg_temp"):
+            return
+        name = var.get("relname", "")
+        for where, relation in self.resolve(var.get("schemaname", ""), name):
+            self.put(where, name, relation, column, labels)
+
+    def put(self, schema: str, name: str, relation: Relation | None, column: str, labels: frozenset[str]) -> None:
+        if relation is not None:
+            for col in self.shape(relation)[0]:
+                if col.name == column:
+                    labels = labels - col.labels
+            if relation.kind == "v":
+                self.escape(labels, f"what stands behind view {schema}.{name}")
+                return
+            kin = (self.catalogue.oids.get(oid) for oid in self.catalogue.relatives(relation.oid))
+            if relation.fires or any(each.fires for each in kin if each is not None):
+                self.escape(labels, f"what the triggers or rules of {schema}.{name} write")
+        self.copies.update((schema, name, column, label) for label in labels)
 
     # -- relations
 
@@ -166,12 +198,13 @@ class Walker:
     def shape(self, relation: Relation) -> tuple[Cols, frozenset[str], frozenset[str]]:
         """A relation's columns with their labels: its own, its relatives', and, of a view, what its query reads; all of
         these labels; and those that decide which rows a view has."""
-        labelling = self.facts.labels
-        kept = self.catalogue.memo.get(id(labelling))
-        if kept is None or kept[0] is not labelling:
-            self.catalogue.memo.clear()
-            kept = self.catalogue.memo[id(labelling)] = (labelling, {})
-        memo: dict[int, tuple[Cols, frozenset[str], frozenset[str]]] = kept[1]
+        labels, copied = self.facts.labels, self.facts.copied
+        kept = self.catalogue.memo.get((id(labels), id(copied)))
+        if kept is None or kept[0] is not labels or kept[1] is not copied:
+            if len(self.catalogue.memo) >= MAX_LABELLINGS:
+                self.catalogue.memo.clear()
+            kept = self.catalogue.memo[id(labels), id(copied)] = (labels, copied, {})
+        memo: dict[int, tuple[Cols, frozenset[str], frozenset[str]]] = kept[2]
         known = memo.get(relation.oid)
         if known is None:
             cols, inferred = self.derive(relation)
@@ -209,7 +242,12 @@ class Walker:
 
     def label(self, relation: Relation, column: str) -> frozenset[str]:
         label = self.facts.labels.get(f"{relation.schema}.{relation.name}.{column}")
-        return NOTHING if label is None else frozenset((label,))
+        found = NOTHING if label is None else frozenset((label,))
+        copied = self.facts.copied
+        if copied:
+            for name in (column, "*"):
+                found = found | copied.get(f"{relation.schema}.{relation.name}.{name}", NOTHING)
+        return found
 
     def lost(self, relation: Relation) -> frozenset[str]:
         """Labels of columns that this relation does not have: one may have been renamed, and nobody knows to what."""
@@ -234,7 +272,7 @@ class Walker:
         if len(parsed) != 1:
             return lost
         inner = type(self)(
-            Facts(self.catalogue, ("pg_catalog",), self.facts.labels),
+            Facts(self.catalogue, ("pg_catalog",), self.facts.labels, self.facts.copied),
             viewing=(*self.viewing, relation.oid),
         )
         try:
@@ -252,7 +290,7 @@ class Walker:
         except (Unparsable, IndexError):
             return self.top
         item = Item("", tuple(Col(name, labels) for name, labels in zip(names, found, strict=True)), self.top)
-        inner = type(self)(Facts(self.catalogue, ("pg_catalog",), self.facts.labels), viewing=self.viewing)
+        inner = type(self)(Facts(self.catalogue, ("pg_catalog",), self.facts.labels, self.facts.copied), viewing=self.viewing)
         return inner.expression(body.get("targetList", []), Scope(items=[item]))
 
     # -- functions and operators

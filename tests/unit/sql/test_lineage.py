@@ -352,6 +352,95 @@ def test_copy_has_lineage(text: str, facts: Facts) -> None:
     assert any(output.sources == {"ssn"} for output in statement.outputs)
 
 
+COPIES = [
+    ("create table public.t as select name, ssn from customers", {"public.t.ssn ssn"}),
+    ("create table t (a, b) as select name, ssn from customers", {"public.t.b ssn"}),
+    ("create table t as select * from customers, secrets",
+     {"public.t.ssn ssn", "public.t.full_name ssn", "public.t.card card"}),
+    ("create table t as table customers", {"public.t.ssn ssn", "public.t.full_name ssn"}),
+    ("create table t as select md5(ssn || card) as x from customers, secrets", {"public.t.x ssn", "public.t.x card"}),
+    ("create table api.t as select ssn from customers with no data", {"api.t.ssn ssn"}),
+    ("create materialized view t (a) as select ssn from customers", {"public.t.a ssn"}),
+    ("select ssn as x, id into t from customers", {"public.t.x ssn"}),
+    ("select name into t from customers union select ssn from customers", {"public.t.name ssn"}),
+    ("with x as (select ssn from customers) select ssn into t from x", {"public.t.ssn ssn"}),
+    ("insert into orders (note) select ssn from customers", {"public.orders.note ssn"}),
+    ("insert into orders (id, note) select id, ssn from customers", {"public.orders.note ssn"}),
+    ("insert into orders select id, id, ssn from customers", {"public.orders.note ssn"}),
+    ("insert into orders (note) values ('x'), ((select ssn from customers limit 1))", {"public.orders.note ssn"}),
+    ("insert into orders (note) select note from orders on conflict (id) do update set note = (select max(ssn) from customers)",
+     {"public.orders.note ssn"}),
+    ("with x as (insert into orders (note) select ssn from customers) select 1", {"public.orders.note ssn"}),
+    ("insert into customers (ssn) select ssn from customers", set()),
+    ("insert into customers (name) select ssn from customers", "what the triggers or rules of public.customers write"),
+    ("insert into sales.customers select id, name, ssn from public.customers",
+     {"sales.customers.region ssn"}),
+    ("update orders o set note = c.ssn from customers c where c.id = o.customer_id", {"public.orders.note ssn"}),
+    ("update orders set note = (select ssn from customers limit 1), amount = 1", {"public.orders.note ssn"}),
+    ("update orders set (note, amount) = (select ssn, 1 from customers limit 1)",
+     {"public.orders.note ssn", "public.orders.amount ssn"}),
+    ("update part set k = ssn", {"public.part.k ssn"}),
+    ("update part1 set k = ssn", {"public.part1.k ssn"}),
+    ("update part set ssn = ssn || ''", set()),
+    ("merge into orders o using customers c on c.id = o.id when matched then update set note = c.ssn"
+     " when not matched then insert (note) values (c.full_name)", {"public.orders.note ssn"}),
+    ("alter table part alter column k type text using ssn", {"public.part.k ssn"}),
+    ("alter table customers add column x text generated always as (ssn) stored", {"public.customers.x ssn"}),
+    ("alter table customers alter column full_name drop expression", {"public.customers.full_name ssn"}),
+    ("explain analyze create table t as select ssn from customers", {"public.t.ssn ssn"}),
+    ("explain create table t as select ssn from customers", set()),
+    ("create temp table t as select ssn from customers", set()),
+    ("select ssn into temp t from customers", set()),
+    ("create table t as select name, id from customers", set()),
+    ("create view w as select ssn from customers", set()),
+    ("insert into v (code) select ssn from customers", set()),
+    ("insert into v (id) select length(ssn) from customers", "what stands behind view public.v"),
+    ("select setval('seq1', length(ssn)) from customers", "what setval() leaves behind"),
+    ("select set_config('application_name', ssn, false) from customers", "a setting"),
+    ("select lo_from_bytea(0, convert_to(ssn, 'UTF8')) from customers", "what lo_from_bytea() leaves behind"),
+    ("select pg_notify('c', ssn) from customers", "what pg_notify() leaves behind"),
+    ("select pg_advisory_lock(length(ssn)) from customers", "what pg_advisory_lock() leaves behind"),
+    ("select pg_logical_emit_message(false, 'x', ssn) from customers", "what pg_logical_emit_message() leaves behind"),
+    ("copy (select ssn from customers) to '/tmp/x'", "a file or a program of the server"),
+    ("copy customers to program 'cat'", "a file or a program of the server"),
+    ("create rule r as on update to customers do also insert into orders (note) values (new.ssn)",
+     "what a trigger or rule does with it"),
+    ("create rule r as on insert to orders do also insert into orders (note) select ssn from customers",
+     "what a rule writes"),
+    ("create trigger t2 after insert on customers for each row execute function suppress_redundant_updates_trigger()",
+     "what a trigger or rule does with it"),
+    ("create trigger t2 after insert on orders for each row execute function suppress_redundant_updates_trigger()", set()),
+    ("notify c, 'x'", set()),
+    ("comment on column customers.ssn is 'x'", set()),
+    ("select setval('seq1', max(id)) from customers", set()),
+    ("copy customers from stdin", set()),
+    ("alter table customers alter column name set default 'x'", set()),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), COPIES)
+def test_where_labelled_data_gets_is_known_or_refused(text: str, expected: set[str] | str, facts: Facts) -> None:
+    """Into a column, which is named with the label; or to where no label can follow, which is named as well."""
+    told = classify(text, facts)
+    found = {f"{schema}.{name}.{column} {label}" for s in told.statements for schema, name, column, label in s.copies}
+    escapes = {where for s in told.statements for _, where in s.escapes}
+    if isinstance(expected, str):
+        assert expected in escapes
+    else:
+        assert (found, escapes) == (expected, set())
+
+
+def test_what_was_copied_is_labelled(facts: Facts) -> None:
+    """A label that followed its data is like one of the configuration, also through views, and in what is inferred."""
+    copied = {"public.orders.note": frozenset({"ssn"}), "public.secrets.*": frozenset({"ssn"})}
+    now = Facts(facts.catalogue, labels=facts.labels, copied=copied)
+    assert _outputs("select note, id from orders", now) == [_LABELS["s"], _LABELS["_"]]
+    assert _outputs("select note from api.v2", now) == [_LABELS["s"]]
+    assert _outputs("select * from secrets", now) == [_LABELS["s"], _LABELS["sc"]]
+    assert classify("select id from orders where note = 'x'", now).inferred == {"ssn"}
+    assert _outputs("select note, id from orders", facts) == [_LABELS["_"], _LABELS["_"]]
+
+
 def test_changed_and_temporary_relations_are_opaque(facts: Facts) -> None:
     """What this transaction changed, and what is temporary, may hold anything."""
     session = Facts(

@@ -34,6 +34,7 @@ from doorward.adapters.store.tables import (
     keys,
     metadata,
     operations,
+    places,
     sessions,
     spent,
     votes,
@@ -63,7 +64,7 @@ def migrate(connection: Connection) -> None:
 
 
 class SqlStore:
-    """Satisfies `EventStore`, `SessionStore` and `BudgetStore`; `approvals` satisfies `ApprovalStore`."""
+    """Satisfies `EventStore`, `SessionStore`, `BudgetStore` and `LabelStore`; `approvals` satisfies `ApprovalStore`."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -231,6 +232,21 @@ class SqlStore:
                     ),
                     [asdict(row) for row in rows],
                 )
+
+
+    # LabelStore
+
+    async def places(self, target: str) -> list[tuple[str, int, int, str]]:
+        query = select(places.c.name, places.c.oid, places.c.attnum, places.c.source).where(places.c.target == target)
+        async with self.transaction() as connection:
+            return [(row.name, row.oid, row.attnum, row.source) for row in (await connection.execute(query)).all()]
+
+    async def keep_places(self, target: str, rows: Sequence[tuple[str, int, int, str]]) -> None:
+        async with self.transaction() as connection:
+            await connection.execute(
+                upsert(places).on_conflict_do_nothing(),
+                [dict(zip(("target", "name", "oid", "attnum", "source"), (target, *row), strict=True)) for row in rows],
+            )
 
 
 async def _swap(connection: AsyncConnection, expected: Head | None, new: Head) -> None:

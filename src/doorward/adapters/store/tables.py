@@ -141,6 +141,16 @@ spent = Table(
     Index(None, "slot"),
 )
 
+places = Table(
+    "places",
+    metadata,
+    Column("target", String, primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("oid", BigInteger, primary_key=True),
+    Column("attnum", Integer, primary_key=True),
+    Column("source", String, primary_key=True),
+)
+
 votes = Table(
     "votes",
     metadata,

@@ -61,6 +61,10 @@ class CatalogueSource(Protocol):
     @property
     def labels(self) -> Mapping[str, str]: ...
 
+    @property
+    def copied(self) -> Mapping[str, frozenset[str]]:
+        """What labels other columns have than those that the configuration names (`Facts.copied`)."""
+
 
 class Names(Protocol):
     """What EXECUTE and FETCH look up; `version` moves when any of them could mean something else."""
@@ -126,6 +130,8 @@ class PgTemplate(Template):
             role=role,
             search_path=search_path,
             definitions=definitions,
+            copies=frozenset().union(*(statement.copies for statement in statements)),
+            escapes=tuple(escape for statement in statements for escape in statement.escapes),
         )
         self.classification = classification
         self.statements: tuple[Statement, ...] = statements
@@ -162,7 +168,7 @@ class PgTemplate(Template):
             and not (self.barrier or self.named or self.misses or reason or forbidden)
             and statements[0].copy is None
             and not statements[0].transaction
-            and not classification.inferred  # its rows may be counted
+            and not (classification.inferred or self.copies or self.escapes)  # these are more than judged
         )
         self.redactors: dict[object, object] = {}
         self.shapes: dict[int, tuple[bytes, tuple[Column, ...]]] = {}  # by statement: RowDescription, and what it says
@@ -192,6 +198,7 @@ class Judge:
         self.labelled = bool(self._labels)  # whether anything at this target has a label
         self.most = max_statement
         self._catalogue = source.catalogue
+        self._copied = source.copied
         self._templates: dict[bytes, PgTemplate] = {}
         self._kept = 0  # bytes of the texts in there, or more
         self._normal: dict[bytes, PgTemplate] = {}
@@ -262,13 +269,13 @@ class Judge:
 
     def _renew(self) -> None:
         """There is another catalogue: everything is judged anew."""
-        self._catalogue, self._labels = self._source.catalogue, self._source.labels
+        self._catalogue, self._labels, self._copied = self._source.catalogue, self._source.labels, self._source.copied
         self.labelled = bool(self._labels)
         self.version += 1
 
     def template(self, text: bytes, names: Names) -> PgTemplate:
         """The judged template of `text`, from the cache if everything it depends on still holds."""
-        if self._source.catalogue is not self._catalogue:
+        if self._moved():
             self._renew()
         found = self._templates.get(text)
         if (
@@ -284,7 +291,7 @@ class Judge:
     def known(self, text: bytes) -> bool:
         """Whether `template` would answer at once."""
         found = self._templates.get(text)
-        return found is not None and found.version == self.version and self._source.catalogue is self._catalogue
+        return found is not None and found.version == self.version and not self._moved()
 
     def normal(self, text: bytes, names: Names) -> tuple[PgTemplate, tuple[bytes, ...]] | None:
         """The template that this text shares with others that differ only in numbers, and its numbers; None: there is
@@ -294,7 +301,7 @@ class Judge:
         if found is None or self.detectors.hit(text):
             return None
         key, numbers = found
-        if self._source.catalogue is not self._catalogue:
+        if self._moved():
             self._renew()
         template = self._normal.get(key)
         if template is None or template.version != self.version:
@@ -334,11 +341,16 @@ class Judge:
         if replace(facts, namespace=None) == replace(self._facts(names), namespace=None):
             self._store(text, self._made(classification, text, shown, names))
 
+    def _moved(self) -> bool:
+        """Whether the target's catalogue, or where labelled data is, is another than what was judged by."""
+        return self._source.catalogue is not self._catalogue or self._source.copied is not self._copied
+
     def _facts(self, names: Names) -> Facts:
         return Facts(
             catalogue=self._catalogue,
             search_path=self.search_path,
             labels=self._labels,
+            copied=self._copied,
             namespace=names,
             temporary=self.temporary,
             changed=self.changed,

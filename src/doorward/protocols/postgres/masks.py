@@ -7,7 +7,7 @@ template, result shape, set of unmasked labels and transforms that policy says.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from doorward.errors import ProtocolError
@@ -42,7 +42,9 @@ class PostgresMasks:
         self._detectors = detectors
         self._max_row = max_row
         self._catalogue: Catalogue | None = None
+        self._copied: Mapping[str, frozenset[str]] = {}
         self._stored: dict[tuple[int, int], str] = {}
+        self._more: dict[tuple[int, int], frozenset[str]] = {}  # labels besides, of what labelled data was copied into
         self.observe = observe
 
     @property
@@ -151,15 +153,21 @@ class PostgresMasks:
             outputs = None if said.outputs is None else [output.sources for output in said.outputs]
             touched = said.labels
         else:  # more results than statements: nobody knows what this is
-            outputs, touched = None, frozenset(self._source.labels.values())
+            outputs, touched = None, frozenset(self._source.labels.values()).union(*self._source.copied.values())
+        provenance = self._provenance()
+        if self._more:
+            more = [self._more.get((column.table_oid, column.attnum), frozenset()) for column in columns]
+            touched = touched.union(*more)
+            if outputs is not None and len(outputs) == len(more):
+                outputs = [labels | added for labels, added in zip(outputs, more, strict=True)]
         made = self._transforms.overridden(dict(transforms))
-        return plan(outputs, columns, self._provenance(), touched, unmask, made, self._detectors)
+        return plan(outputs, columns, provenance, touched, unmask, made, self._detectors)
 
     def _provenance(self) -> Callable[[int, int], str | None]:
         """The label of a stored column, by table OID and attribute number."""
-        catalogue = self._source.catalogue
-        if catalogue is not self._catalogue:
-            self._stored = {}
+        catalogue, copied = self._source.catalogue, self._source.copied
+        if catalogue is not self._catalogue or copied is not self._copied:
+            self._stored, self._more = {}, {}
             for column, label in self._source.labels.items():
                 schema, relation, name = column.split(".", 2)
                 found = catalogue.find(schema, relation)
@@ -167,6 +175,12 @@ class PostgresMasks:
                     for known in found.columns:
                         if known.name == name:
                             self._stored[found.oid, known.attnum] = label
-            self._catalogue = catalogue
+            for column, labels in copied.items():
+                schema, relation, name = column.split(".", 2)
+                found = catalogue.find(schema, relation)
+                for known in () if found is None else found.columns:
+                    if known.name == name:
+                        self._more[found.oid, known.attnum] = labels  # type: ignore[union-attr]  # it has columns
+            self._catalogue, self._copied = catalogue, copied
         stored = self._stored
         return lambda oid, attnum: stored.get((oid, attnum))

@@ -34,6 +34,7 @@ class Source:
     def __init__(self) -> None:
         self.catalogue = catalogue("public", "other")
         self.labels: dict[str, str] = {"public.t.ssn": "ssn"}
+        self.copied: dict[str, frozenset[str]] = {}
 
 
 EMPLOYEE = Choice((), (Pattern("employee", "employee", "EMP-[0-9]{4,}|staff = [0-9]+", ("EMP-1234",)),)).detectors()
