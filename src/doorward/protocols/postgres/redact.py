@@ -65,6 +65,7 @@ class RowRedactor:
         self._labels: list[str] = []
         self._readings: list[Reading] = []
         self._looked_at: list[bool] = []
+        self._texts: list[bool] = []  # whose reading is their text
         reach = 0
         for index, column in enumerate(plan.columns):
             kind = _KEEP
@@ -82,6 +83,7 @@ class RowRedactor:
             self._labels.append(column.label)
             self._readings.append(column.reading)
             self._looked_at.append(column.action == Action.DETECT)
+            self._texts.append(column.reading == Reading.TEXT)
         self._kinds = self._kinds[:reach]
         self._constant_cells: list[int] = [0] * reach
         self._heads: dict[int, bytes] = {}
@@ -269,6 +271,7 @@ class RowRedactor:
         detectors = self._detectors
         plain: i64 = suspects.plain
         looked_at = self._looked_at
+        texts = self._texts
         p: i64 = pos + 7
         since: i64 = p  # what of this row is not yet in `out`
         growth: i64 = 0
@@ -287,7 +290,7 @@ class RowRedactor:
                     raise ProtocolError("a column's length does not fit its row")
                 if size > 0 and looked_at[i]:
                     found: i64 = scan.UNSURE
-                    if plain != 0 and self._readings[i] == Reading.TEXT:
+                    if plain != 0 and texts[i]:
                         found = detectors.place(data, start, behind, plain)
                     if found != scan.NOTHING:
                         value: bytes | None
