@@ -124,7 +124,7 @@ async def test_every_allowed_method_logs_in(postgres: PostgresServer, role: str,
         ("app_cleartext", {"tls": "require", "auth": "cleartext"}, "without verified TLS"),
         ("app_cleartext", {"tls": "disable", "auth": "cleartext"}, "without verified TLS"),
         ("app_trust", {}, "without any authentication"),
-        ("app_scram", {"auth": "md5,password,none"}, "asks for SCRAM"),
+        ("app_scram", {"auth": "md5,cleartext,none"}, "asks for SCRAM"),
         ("app_tls_only", {"tls": "disable"}, "28000"),
     ],
 )
