@@ -14,7 +14,7 @@ from doorward.masking.detectors import LONG_NUMBER, Detector, Place, continues_n
 _RUN = re.compile(rb"[0-9](?:[ ._/-]?[0-9]){12,}")
 _GROUPS = re.compile(rb"[0-9]+")
 
-# First digits as a range, and the lengths that the scheme uses with them.
+# First digits (at most four) as a range, and the lengths that the scheme uses with them.
 RANGES: tuple[tuple[int, int, frozenset[int]], ...] = (
     (4, 4, frozenset({13, 16, 19})),  # Visa
     (51, 55, frozenset({16})),  # Mastercard
@@ -41,6 +41,12 @@ RANGES: tuple[tuple[int, int, frozenset[int]], ...] = (
     (60, 60, frozenset({16})),
     (81, 82, frozenset({16})),
     (9792, 9792, frozenset({16})),  # Troy
+    (5019, 5019, frozenset({16})),  # Dankort
+    (5060, 5061, frozenset({16, 18, 19})),  # Verve
+    (5066, 5067, frozenset({16})),  # Elo
+    (509, 509, frozenset({16})),
+    (636, 636, frozenset({16, 17, 18, 19})),  # Elo, InterPayment
+    (637, 639, frozenset({16})),  # InstaPayment
 )
 LAYOUTS = frozenset(
     {(4, 4, 4, 4), (4, 4, 4, 4, 3), (4, 6, 5), (4, 6, 4), (4, 4, 4, 1), (4, 4, 5), (6, 10), (6, 13), (8, 8), (4, 12)}
@@ -109,6 +115,10 @@ EXAMPLES: tuple[tuple[str, str], ...] = (
     ('{"pan":4012888888881881,"cvv":1}', "4012888888881881"),
     ("4111.1111.1111.1111", "4111.1111.1111.1111"),
     ("{4111111111111111,7}", "4111111111111111"),
+    ("elo 6362 9700 0045 7013", "6362 9700 0045 7013"),
+    ("5067310000000010", "5067310000000010"),
+    ("5019717010103742", "5019717010103742"),
+    ("5060990580000217499", "5060990580000217499"),
     ("4222222222222", "4222222222222"),
 )
 COUNTEREXAMPLES: tuple[str, ...] = (
