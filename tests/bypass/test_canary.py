@@ -3,11 +3,9 @@ anything that is kept or shown. CN-01 in docs/bypasses.md."""
 
 from __future__ import annotations
 
-import base64
 import gzip
 import json
 import time
-import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +14,7 @@ import pytest
 from doorward.protocols.postgres import wire
 from tests.bypass.conftest import POLICY
 from tests.rig.approvers import call
+from tests.rig.canaries import leaks
 from tests.rig.faults import copy_of_shop
 from tests.rig.gateway import Gateway, launch
 from tests.rig.issuer import LocalIssuer
@@ -37,34 +36,6 @@ MASKING = {
     "patterns": [{"name": "badge", "label": "badge", "pattern": "EMP-[0-9]{7}", "examples": ["EMP-1234567"]}],
 }
 LABELS = {f"public.customers.{column}": column for column in PLANTED}
-
-
-def spellings(value: str) -> dict[str, bytes]:
-    """A value as it might come out all the same."""
-    raw = value.encode()
-    # base64 of a longer text shows three different faces of what it contains
-    faces = {f"base64+{skip}": base64.b64encode(b"\0" * skip + raw)[4 if skip else 0 : -4] for skip in range(3)}
-    return {
-        "raw": raw,
-        "hex": raw.hex().encode(),
-        "HEX": raw.hex().upper().encode(),
-        "reversed": raw[::-1],
-        "utf-16": value.encode("utf-16-le"),
-        "utf-16-be": value.encode("utf-16-be"),
-        "url": urllib.parse.quote(value, safe="").encode(),
-        "spaced": " ".join(value).encode(),
-        **{name: face.rstrip(b"=") for name, face in faces.items()},
-    }
-
-
-def leaks(haystack: bytes, values: dict[str, str]) -> list[str]:
-    folded = haystack.lower()
-    return [
-        f"{name} as {how}"
-        for name, value in values.items()
-        for how, needle in spellings(value).items()
-        if (needle.lower() in folded if how in ("raw", "url", "reversed") else needle in haystack)
-    ]
 
 
 READS = [

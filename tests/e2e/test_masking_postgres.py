@@ -47,6 +47,7 @@ def planned(*columns: tuple[str, int, int]) -> Plan:
         frozenset(),
         Transforms(),
         ALL,
+        bare=True,
     )
 
 

@@ -13,7 +13,7 @@ ROWS = {
     match[1]: re.findall(r"`(test_\w+)`", match[0])
     for match in re.finditer(r"^\| ([A-Z]{2}-\d+) \|.*$", (ROOT / "docs/bypasses.md").read_text(), re.MULTILINE)
 }
-PLACES = [*sorted((ROOT / "tests/bypass").glob("test_*.py")), ROOT / "tests/unit/protocols/postgres/test_wire.py"]
+PLACES = [*sorted((ROOT / "tests/bypass").rglob("test_*.py")), ROOT / "tests/unit/protocols/postgres/test_wire.py"]
 TESTS = {
     node.name: ast.get_docstring(node) or ""
     for place in PLACES

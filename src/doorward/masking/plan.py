@@ -7,7 +7,7 @@ is left decides: a text column becomes what the label's transform makes of it, a
 
 A transform that looks at the value (partial, token, date_shift ...) lets a part, an order or an equality through. It
 applies only where the column *is* the stored one, said by both lineage and server; an expression over it
-(`substr(ssn, 1, 1)`) is redacted whole.
+(`substr(ssn, 1, 1)`) is redacted whole, and where it is NULL, too: `nullif(ssn, 'a guess')` would tell who guessed right.
 
 It deliberately does not read rows: `protocols/*/redact.py` does, over what is planned here.
 """
@@ -78,12 +78,13 @@ class Reading(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class ColumnPlan:
-    """What happens to one column. `label` is what masked cells are counted under."""
+    """What happens to one column. `label` is what masked cells are counted under. `nulls`: where it is NULL, too."""
 
     action: Action
     reading: Reading = Reading.TEXT
     label: str = ""
     replacement: bytes | None = None
+    nulls: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +113,16 @@ def plan(
     transforms: Transforms,
     detectors: Detectors,
     text_types: frozenset[int] = frozenset(),
+    *,
+    bare: bool = False,
 ) -> Plan:
     """Plan one result shape.
 
     `outputs`: labels by output column, None: lineage does not know. `provenance`: the label of the stored column that
     (table OID, attribute number) names, None: it has none; for a view, only where its column is a stored column
-    unchanged. `text_types`: OIDs of further types whose binary form is their text (citext). ProtocolError: a column has
-    a format other than 0 and 1.
+    unchanged. `text_types`: OIDs of further types whose binary form is their text (citext). `bare`: every column is a
+    stored one, though the server does not say which (COPY of a table). ProtocolError: a column has a format other than 0
+    and 1.
     """
     traced = outputs is not None and len(outputs) == len(shape)
     looking = detectors.without(unmask)
@@ -144,7 +148,7 @@ def plan(
             continue
         label = ",".join(sorted(labels))
         direct = traced and stored is not None and labels == {stored} and len(outputs[index]) <= 1  # type: ignore[index]
-        columns.append(_masked(column, reading, label, direct, transforms, text_types))
+        columns.append(_masked(column, reading, label, direct, bare, transforms, text_types))
     return Plan(
         columns=tuple(columns),
         detectors=looking,
@@ -169,20 +173,22 @@ def _masked(
     reading: Reading,
     label: str,
     direct: bool,
+    bare: bool,
     transforms: Transforms,
     text_types: frozenset[int],
 ) -> ColumnPlan:
     textual = column.type_oid in TEXT_TYPES or column.type_oid in text_types or (
         column.type_oid == 0 and column.format == 0
     )
+    nulls = not (direct or bare)
     name = transforms.name(label) if direct else ("null" if transforms.name(label) == "null" else "redact")
     if name == "date_shift" and column.type_oid in _DATES:
         return ColumnPlan(Action.TRANSFORM, Reading.DATE_BINARY if column.format else Reading.DATE, label)
     if not textual or name == "null":
-        return ColumnPlan(Action.REPLACE, reading, label, None)
+        return ColumnPlan(Action.REPLACE, reading, label, None, nulls)
     if name in BY_VALUE:
         return ColumnPlan(Action.TRANSFORM, reading, label)
-    return ColumnPlan(Action.REPLACE, reading, label, as_read(redaction(label), reading))
+    return ColumnPlan(Action.REPLACE, reading, label, as_read(redaction(label), reading), nulls)
 
 
 def as_read(text: str, reading: Reading) -> bytes:

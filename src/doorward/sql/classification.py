@@ -62,8 +62,8 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """A COPY with the client: `direction` is "in" or "out", `format` text, csv or binary. None where the statement says
-    nothing, so that the format's own default holds."""
+    """A COPY with the client: `direction` is "in" or "out", `format` text, csv or binary; `stored`: of a table's own
+    columns, not of a query's. None where the statement says nothing, so that the format's own default holds."""
 
     direction: str
     format: str = "text"
@@ -73,6 +73,7 @@ class Copy:
     quote: str | None = None
     escape: str | None = None
     encoding: str | None = None
+    stored: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,12 +130,12 @@ class Statements(Queries):
             if not inwards:
                 self.escape(rows.labels, "a file or a program of the server")
             return
-        self.draft.copy = self.format(body.get("options", ()), "in" if inwards else "out")
+        self.draft.copy = self.format(body.get("options", ()), "in" if inwards else "out", stored="query" not in body)
         if not inwards:
             self.show(rows)
             self.draft.returns_rows = False
 
-    def format(self, options: Any, direction: str) -> Copy:
+    def format(self, options: Any, direction: str, *, stored: bool) -> Copy:
         texts: dict[str, str | None] = {}
         header = False
         for option in options:
@@ -155,7 +155,7 @@ class Statements(Queries):
         if kind not in ("text", "csv", "binary"):
             self.unknown(f"COPY cannot be judged: it has an unknown format, {kind}")
         return Copy(direction, kind, texts.get("delimiter"), texts.get("null"), header, texts.get("quote"),
-                    texts.get("escape"), texts.get("encoding"))
+                    texts.get("escape"), texts.get("encoding"), stored)
 
     def explain(self, body: Body) -> None:
         self.draft.tag, self.draft.explain = "EXPLAIN", True

@@ -29,8 +29,10 @@ ANYTHING = ("*", "*")
 # literals, large objects. None: all of them.
 REVEALING: dict[str, frozenset[str] | None] = {
     "pg_stats": frozenset({"most_common_vals", "histogram_bounds", "most_common_elems", "range_bounds_histogram",
-                           "range_length_histogram"}),
-    "pg_stats_ext": frozenset({"most_common_vals", "most_common_val_nulls"}),
+                           "range_length_histogram", "avg_width", "correlation", "elem_count_histogram",
+                           "most_common_elem_freqs", "most_common_freqs", "n_distinct", "range_empty_frac"}),
+    "pg_stats_ext": frozenset({"most_common_vals", "most_common_val_nulls", "most_common_base_freqs", "most_common_freqs",
+                               "n_distinct", "dependencies"}),
     "pg_stats_ext_exprs": None,
     "pg_statistic": None,
     "pg_statistic_ext_data": None,

@@ -38,12 +38,20 @@ def test_lineage_masks_its_outputs_and_no_other() -> None:
     """An output with a label is replaced; its neighbour passes."""
     result = planned([SSN, NONE], text(), text())
     assert result.columns == (
-        ColumnPlan(Action.REPLACE, Reading.TEXT, "ssn", b"[ssn]"),
+        ColumnPlan(Action.REPLACE, Reading.TEXT, "ssn", b"[ssn]", nulls=True),
         ColumnPlan(Action.PASS, Reading.TEXT),
     )
     assert result.masked
     assert not result.passes
     assert result.labels == SSN
+
+
+def test_null_stays_null_only_where_the_stored_column_itself_is() -> None:
+    """Whether an expression over a labelled column is NULL says something of its value; that the column is, does not."""
+    stored = planned([SSN], text(7, 1), stored={(7, 1): "ssn"})
+    assert [column.nulls for column in stored.columns] == [False]
+    for computed in (planned([SSN], text()), planned(None, text(7, 1), stored={(7, 1): "ssn"})):
+        assert [column.nulls for column in computed.columns] == [True]
 
 
 @pytest.mark.parametrize("outputs", [None, [NONE], [NONE, NONE, NONE]])
@@ -105,7 +113,9 @@ def test_partial_and_token_are_for_the_stored_column_only(
 def test_null_applies_to_expressions_too() -> None:
     """The stricter transform is never weakened."""
     salary = frozenset({"salary"})
-    assert planned([salary], text(), touched=salary).columns[0] == ColumnPlan(Action.REPLACE, Reading.TEXT, "salary")
+    assert planned([salary], text(), touched=salary).columns[0] == ColumnPlan(
+        Action.REPLACE, Reading.TEXT, "salary", nulls=True
+    )
 
 
 def test_detectors_look_at_what_can_hold_text() -> None:

@@ -36,9 +36,12 @@ from doorward.protocols.postgres.pending import (
 )
 from doorward.protocols.postgres.plain import answered, unfold
 from doorward.protocols.postgres.redact_copy import TooLargeError
+from doorward.protocols.postgres.redact_fields import said_by_code
 from doorward.protocols.postgres.wire import Backend, Column
 
 _MAX_OTHER: Final = 1 << 20  # what is not a row or copy data has no business being longer
+# Reported settings that can hold any text; a time zone may be called anything: <text>5 (POSIX).
+_FREE: Final = ("application_name", "search_path", "TimeZone")
 UNRESOLVED: Final = 256  # finished runs kept until ReadyForQuery says what became of their transaction
 
 
@@ -92,7 +95,7 @@ class Answers:
         self.plain: Pending | None = None  # the front, while it stands for a whole batch
         self.deferred: list[tuple[bytes, Pending]] = []  # what the conversation keeps back; it is projected all the same
         self.readies = 0
-        self.labelled = False  # something at this target has a label
+        self.labels: frozenset[str] = frozenset()  # all that this target has
         self.deaf = False  # payloads of notifications are kept from this client: nobody knows what is in them
         # Something labelled was written in this transaction: constraints and triggers may look at it as late as at its end.
         self.late = False  # .. which this client may not see
@@ -234,11 +237,12 @@ class Answers:
         """A message as the record keeps it: always masked, whoever may see what, and in observe mode too."""
         if kind in (Backend.ERROR_RESPONSE, Backend.NOTICE_RESPONSE):
             strip = self._error_kept if kind == Backend.ERROR_RESPONSE else self._strips_front() or self.late_kept
+            strip = strip or (bool(self.labels) and said_by_code(wire.parse_error(message[5:])))
             return wire.message(kind, self.masks.fields(message[5:], strip=strip))
         if kind == Backend.ROW_DESCRIPTION:
             return wire.message(kind, self._described_as(message[5:]))
         if kind == Backend.NOTIFICATION_RESPONSE or kind == Backend.PARAMETER_STATUS:
-            return wire.message(kind, self._masked_text(kind, message[5:], deaf=self.labelled))
+            return wire.message(kind, self._masked_text(kind, message[5:], deaf=bool(self.labels)))
         if kind in (Backend.COPY_DATA, Backend.COPY_DONE):
             return b""  # kept by `_copied`, which holds lines back
         return message
@@ -585,7 +589,7 @@ class Answers:
         if front.own and not front.instead and front.kind != DESCRIBE:  # which fails as the Execute behind it would
             raise ProtocolError(f"the target refused a question of the gateway's own ({sqlstate})")
         run = front.run
-        strip = self.late or (run is not None and run.strip)
+        strip = self.late or (run is not None and run.strip) or self._may_quote(run, fields)
         self._error_kept = self.late_kept or self._strips_front()
         if run is not None:
             self.count(run)
@@ -598,6 +602,11 @@ class Answers:
             self._finish(run)
         self._discard_to_sync(sqlstate)
         return answer
+
+    def _may_quote(self, run: Run | None, fields: Mapping[str, str]) -> bool:
+        """Whether code of the database's own said this (a trigger, a default, a check ...): it may have read anything,
+        whatever the statement itself touches."""
+        return not self.labels <= (run.permit.decision.unmask if run is not None else frozenset()) and said_by_code(fields)
 
     def _strips_front(self) -> bool:
         """Whether what is being answered touches any label. An error in Parse or Bind may quote values too (constant
@@ -798,8 +807,11 @@ class Answers:
         if self.observe:
             return None
         if kind == Backend.NOTICE_RESPONSE:
+            if self.pending and self.pending[0].own:
+                return b""  # of the gateway's own question, at client_min_messages = log or below
             run = self.pending[0].run if self.pending else None
             strip = self.late or (run.strip if run is not None else self._strips_front())
+            strip = strip or self._may_quote(run, wire.parse_error(payload))
             masked = self.masks.fields(payload, strip=strip)
             return None if masked == payload else wire.message(Backend.NOTICE_RESPONSE, masked)
         shown = self._masked_text(kind, payload, deaf=self.deaf)
@@ -817,8 +829,8 @@ class Answers:
             return b""  # whose account this is at the target is not the client's business
         run = self.pending[0].run if self.pending else None
         strip = self.stripped or (run is not None and run.strip)
-        if strip and name in ("application_name", "search_path") and not self.observe:
-            return b""  # set_config(name, column, ..) would answer with the column here; these two can hold any text
+        if strip and name in _FREE and not self.observe:
+            return b""  # set_config(name, column, ..) would answer with the column here
         masked = self.masks.text(value)
         return None if masked == value else wire.parameter_status(name, masked)
 

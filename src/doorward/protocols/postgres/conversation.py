@@ -105,7 +105,8 @@ class PostgresConversation:
         self.judge = judge
         self.masks = masks
         self.answers = Answers(self.names, masks, max_row=max_row, observe=observe, rows_recorded=rows_recorded)
-        self.answers.labelled = self.answers.deaf = judge.labelled
+        self.answers.labels = judge.labels
+        self.answers.deaf = bool(judge.labels)
         self.leaving = False
         self._frames = wire.Frames(max_message, frozenset({Frontend.COPY_DATA}), types=wire.FRONTEND_TYPES)
         self._inbox: deque[tuple[int, bytes]] = deque()
@@ -154,9 +155,9 @@ class PostgresConversation:
     def receive_from_server(self, data: bytes) -> Sequence[Result]:
         """Take bytes from the server. Raises ProtocolError; what the client may see of them waits in `to_client`."""
         answers = self.answers
-        if self.judge.labelled is not answers.labelled:  # another catalogue, other labels
-            answers.labelled = self.judge.labelled
-            answers.deaf = answers.deaf or answers.labelled
+        if self.judge.labels is not answers.labels:  # another catalogue, other labels
+            answers.labels = self.judge.labels
+            answers.deaf = answers.deaf or bool(answers.labels)
         readies = answers.readies
         results = answers.feed(data)
         if answers.finished:

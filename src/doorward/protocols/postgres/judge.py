@@ -195,7 +195,7 @@ class Judge:
         self._source = source
         self._pinned = pinned
         self._labels = source.labels
-        self.labelled = bool(self._labels)  # whether anything at this target has a label
+        self.labels = frozenset(self._labels.values())  # every label of this target
         self.most = max_statement
         self._catalogue = source.catalogue
         self._copied = source.copied
@@ -270,7 +270,7 @@ class Judge:
     def _renew(self) -> None:
         """There is another catalogue: everything is judged anew."""
         self._catalogue, self._labels, self._copied = self._source.catalogue, self._source.labels, self._source.copied
-        self.labelled = bool(self._labels)
+        self.labels = frozenset(self._labels.values())
         self.version += 1
 
     def template(self, text: bytes, names: Names) -> PgTemplate:

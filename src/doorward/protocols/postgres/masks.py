@@ -98,7 +98,7 @@ class PostgresMasks:
         copy = said.copy
         try:
             return CopyRedactor(
-                self._plan(template, statement, shape, unmask, transforms),
+                self._plan(template, statement, shape, unmask, transforms, bare=copy.stored),
                 copy.format,
                 delimiter=copy.delimiter or "",
                 null=copy.null,
@@ -146,6 +146,8 @@ class PostgresMasks:
         columns: tuple[ResultColumn, ...],
         unmask: frozenset[str],
         transforms: tuple[tuple[str, str], ...],
+        *,
+        bare: bool = False,
     ) -> Plan:
         statements = template.statements
         if statement < len(statements):
@@ -161,7 +163,7 @@ class PostgresMasks:
             if outputs is not None and len(outputs) == len(more):
                 outputs = [labels | added for labels, added in zip(outputs, more, strict=True)]
         made = self._transforms.overridden(dict(transforms))
-        return plan(outputs, columns, provenance, touched, unmask, made, self._detectors)
+        return plan(outputs, columns, provenance, touched, unmask, made, self._detectors, bare=bare)
 
     def _provenance(self) -> Callable[[int, int], str | None]:
         """The label of a stored column, by table OID and attribute number."""

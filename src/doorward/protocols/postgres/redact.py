@@ -44,6 +44,7 @@ _COMPILED: Final = not __file__.endswith(".py")
 _KEEP: Final = 0
 _CONSTANT: Final = 1
 _COMPUTED: Final = 2
+_ALWAYS: Final = 3  # a constant in place of NULL, too
 
 
 class RowRedactor:
@@ -71,7 +72,7 @@ class RowRedactor:
             kind = _KEEP
             field = _NULL
             if column.action == Action.REPLACE:
-                kind = _CONSTANT
+                kind = _ALWAYS if column.nulls else _CONSTANT
                 if column.replacement is not None:
                     field = len(column.replacement).to_bytes(4, "big") + column.replacement
             elif column.action == Action.TRANSFORM:
@@ -177,9 +178,11 @@ class RowRedactor:
                 if size < 0:
                     if size != -1:
                         raise ProtocolError("a column's length is negative")
-                    p += 4
-                    i += 1
-                    continue
+                    if kinds[i] != _ALWAYS:
+                        p += 4
+                        i += 1
+                        continue
+                    size = 0
                 behind: i64 = p + 4 + size
                 if behind > after:
                     raise ProtocolError("a column's length does not fit its row")

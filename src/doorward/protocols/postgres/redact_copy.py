@@ -268,7 +268,7 @@ class CopyRedactor:
         """What a field becomes, as COPY writes it; None: it stays."""
         if column.action == Action.PASS:
             return None
-        if raw == self._null and (column.action == Action.DETECT or not self._ambiguous):
+        if raw == self._null and (column.action == Action.DETECT or not (column.nulls or self._ambiguous)):
             return None
         if column.action == Action.DETECT:
             if not looking:

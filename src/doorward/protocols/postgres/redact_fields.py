@@ -4,12 +4,16 @@ Contract: with `strip`, which is for statements that touch a label their reader 
 target's data could have a say in: severity, a standard SQLSTATE and a fixed text. Otherwise the detectors look at
 every field. Never raises for the sake of a field's content.
 
+`said_by_code` knows an error or a notice that came about within a function, whose code may have read any table, though the
+statement names none of them: a trigger's, a default's, a check's, a policy's.
+
 A function can put data into any field of an error: message, detail, hint, column name, even a SQLSTATE of its own. A
 choice between standard SQLSTATEs remains a narrow channel; it is an inference, and policy's to deny.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from doorward.masking.detect import Detectors
@@ -69,6 +73,8 @@ STANDARD: Final[frozenset[str]] = frozenset(
     words[0] + subclass for line in _TABLE.strip().splitlines() if (words := line.split()) for subclass in words[1:]
 )
 _CLASSES: Final[frozenset[str]] = frozenset(state[:2] for state in STANDARD)
+# How lines of context begin that no function has a say in.
+_OWN: Final = ("COPY ", "JSON data, ", "portal ", "unnamed portal ", "while ", "parallel worker")
 _SEVERITIES: Final = frozenset({"ERROR", "FATAL", "PANIC", "WARNING", "NOTICE", "DEBUG", "INFO", "LOG"})
 
 _TEXTS: Final[dict[str, str]] = {
@@ -88,6 +94,13 @@ def standard_sqlstate(state: str) -> str:
     if len(state) == 5 and state[:2] in _CLASSES and state[:2] + "000" in STANDARD:
         return state[:2] + "000"
     return "P0001" if len(state) == 5 else "XX000"
+
+
+def said_by_code(fields: Mapping[str, str]) -> bool:
+    """Whether an error's context names more than the client's own COPY data, portal or JSON: every call of a function
+    that runs adds a line to it (PostgreSQL's error_context_stack)."""
+    lines = fields.get("W", "").splitlines()
+    return any(line and not line.startswith(_OWN) for line in lines)
 
 
 def redact_fields(fields: dict[str, str], detectors: Detectors, strip: bool) -> dict[str, str]:

@@ -63,15 +63,18 @@ def rows_of(data: bytes) -> list[list[bytes | None]]:
 
 
 def planned(
-    *columns: tuple[str, int, int], detectors: Detectors = QUIET, transforms: Transforms | None = None
+    *columns: tuple[str, int, int],
+    detectors: Detectors = QUIET,
+    transforms: Transforms | None = None,
+    stored: bool = True,
 ) -> Plan:
-    """Columns as (label or "", type OID, format); each labelled one is a stored column."""
+    """Columns as (label or "", type OID, format); each labelled one is a stored column, or else computed."""
     labels = frozenset(label for label, _, _ in columns if label)
     names = [label for label, _, _ in columns]
     return plan(
         [frozenset({label}) if label else frozenset() for label, _, _ in columns],
         [ResultColumn("c", 7, index + 1, oid, form) for index, (_, oid, form) in enumerate(columns)],
-        lambda _, number: names[number - 1] or None,
+        lambda _, number: (names[number - 1] or None) if stored else None,
         labels,
         frozenset(),
         transforms or Transforms(),
@@ -93,6 +96,17 @@ def test_labelled_columns_are_replaced() -> None:
         [b"c", b"[ssn]", None],
     ]
     assert (redactor.rows, redactor.cells) == (3, {"ssn": 2})
+
+
+def test_null_tells_nothing_of_what_was_computed() -> None:
+    """Where the column is not the stored one, NULL is masked and counted like any value: nullif() could be why."""
+    redactor = RowRedactor(planned(("", TEXT, 0), ("ssn", TEXT, 0), ("pay", INT4, 1), ("", TEXT, 0), stored=False))
+    assert redacted(redactor, [b"a", SSN, b"\0\0\0\7", b"b"], [None, None, None, None], [b"", None, None, b"c"]) == [
+        [b"a", b"[ssn]", None, b"b"],
+        [None, b"[ssn]", None, None],
+        [b"", b"[ssn]", None, b"c"],
+    ]
+    assert (redactor.rows, redactor.cells) == (3, {"ssn": 3, "pay": 3})
 
 
 def test_nothing_to_change_is_the_same_object() -> None:

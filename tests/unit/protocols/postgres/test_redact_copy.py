@@ -22,7 +22,8 @@ QUIET = Detectors(())
 SSN = "123-45-6789"
 
 
-def planned(*labels: str, detectors: Detectors = QUIET, transforms: Transforms | None = None, form: int = 0) -> Plan:
+def planned(*labels: str, detectors: Detectors = QUIET, transforms: Transforms | None = None, form: int = 0,
+            bare: bool = True) -> Plan:
     """One column a label; "" has none. COPY names no types."""
     return plan(
         [frozenset({label}) if label else frozenset() for label in labels],
@@ -32,6 +33,18 @@ def planned(*labels: str, detectors: Detectors = QUIET, transforms: Transforms |
         frozenset(),
         transforms or Transforms(),
         detectors,
+        bare=bare,
+    )
+
+
+@pytest.mark.parametrize(("style", "null"), [("text", "\\N"), ("csv", "")])
+def test_null_tells_nothing_of_what_a_query_computed(style: str, null: str) -> None:
+    """Where the columns are a query's, and not a table's own, NULL is masked like any value: nullif() could be why."""
+    between = "\t" if style == "text" else ","
+    line = f"1{between}{null}{between}{null}\n".encode()
+    assert through(CopyRedactor(planned("", "ssn", ""), style), line) == line
+    assert through(CopyRedactor(planned("", "ssn", "", bare=False), style), line) == (
+        f"1{between}[ssn]{between}{null}\n".encode()
     )
 
 
