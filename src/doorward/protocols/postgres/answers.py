@@ -170,7 +170,7 @@ class Answers:
         plain = self.plain
         if plain is not None:
             try:
-                result = answered(self, plain, data)
+                result = None if self._parts else answered(self, plain, data)
             except TooLargeError as error:
                 raise _too_large(error) from None
             if result is not None:
@@ -423,7 +423,9 @@ class Answers:
             if entry is None:
                 wire.parse_row_description(payload)
             elif entry.shape is None or entry.payload != payload:
-                entry.shape = wire.parse_row_description(self._described_as(payload))
+                columns = wire.parse_row_description(self._described_as(payload))
+                # The formats of one portal say nothing about the next: `redactor` takes each one's from its own Bind.
+                entry.shape = tuple([c._replace(format=0) if c.format else c for c in columns])
                 entry.payload = payload
             self.pending.popleft()
             if swallow is not None:

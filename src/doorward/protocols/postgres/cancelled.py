@@ -13,7 +13,7 @@ from doorward.errors import ProtocolError
 from doorward.guard.turn import Result
 from doorward.protocols.postgres import wire
 from doorward.protocols.postgres.answers import Answers
-from doorward.protocols.postgres.pending import EXECUTE, QUERY, SYNC, Pending, Run
+from doorward.protocols.postgres.pending import EXECUTE, PLAIN, QUERY, SYNC, Pending, Run
 from doorward.protocols.postgres.plain import unfold
 from doorward.protocols.postgres.wire import Frontend
 
@@ -46,7 +46,7 @@ def cancel_first(
     before = list(pending)[:place]
     between = (
         after is not None
-        and after.kind in (SYNC, QUERY)
+        and after.kind in (SYNC, QUERY, PLAIN)
         and answers.status == wire.IDLE
         and not any(each.own or each.kind in (SYNC, QUERY) for each in before)
         and (front.kind == EXECUTE or not before)

@@ -247,6 +247,8 @@ class PostgresConversation:
         if self._turn is not None:
             return None
         while True:
+            if self._plain and (answers.copying is not None or self._discarding is not None):
+                self._unpack()  # it has no place there, which its first message will be told
             if answers.copying is not None:
                 if not self._copy_in():
                     return None
@@ -297,6 +299,7 @@ class PostgresConversation:
         if (
             answers.pending or answers.skipping or answers.unsynced or answers.differs or answers.status != wire.IDLE
             or self._skipping or self._planned or self._deferred or self._batch or self._moved or self.judge.changed
+            or self.names.portals  # a cursor that outlived its transaction; without any, there is room for the portal
         ):  # fmt: skip
             return None
         batch = self._plain
@@ -310,7 +313,7 @@ class PostgresConversation:
             not template.plain
             or decision is None
             or decision.outcome != "allow"
-            or self.judge.template(entry.text, self) is not template
+            or self.judge.kept(entry.text) is not template  # to judge a long text again is not for the event loop
         ):
             return None
         portal = Portal(entry, bind.params, bind.param_formats, bind.result_formats)
@@ -442,7 +445,7 @@ class PostgresConversation:
         """The template of a text, or None while something has to be done before it can be had: a long text is judged
         beside the event loop, and a relation that is not known is worth another look at the catalogue."""
         self._large = b""
-        if LARGE < len(text) <= self.judge.most and not self.judge.known(text):
+        if LARGE < len(text) <= self.judge.most and self.judge.kept(text) is None:
             self._large = text
             return None
         template = self.judge.template(text, self)

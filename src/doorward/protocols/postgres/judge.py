@@ -288,10 +288,12 @@ class Judge:
         self._store(text, made)
         return made
 
-    def known(self, text: bytes) -> bool:
-        """Whether `template` would answer at once."""
+    def kept(self, text: bytes) -> PgTemplate | None:
+        """The template of `text`, if there is one and the facts it was judged under still hold. Nothing is judged."""
         found = self._templates.get(text)
-        return found is not None and found.version == self.version and not self._moved()
+        if found is None or found.version != self.version or self._moved():
+            return None
+        return found
 
     def normal(self, text: bytes, names: Names) -> tuple[PgTemplate, tuple[bytes, ...]] | None:
         """The template that this text shares with others that differ only in numbers, and its numbers; None: there is

@@ -88,9 +88,9 @@ def test_a_verdict_lasts_until_a_fact_moves(move: str, text: bytes) -> None:
     one.changed_now(frozenset())
     one.settle(unsettled=False)
     assert all(a is b for a, b in zip(verdicts(), before, strict=True))
-    assert one.known(text)
+    assert one.kept(text) is before[0]
     MOVES[move](one, source)
-    assert not one.known(text)
+    assert one.kept(text) is None
     after = verdicts()
     assert after[0] is not before[0]
     assert after[1] is None or after[1] is not before[1]
@@ -174,11 +174,11 @@ def test_a_verdict_that_was_made_elsewhere_counts_only_under_the_same_facts() ->
     verdict = classify(said, facts)
     one.look(role="app", search_path=("pg_catalog", "other"), temporary=frozenset())
     one.keep(text, facts, verdict, said, names)
-    assert not one.known(text)
+    assert one.kept(text) is None
     asked = one.asked(text, names)
     assert asked is not None
     one.keep(text, asked[1], classify(*asked), said, names)
-    assert one.known(text)
+    assert one.kept(text) is not None
     assert one.template(text, names).labels == frozenset()
 
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from doorward.errors import ProtocolError
 from doorward.guard.turn import Result, Turn
+from doorward.protocols.conversation import Need
 from doorward.protocols.postgres import wire
-from doorward.protocols.postgres.conversation import PostgresConversation
+from doorward.protocols.postgres.conversation import LARGE, PostgresConversation
+from doorward.protocols.postgres.namespace import MAX_NAMES, Portal
 from doorward.protocols.postgres.plain import is_batch
+from doorward.sql.classify import classify
 from tests.rig.playbook import ModelServer, Play, conversation, messages, permit, q
 
 TEXTS = {b"one": "select 1", b"rows": "select v from t", b"ssn": "select ssn from people", b"fails": "select 1 / 0"}
@@ -186,11 +190,83 @@ def test_what_more_is_shown_than_recorded_is_not_taken_whole() -> None:
 
 
 def test_what_is_cancelled_before_it_is_sent_never_runs() -> None:
-    """57014 and the end of the batch; the next one runs."""
+    """57014 and the end of the batch, without a word to the server, which has answered the batch before; the next one runs."""
     play, side = prepared()
-    play.client(batch(b"rows")).permit()
-    unsent = play.said.to_server()
-    found = play.said.cancel_unsent(None, unsent)
-    assert found is not None
-    assert (found[0].discarded, found[2]) == (True, False) or found[2]
-    side.server.feed(play.said.to_server())
+    for said in (b"rows", b"one"):
+        sent = play.client(batch(said)).permit().said.answers.pending[-1]
+        play.server(side.server.feed(play.said.to_server())).said.to_client()
+        ran = list(side.server.ran)
+        unsent = play.client(batch(b"rows")).permit().said.to_server()
+        found = play.said.cancel_unsent(sent, unsent)
+        assert found is not None
+        assert (found[0].discarded, found[2]) == (True, False)
+        assert (play.said.to_server(), side.server.ran) == (b"", ran)
+        play.to_client("E57014", "ZI")
+
+
+def test_a_long_text_is_not_judged_again_on_the_event_loop() -> None:
+    """When facts have moved, the batch waits for a worker, as its messages would one by one."""
+    play = Play()
+    text = b"select 1" + b" " * LARGE
+    asked = play.client(wire.parse(b"long", text) + wire.SYNC).said.next_turn()
+    while isinstance(asked, Need):
+        said = play.said.large()
+        assert said is not None
+        play.said.judged(said[1], classify(*said), "")
+        asked = play.said.next_turn()
+    assert isinstance(asked, Turn)
+    verdict = permit(asked.template, asked.phase)
+    asked.template.decision = verdict.decision
+    play.said.accept(asked, verdict)
+    play.nothing_asked().server(wire.message(wire.Backend.PARSE_COMPLETE, b"") + wire.ready_for_query(wire.IDLE))
+    play.said.judge.version += 1
+    assert isinstance(play.client(batch(b"long")).said.next_turn(), Need)
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_batch_among_the_data_of_a_copy_is_out_of_place(refused: bool) -> None:
+    """And is not kept for later without a word, whether the server reads the data or the gateway swallows it."""
+    play = Play().client(q("copy t from stdin")).asked()
+    if refused:
+        play.client(batch(b"rows")).refuse()
+    else:
+        play.permit().client(batch(b"rows")).server(wire.copy_in_response(0, 2))
+    with pytest.raises(ProtocolError, match="no place in COPY data"):
+        play.said.next_turn()
+
+
+def test_an_answer_in_the_middle_of_a_message_is_none() -> None:
+    """What the target began before the batch is its first message still, whatever the rest of it looks like."""
+    play, side = prepared()
+    play.server(b"A\0\0\0\x20").client(batch(b"rows")).permit()
+    answered = side.server.feed(play.said.to_server())
+    with pytest.raises(ProtocolError):
+        play.server(answered)
+    assert play.said.to_client() == b""
+
+
+def test_a_batch_finds_no_more_room_than_its_messages() -> None:
+    """With as many cursors open as a session may have, the next portal is refused, and nothing breaks."""
+    play, _ = prepared()
+    entry = play.said.names.statements[b"rows"]
+    for number in range(MAX_NAMES):
+        play.said.names.set_portal(b"c%d" % number, Portal(entry, hold=True))
+    play.client(batch(b"rows")).asked()
+    assert play.turn is not None
+    assert play.turn.refusal is not None
+    assert play.turn.refusal.code == "limit"
+
+
+def test_the_formats_of_one_portal_are_not_those_of_the_next() -> None:
+    """A portal is described in binary; the next one, which nobody describes, is text."""
+    play, _ = prepared()
+    column = wire.Column(b"v", 0, 0, 3802, -1, -1, 1)
+    for formats, described, value in (((1,), True, b'\x01{"a": 1}'), ((), False, b'{"a": 1}')):
+        said = wire.describe("P", b"") if described else b""
+        whole = wire.bind(b"", b"rows", (), (), formats) + said + wire.execute(b"", 0) + wire.SYNC
+        play.client(whole).permit().to_server(whole).server(
+            wire.message(wire.Backend.BIND_COMPLETE, b"")
+            + (wire.row_description([column]) if described else b"")
+            + wire.data_row([value]) + wire.command_complete("SELECT 1") + wire.ready_for_query(wire.IDLE)
+        )  # fmt: skip
+        assert [form for _, _, form in play.results[-1].shape] == [1 if formats else 0]
