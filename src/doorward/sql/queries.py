@@ -226,7 +226,11 @@ class Queries(Expressions):
         for clause in ("sortClause", "groupClause", "distinctClause"):
             for entry in body.get(clause, ()):
                 node = entry.get("SortBy", {}).get("node", {}) if "SortBy" in entry else entry
-                self.infer(entry, scope)
+                name = _output_name(node, cols)
+                if name and "useOp" not in entry.get("SortBy", {}):  # that column, or one of FROM: nothing else has a name
+                    self.inferred = self.inferred | scope.column(name)[0]
+                else:
+                    self.infer(entry, scope)
                 self.inferred = self.inferred | _output(node, cols, labels)
                 self.fixed = self.fixed or "A_Const" in node
         self.infer([body.get("limitCount", {}), body.get("limitOffset", {})], scope)
@@ -524,6 +528,14 @@ def _names(cols: Any, target: Item) -> list[str] | None:
     return None if target.cols is None else [col.name for col in target.cols]
 
 
+def _output_name(node: dict[str, Any], cols: Cols | None) -> str:
+    """The name alone that an ORDER BY or GROUP BY item is, if an output column has it for certain; else ""."""
+    fields = node.get("ColumnRef", {}).get("fields", ())
+    names = strings(fields)
+    certain = len(fields) == len(names) == 1 and cols is not None and any(col.name == names[0] for col in cols)
+    return names[0] if certain else ""
+
+
 def _output(node: dict[str, Any], cols: Cols | None, labels: frozenset[str]) -> frozenset[str]:
     """The labels of the output column that an ORDER BY or GROUP BY item may mean."""
     count = node.get("A_Const", {}).get("ival", {}).get("ival")
@@ -533,5 +545,5 @@ def _output(node: dict[str, Any], cols: Cols | None, labels: frozenset[str]) -> 
     if len(names) == 1:
         if cols is None:
             return labels
-        return frozenset().union(*(col.labels for col in cols if col.name == names[0]))
+        return frozenset().union(*(col.labels for col in cols if col.name in (names[0], "")))
     return NOTHING

@@ -16,7 +16,7 @@ select state, count(*) as n, sum(total) as total, min(total), max(total) from or
 select department, count(*) as n, sum(salary) as pay from employees group by department order by department;
 
 --> title people mean*
-select title, string_agg(name, ', ' order by id) as people, round(avg(salary), 1) as mean from employees group by title order by title;
+select title, string_agg(name, ', ' order by id) as people, avg(salary) as mean from employees group by title order by title;
 
 --> country names
 select country, array_agg(name order by id) as names from customers group by country order by country;

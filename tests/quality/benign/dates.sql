@@ -6,8 +6,8 @@ select id, placed, placed::date as day from orders order by id;
 --> id day born* 
 select id, signup::date as day, born from customers order by id;
 
---> id age* member_for
-select id, age(date '2024-06-01', born) as age, age(timestamptz '2024-06-01', signup) as member_for from customers order by id;
+--> id born* member_for
+select id, born, age(timestamptz '2024-06-01', signup) as member_for from customers order by id;
 
 --> year week n
 select extract(isoyear from placed)::int as year, extract(week from placed)::int as week, count(*) as n from orders group by 1, 2 order by 1, 2;

@@ -17,4 +17,5 @@ select * from order_lines(3) order by line;
 select number, sum(vat(total, 0.07)) as vat from orders where id < 10 group by number order by number;
 
 --> id mail* name
+--! a function of the database's own gave them
 select id, mail_of(id) as mail, name from customers order by id;

@@ -34,7 +34,7 @@ select id, r.colour, r.weight from products, jsonb_to_record(details) as r (colo
 select id, json_build_object('id', id, 'name', name, 'since', signup) as document from customers order by id;
 
 --> id document* name
-select id, json_build_object('id', id, 'mail', email) as document, name from customers order by id;
+select id, json_build_array(id, email) as document, name from customers order by id;
 
 --> id row* country
 select id, to_jsonb(c) as row, country from customers c order by id limit 10;

@@ -46,7 +46,7 @@ select brand from cards except all select 'visa' from cards where id < 4 order b
 select * from (values (1, 2), (3, 4)) v where column1 > 1;
 
 --> id ssn* name
-(select id, ssn, name from customers where id < 4) union (select id, passport, name from employees where id < 4) order by 1, 3;
+(select id, ssn, name from customers where id < 4) union all (select id, passport, name from employees where id < 4) order by 1, 3;
 
 --> n
 select count(*) as n from (select id, email from customers union all select id, pan from cards) x;
