@@ -123,7 +123,8 @@ def test_dw_05_code_that_nobody_called_by_name_cannot_change_what_names_mean(
 
 @pytest.mark.parametrize("way", HIDDEN)
 def test_dw_06_nor_can_what_the_open_transaction_defined(door: Gateway, direct: psycopg.Connection, way: str) -> None:
-    """DW-06: the same, with everything defined in the transaction that uses it, where the catalogue cannot be asked."""
+    """DW-06: the same, with everything defined in the transaction that uses it, where the catalogue cannot be asked. What
+    would run beside statements (rules, triggers) cannot be given to a table that nobody knows yet."""
     direct.execute("drop schema if exists dw05 cascade")
     with RawClient.to(door, groups=["anyone"]) as client:
         for text in (
@@ -131,7 +132,10 @@ def test_dw_06_nor_can_what_the_open_transaction_defined(door: Gateway, direct: 
             *PREPARED,
             *(step.strip() for step in re.split(r"; (?!return|end)", HIDDEN[way]) if step.strip() != "begin"),
         ):
-            assert not client.query(text).errors
+            answer = client.query(text)
+            if answer.errors:
+                assert (answer.sqlstate, way in ("rule", "trigger", "deferred trigger")) == ("42501", True)
+                break
         client.query("select reverse(ssn) from customers")
         assert b"-83-" not in client.received
 
