@@ -173,6 +173,25 @@ def test_dw_07_what_was_only_planned_or_begun_may_have_run_too(
         direct.execute("drop schema dw07 cascade")
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_dw_10_planning_runs_nothing_that_needs_approval(door: Gateway, direct: psycopg.Connection, named: bool) -> None:
+    """DW-10: a statement that needs approval is bound and not executed: what planning it would run, a function in its text
+    or behind a default, does not run."""
+    direct.execute(
+        "drop schema if exists dw10 cascade; create schema dw10; create sequence dw10.ran; create function dw10.f() returns int"
+        " immutable language plpgsql as $$ begin return nextval('dw10.ran'); end $$;"
+        "create table dw10.t (a int, b int default dw10.f())"
+    )
+    text = b"insert into dw10.t values (1, dw10.f())" if named else b"insert into dw10.t (a) values (1)"
+    try:
+        with RawClient.to(door, groups=["agents"]) as client:
+            reply = client.send(wire.parse(b"", text) + wire.bind(b"", b"", (), (), ()) + wire.SYNC).ready()
+            assert (reply.sqlstate, reply.status) == ("57014", "I")
+        assert direct.execute("select is_called from dw10.ran").fetchone() == (False,)
+    finally:
+        direct.execute("drop schema dw10 cascade")
+
+
 UNNAMED = {
     "aggregate": (
         "create aggregate dw09.agg(text, boolean) (sfunc = pg_catalog.set_config, stype = text, initcond = 'search_path')",

@@ -630,12 +630,13 @@ class PostgresConversation:
         return None
 
     def _plans_unasked(self, portal: Portal | None) -> bool:
-        """Whether sending what is kept back would plan, besides `portal`, something that calls functions."""
+        """Whether sending what is kept back would plan, besides `portal`, something that may call functions: by name, or
+        those of the target's own behind defaults, rules, views and policies, which nobody names."""
         return any(
-            r.kind == "Function"
+            (self.judge.has_functions and p.portal.template.fixed_by_bind(FIXED_BY_BIND))
+            or any(r.kind == "Function" for r in p.portal.template.resources)
             for _, p in self._deferred
             if p.portal is not None and p.portal is not portal
-            for r in p.portal.template.resources
         )
 
     def _no_bound_only(self) -> Turn:

@@ -210,6 +210,11 @@ class Judge:
         self.temporary: frozenset[str] = frozenset()
         self.changed: frozenset[tuple[str, str]] = frozenset()
 
+    @property
+    def has_functions(self) -> bool:
+        """Whether this target has functions of its own, or may have since its open transaction began."""
+        return bool(self._source.catalogue.functions or self.changed)
+
     def look(self, *, role: str, search_path: tuple[str, ...], temporary: frozenset[str]) -> None:
         """Take over what the server said of this session; judged texts stay good only if nothing moved."""
         if (role, search_path, temporary) != (self.role, self.search_path, self.temporary):
