@@ -9,7 +9,6 @@ who read, write and define, and `thrifty`, who read, and infer five answers an h
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -66,7 +65,7 @@ def corpus_issuer() -> Iterator[LocalIssuer]:
 @pytest.fixture(scope="session")
 def server(postgres: PostgresServer) -> PostgresServer:
     """The PostgreSQL 15 behind `door`, with a database of this worker's own."""
-    return copy_of_shop(postgres, f"corpus_{os.getpid()}")
+    return copy_of_shop(postgres, "corpus")
 
 
 @pytest.fixture(scope="session")

@@ -117,7 +117,7 @@ def aviary(
 ) -> Iterator[tuple[Gateway, PostgresServer]]:
     """A gateway of its own, before a database in which every labelled column holds a canary."""
     folder = tmp_path_factory.mktemp("aviary")
-    server = copy_of_shop(postgres, f"aviary_{folder.name}_{id(folder) % 10**6}".lower())
+    server = copy_of_shop(postgres, "aviary")
     with server.connect() as connection:
         sets = ", ".join(f"{column} = '{value}' || lpad(id::text, 2, '0')" for column, value in PLANTED.items())
         connection.execute(f"update customers set {sets}")

@@ -3,7 +3,6 @@ serving others, and the credential is never said in the clear."""
 
 from __future__ import annotations
 
-import os
 import socket
 import time
 from collections.abc import Iterator
@@ -136,7 +135,7 @@ def liars(
 ) -> Iterator[Gateway]:
     """A gateway whose every target is the liar: `shop` logs in, the others are lied to before that."""
     folder = tmp_path_factory.mktemp("liars")
-    own = copy_of_shop(postgres, f"liars_{os.getpid()}")
+    own = copy_of_shop(postgres, "liars")
     shop = target_of(
         own, folder, host="127.0.0.1", port=fake.port, tls="disable", tls_ca=None, labels=LABELS, detect=False
     )

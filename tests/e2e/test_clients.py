@@ -29,7 +29,7 @@ SSN = "603-38-1615"
 @pytest.fixture(scope="module")
 def shop(postgres: PostgresServer) -> PostgresServer:
     """A copy of the shop for this module."""
-    return copy_of_shop(postgres, f"clients_{os.getpid()}")
+    return copy_of_shop(postgres, "clients")
 
 
 @pytest.fixture(scope="module")

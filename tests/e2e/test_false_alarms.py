@@ -11,6 +11,7 @@ import difflib
 import os
 import pprint
 import re
+import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -91,7 +92,7 @@ def places(
     tmp_path_factory: pytest.TempPathFactory, postgres: PostgresServer, postgres18: PostgresServer
 ) -> Iterator[dict[int, Place]]:
     """A database with one of everything on each server. The gateway listens without TLS: the psql of the wheel knows none."""
-    folder, issuer, name = tmp_path_factory.mktemp("alarms"), LocalIssuer(), f"alarms_{os.getpid()}"
+    folder, issuer, name = tmp_path_factory.mktemp("alarms"), LocalIssuer(), f"alarms_{secrets.token_hex(4)}"
     folder.chmod(0o700)
     servers = []
     for server in (postgres, postgres18):

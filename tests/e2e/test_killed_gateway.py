@@ -29,7 +29,7 @@ INSERT = "insert into marks (what) values ('{0}')"
 def mortal(tmp_path_factory: pytest.TempPathFactory, postgres: PostgresServer) -> Iterator[Stage]:
     """One data directory that lives through all of these deaths."""
     folder = tmp_path_factory.mktemp("mortal")
-    database = copy_of_shop(postgres, f"mortal_{time.time_ns()}")
+    database = copy_of_shop(postgres, "mortal")
     faults, issuer = Faults(folder / "faults"), LocalIssuer()
     with launch(
         folder / "door", issuer, database, policy=POLICY, program=FAULTY, environment={"FAULTS": str(faults.folder)}

@@ -53,7 +53,7 @@ ADMIN: dict[str, Any] = {"sub": "adam", "groups": ["admins"]}
 @pytest.fixture(scope="module")
 def shop(postgres: PostgresServer) -> PostgresServer:
     """A database of this file's own: proofs make a schema in it."""
-    return copy_of_shop(postgres, f"prove_{os.getpid()}")
+    return copy_of_shop(postgres, "prove")
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -25,7 +25,7 @@ def stages(
 ) -> Iterator[list[benign.Stage]]:
     """The corpus on PostgreSQL 15 and 18, behind one gateway."""
     folder, issuer = tmp_path_factory.mktemp("benign") / "gateway", LocalIssuer()
-    with benign.stages(folder, issuer, [postgres, postgres18], f"benign_{os.getpid()}") as found:
+    with benign.stages(folder, issuer, [postgres, postgres18], f"benign_{secrets.token_hex(4)}") as found:
         yield found
     issuer.down()
 

@@ -9,7 +9,6 @@ nobody listens. After each test all faults are off and the gateway works; at the
 from __future__ import annotations
 
 import dataclasses
-import os
 import secrets
 import time
 import urllib.error
@@ -130,7 +129,9 @@ def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
 
 
 def copy_of_shop(server: PostgresServer, name: str) -> PostgresServer:
-    """A database of one's own, made of `shop`, with an empty table `marks`."""
+    """A database of one's own, made of `shop`, with an empty table `marks`. `name` is how its name begins: what a fixture
+    makes may be made twice in a process, when tests move between workers."""
+    name = f"{name}_{secrets.token_hex(4)}"
     with server.connect(dbname="postgres") as connection:
         connection.execute(
             sql.SQL("create database {} template {}").format(sql.Identifier(name), sql.Identifier(TEMPLATE))
@@ -145,7 +146,7 @@ def copy_of_shop(server: PostgresServer, name: str) -> PostgresServer:
 def shared_stage(tmp_path_factory: pytest.TempPathFactory, postgres: PostgresServer) -> Iterator[Stage]:
     """The stage itself; tests ask for `stage`."""
     folder = tmp_path_factory.mktemp("stage")
-    database = copy_of_shop(postgres, f"stage_{os.getpid()}")
+    database = copy_of_shop(postgres, "stage")
     faults = Faults(folder / "faults")
     issuer = LocalIssuer()
     door_folder = folder / "door"
