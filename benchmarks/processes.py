@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 _TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def parent(pid: int) -> int:
+    """Who started a process. OSError if it has ended."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def family(pid: int) -> list[int]:
@@ -15,10 +21,10 @@ def family(pid: int) -> list[int]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                begun_by = parent(int(entry.name))
             except (OSError, ValueError, IndexError):
                 continue  # it ended while we looked
-            if parent == pid:
+            if begun_by == pid:
                 found += family(int(entry.name))
     return found
 
@@ -35,6 +41,33 @@ def cpu_seconds(pid: int) -> float:
         if member == pid:
             ticks += int(fields[13]) + int(fields[14])  # children that have ended
     return ticks / _TICKS
+
+
+@contextlib.contextmanager
+def apart(pid: int, server: int) -> Iterator[None]:
+    """Meanwhile `pid` and what it started have one core for themselves; `server`, and clients that this process starts, have
+    the others. With one core, or no `pid`, nobody is moved."""
+    cores = os.sched_getaffinity(0)
+    if len(cores) < 2 or not pid:
+        yield
+        return
+    own = {max(cores)}
+    _pin(pid, own)
+    _pin(server, cores - own)
+    os.sched_setaffinity(0, cores - own)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
+        _pin(pid, cores)
+        _pin(server, cores)
+
+
+def _pin(pid: int, cores: set[int]) -> None:
+    for member in family(pid):
+        for thread in Path(f"/proc/{member}/task").glob("*"):
+            with contextlib.suppress(OSError):  # it has ended
+                os.sched_setaffinity(int(thread.name), cores)
 
 
 def resident_bytes(pid: int) -> int:

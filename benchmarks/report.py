@@ -26,7 +26,7 @@ def page(result: Result) -> str:
         _INTRODUCTION.format(rounds=result["rounds"]),
         "## CPU per transaction\n\nMicroseconds of CPU of the process in between, for one `pgbench -S` transaction.\n",
         _table(names, traffic, samples, "cpu_us_per_transaction", "{:.1f}"),
-        "## Latency\n\nMilliseconds, the average of a run. On this machine client, server and contender share the cores.\n",
+        "## Latency\n\nMilliseconds, the average of a run..\n",
         _table(names, traffic, samples, "latency_ms", "{:.3f}"),
         "## Transactions per second\n",
         _table(names, traffic, samples, "transactions_per_second", "{:,.0f}"),
@@ -124,6 +124,6 @@ Doorward runs as it would for users: each connection with a verified identity, e
 policy and recorded, the record sealed and signed. `batched` lets plain allowed reads go ahead of their record by
 at most 20 ms or 256 KiB; `record first` is the default, in which nothing does.
 
-On two cores, client, server and contender fight for the same CPU. The figure that carries over to another machine is
-the CPU per transaction.
+While pgbench runs, what stands in between has one core for itself, and clients and server share the others (`direct` has
+all of them): so its CPU per transaction, the figure that carries over to another machine, is its own and not its neighbours'.
 """

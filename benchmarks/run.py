@@ -60,20 +60,21 @@ class Sample:
     memory_bytes_per_connection: float = 0
 
 
-def pgbench(contender: Contender, mode: str, clients: int, seconds: int, number: int) -> Sample:
-    """pgbench -S for some seconds."""
+def pgbench(contender: Contender, mode: str, clients: int, seconds: int, number: int, postmaster: int) -> Sample:
+    """pgbench -S for some seconds, with a core for the contender alone."""
     contender.refresh()
     before = processes.cpu_seconds(contender.pid) if contender.pid else 0.0
-    done = subprocess.run(
-        [
-            *("pgbench", "-n", "-S", "-M", mode, "-c", str(clients), "-j", "1", "-T", str(seconds)),
-            *("-h", "127.0.0.1", "-p", str(contender.port), "-U", contender.user, contender.database),
-        ],
-        env={**os.environ, "PGPASSWORD": contender.password, "PGSSLMODE": "disable", "PGGSSENCMODE": "disable"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    with processes.apart(contender.pid, postmaster):
+        done = subprocess.run(
+            [
+                *("pgbench", "-n", "-S", "-M", mode, "-c", str(clients), "-j", "1", "-T", str(seconds)),
+                *("-h", "127.0.0.1", "-p", str(contender.port), "-U", contender.user, contender.database),
+            ],
+            env={**os.environ, "PGPASSWORD": contender.password, "PGSSLMODE": "disable", "PGGSSENCMODE": "disable"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     if done.returncode or "number of failed transactions: 0 " not in done.stdout:
         raise RuntimeError(f"pgbench through {contender.name}: {done.stdout}{done.stderr}")
     used = processes.cpu_seconds(contender.pid) - before if contender.pid else 0.0
@@ -231,6 +232,7 @@ def measure(chosen: argparse.Namespace, folder: Path, issuer: LocalIssuer) -> re
     server = postgres.start("bench", binaries, own, tls=False, settings=settings)
     with server.connect(dbname="postgres") as connection:
         connection.execute("create database bench")
+        postmaster = processes.parent(connection.info.backend_pid)
     subprocess.run(["pgbench", "-i", "-q", "-s", "10", server.dsn(dbname="bench")], check=True, capture_output=True)
     with server.connect(dbname="bench") as connection:
         if not chosen.no_bulk:
@@ -255,7 +257,7 @@ def measure(chosen: argparse.Namespace, folder: Path, issuer: LocalIssuer) -> re
             for mode in ("simple", "prepared"):
                 for clients in chosen.clients:
                     for each in order:
-                        take(pgbench(each, mode, clients, chosen.seconds, number))
+                        take(pgbench(each, mode, clients, chosen.seconds, number, postmaster))
             for each in order if not chosen.no_bulk else ():
                 take(bulk(each, number))
             for rate in HITS if not chosen.no_bulk else ():
