@@ -30,7 +30,7 @@ _FILLER: Final = 4_000  # characters on either side of the value in the long col
 _MADE: Final = (
     """CREATE TABLE {0}.canaries (id integer PRIMARY KEY, plain text NOT NULL, text text, number bigint, amount numeric,
        document jsonb, bytes bytea, list text[], uuid uuid, long text, cardlike text, ibanlike text, emaillike text,
-       CONSTRAINT canaries_say CHECK (plain <> 'never'), UNIQUE (plain, text, id))""",
+       spare text, CONSTRAINT canaries_say CHECK (plain <> 'never'), UNIQUE (plain, text, id))""",
     "CREATE VIEW {0}.seen AS SELECT id AS key, plain AS open, text AS harmless, number + 0 AS more, cardlike FROM {0}.canaries",
     "CREATE MATERIALIZED VIEW {0}.stored AS SELECT id AS key, plain, text AS harmless, long, emaillike FROM {0}.canaries",
     """CREATE FUNCTION {0}.tell() RETURNS text LANGUAGE sql STABLE AS 'SELECT max(text) FROM {0}.canaries'""",

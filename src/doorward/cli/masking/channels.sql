@@ -180,8 +180,8 @@ SELECT * FROM t1
 SELECT plain, text, number, amount, document, bytes, list, uuid, long INTO TEMP t2 FROM doorward_canary.canaries
 SELECT * FROM t2
 -- write/laundered write
-UPDATE doorward_canary.canaries SET plain = text WHERE id = 2
-SELECT plain FROM doorward_canary.canaries WHERE id = 2
+UPDATE doorward_canary.canaries SET spare = text WHERE id = 2
+SELECT spare FROM doorward_canary.canaries WHERE id = 2
 
 -- function/told execute
 SELECT doorward_canary.tell()
