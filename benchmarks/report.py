@@ -26,7 +26,7 @@ def page(result: Result) -> str:
         _INTRODUCTION.format(rounds=result["rounds"]),
         "## CPU per transaction\n\nMicroseconds of CPU of the process in between, for one `pgbench -S` transaction.\n",
         _table(names, traffic, samples, "cpu_us_per_transaction", "{:.1f}"),
-        "## Latency\n\nMilliseconds, the average of a run..\n",
+        "## Latency\n\nMilliseconds, the average of a run.\n",
         _table(names, traffic, samples, "latency_ms", "{:.3f}"),
         "## Transactions per second\n",
         _table(names, traffic, samples, "transactions_per_second", "{:,.0f}"),
@@ -35,8 +35,9 @@ def page(result: Result) -> str:
     if rows:
         parts += [
             "## A million rows of six columns\n\n"
-            "Every Doorward masks one column and records the whole masked answer; all but `labels only` also look for "
-            "confidential values in all text. `interpreted` is `batched` without the compiled modules.\n",
+            "Every Doorward masks one column, looks for confidential values in all text, and records the whole masked answer."
+            + "".join(note for name, note in _NOTES.items() if name in names)
+            + "\n",
             _bulk(names, rows),
         ]
     if cases := [case for case in dict.fromkeys(str(sample["case"]) for sample in samples) if "cells hit" in case]:
@@ -105,6 +106,11 @@ def _memory(samples: Sequence[ROW]) -> str:
         )
     return "\n".join(lines) + "\n"
 
+
+_NOTES = {
+    "Doorward, labels only": " `labels only` looks for nothing.",
+    "Doorward, interpreted": " `interpreted` is `batched` without the compiled modules.",
+}
 
 _PEOPLE = """## A million rows of text, with every detector on
 
