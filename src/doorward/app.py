@@ -211,10 +211,10 @@ class Gateway:
             self.log.warning("target.unreachable", target=reach.target.name, reason=error.message, hint=error.hint)
             return
         found = reach.catalogue.labelling
+        observed = reach.target.mode is Mode.OBSERVE
+        hint = "it will be closed once it enforces" if observed else "nobody is let in until it is corrected"
         for fault in found.faults:
-            self.log.error(
-                "masking.unfit", target=reach.target.name, reason=fault, hint="nobody is let in until it is corrected"
-            )
+            self.log.error("masking.unfit", target=reach.target.name, reason=fault, hint=hint)
         if found.named:
             by = "labels.named" if self.config.masking.column_names == "mask" else "labels.proposed"
             self.log.info(by, target=reach.target.name, columns=[f"{c} = {label}" for c, label in found.named.items()][:200])

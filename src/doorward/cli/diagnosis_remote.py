@@ -21,7 +21,7 @@ from doorward.config import Config, HttpListener, PostgresListener
 from doorward.errors import DoorwardError
 from doorward.masking.labelling import labelling
 from doorward.masking.transforms import Transforms
-from doorward.model import Target
+from doorward.model import Mode, Target
 from doorward.server import dial
 from doorward.server.side import Row, SideConnection
 from doorward.server.tls import server_context
@@ -190,7 +190,8 @@ async def target(config: Config, target: Target) -> list[Finding]:
         )  # fmt: skip
     except ValueError as error:
         return [*findings, Finding(part, Verdict.FAIL, f"its catalogue is not what it should be: {error}")]
-    hint = "nobody is let in while this is so: correct [targets.labels] or masking.transforms"
+    closed = "it will be closed once it enforces" if target.mode is Mode.OBSERVE else "nobody is let in while this is so"
+    hint = f"{closed}: correct [targets.labels] or masking.transforms"
     findings += [Finding(part, Verdict.FAIL, f"label: {fault}", hint) for fault in labels.faults]
     if target.labels and not labels.faults:
         findings.append(Finding(part, Verdict.OK, f"all {len(target.labels)} labelled columns exist"))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import ssl
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -161,12 +162,13 @@ def _token(connection: Connection, settings: Config | None) -> str:
             raise ConfigError(f"{connection.token_file} holds no token")
     else:
         token = os.environ.get("DOORWARD_TOKEN", "").strip()
-    if not token and settings is not None and settings.issuers[0].client_id:
-        token = tokens.log_in(settings)
+    if not token and settings is not None and settings.issuers[0].client_id and sys.stderr.isatty():
+        token = tokens.log_in(settings)  # by somebody who reads what it asks for; a job would wait for nobody
     if not token:
         raise AuthenticationError(
             "this needs your token",
-            hint="set DOORWARD_TOKEN=$(doorward token), or give --token-file; it is never taken from the command line",
+            hint="set DOORWARD_TOKEN=$(doorward token), or give --token-file (DOORWARD_TOKEN_FILE); it is never taken from the "
+            "command line",
         )
     if not token.isascii() or not token.isprintable() or " " in token:
         raise AuthenticationError("what is given as the token is none", hint="get one with `doorward token`")
