@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import threading
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import httpx2
 import pytest
 
 from doorward.adapters.identity.development import DevelopmentIssuer
 from doorward.adapters.identity.device import Prompt, TokenClient
+from doorward.cli import gateway
 from doorward.cli import token as module
 from doorward.cli.token import app
+from doorward.config import Config
 from doorward.errors import AuthenticationError, ConfigError, UpstreamError
 from tests.rig.issuer import development_issuer
 
@@ -137,3 +141,18 @@ def test_refused(
         run(*arguments)
     assert "hunter2" not in str(caught.value)
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_a_login_is_asked_for_only_where_somebody_reads_the_question(monkeypatch: pytest.MonkeyPatch, *, reads: bool) -> None:
+    """A job without a token is told what to set, at once; a person at a terminal is asked to log in."""
+    monkeypatch.delenv("DOORWARD_TOKEN", raising=False)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: reads, raising=False)
+    monkeypatch.setattr("doorward.cli.token.log_in", lambda _: "a.b.c")
+    settings = cast(Config, SimpleNamespace(issuers=(SimpleNamespace(client_id="doorward"),)))
+    if reads:
+        assert gateway._token(gateway.Connection(), settings) == "a.b.c"
+    else:
+        with pytest.raises(AuthenticationError) as refused:
+            gateway._token(gateway.Connection(), settings)
+        assert "DOORWARD_TOKEN_FILE" in refused.value.hint
