@@ -41,8 +41,9 @@ def server_found() -> bool:
 
 POSTGRES = Need("PostgreSQL", lambda: server_found() and on_path("psql", "pg_dump", "pgbench")(), ("postgresql",))
 NODE = Need("Node.js with npm", on_path("node", "npm"), ("nodejs", "npm"))
+CHROMIUM = Need("Chromium", on_path("chromium"), ("chromium",))
 NEEDS = {
-    "test": (POSTGRES, NODE),
+    "test": (POSTGRES, NODE, CHROMIUM),
     "bench": (
         POSTGRES,
         Need("pgbouncer", on_path("pgbouncer"), ("pgbouncer",)),
