@@ -50,6 +50,7 @@ def test_what_waits_for_its_record_can_be_cancelled(stage: Stage, statement: str
     [event] = stage.events("operation.cancelled", subject=word)
     assert event.body["reason"] == "its client asked, before it was sent"
     if statement != "read":
+        until(lambda: len(stage.events("operation.settled", subject=word)) == 1)
         [permitted] = stage.events("operation.permitted", subject=word)
         [settled] = stage.events("operation.settled", subject=word)
         assert event.body["operation"] == permitted.body["operation"] == settled.body["operation"]
@@ -76,6 +77,7 @@ def test_in_a_transaction_it_aborts_the_transaction(stage: Stage, *, whole: bool
         assert client.query(f"select count(*) from marks where what like '{word}%'").values == ["0"]
     assert [s for s in stage.seen(word, since) if s.startswith(text)] == []
     until(lambda: [e.body["why"] for e in stage.events("transaction.aborted", subject=word)] == ["a cancellation"])
+    until(lambda: "not_run" in (e.body["outcome"] for e in stage.events("operation.settled", subject=word)))
     outcomes = [e.body["outcome"] for e in stage.events("operation.settled", subject=word)]
     assert outcomes.count("not_run") == 1
 

@@ -161,7 +161,7 @@ def shared_stage(tmp_path_factory: pytest.TempPathFactory, postgres: PostgresSer
     ]
     with launch(
         door_folder, issuer, database, targets=targets, policy=POLICY, program=FAULTY,
-        environment={"FAULTS": str(faults.folder)}, limits={"pre_auth": "3s"},
+        environment={"FAULTS": str(faults.folder)}, limits={"pre_auth": "5s"},
     ) as door:  # fmt: skip
         yield Stage(door, faults, database)
         faults.clear()
