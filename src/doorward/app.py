@@ -17,6 +17,7 @@ from doorward import config as configuration
 from doorward.adapters.blobs.files import LocalKeyFiles, LocalLogFiles, LocalRecordingFiles, LocalWalFiles
 from doorward.adapters.clock import SystemClock
 from doorward.adapters.identity.oidc import OidcAuthenticator
+from doorward.adapters.identity.settings import is_loopback
 from doorward.adapters.secrets.sources import SecretSources
 from doorward.adapters.store.sql import SqlStore
 from doorward.adapters.telemetry.logs import configure
@@ -266,6 +267,15 @@ class Gateway:
     @property
     def postgres_tls(self) -> bool:
         return self.config.listen.postgres.tls_cert is not None
+
+    @property
+    def url(self) -> str:
+        """What people type to get to the pages; its host is the name that passkeys are bound to."""
+        said = self.config.listen.http
+        if said.url:
+            return said.url
+        host = "localhost" if is_loopback(said.address) else f"[{said.address}]" if ":" in said.address else said.address
+        return f"{'http' if said.tls_cert is None else 'https'}://{host}:{self.http_port or said.port}"
 
     @property
     def targets(self) -> dict[str, Target]:

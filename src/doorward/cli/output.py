@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 import sys
-import unicodedata
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -19,11 +18,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-_SPELLED = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-# Drawn as nothing or as a blank, whatever their category says.
-_BLANK = frozenset("\u00a0\u034f\u115f\u1160\u17b4\u17b5\u1680\u2800\u3000\u3164\uffa0") | {
-    chr(code) for code in (*range(0x2000, 0x200B), 0x202F, 0x205F, *range(0x180B, 0x180F), *range(0xFE00, 0xFE10))
-}
+from doorward.model.visible import visible as visible  # what commands print with
 
 STATES = {
     "approved": "green", "spent": "green", "completed": "green", "committed": "green", "allowed": "green", "open": "green",
@@ -43,26 +38,6 @@ class RefusedError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
-
-
-def visible(text: str, *, lines: bool = False) -> str:
-    """`text` with every character that is not seen as itself spelled as \\n, \\x1b, \\u202e. `lines`: newlines and tabs stay,
-    for a statement that is shown over several lines."""
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(_seen(character, lines) for character in text)
-
-
-def _seen(character: str, lines: bool) -> str:
-    if character in "\n\t" and lines:
-        return character
-    if character not in _BLANK and unicodedata.category(character) not in _SPELLED and not _tag(character):
-        return character
-    return character.encode("unicode_escape").decode("ascii")
-
-
-def _tag(character: str) -> bool:
-    return 0xE0000 <= ord(character) <= 0xE0FFF
 
 
 def console(*, error: bool = False) -> Console:

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from doorward.adapters.identity.settings import IssuerSettings, KindRule, is_loopback
+from doorward.adapters.identity.settings import IssuerSettings, KindRule, check_url, is_loopback
 from doorward.config.reading import no_more, read
 from doorward.config.settings import (
     Gateway,
@@ -172,6 +172,11 @@ def _checked(path: Path, settings: Settings, wrong: list[str], written: str) -> 
     """What one setting says about another."""
     for name, listener in (("postgres", settings.listen.postgres), ("http", settings.listen.http)):
         _check_listener(f"listen.{name}", listener, wrong)
+    if (url := settings.listen.http.url) and not _fit_for_browsers(url):
+        wrong.append(
+            f"listen.http.url: {url} is neither https nor http on loopback, so that browsers would neither keep a sign-in "
+            "safe nor use a passkey there"
+        )
     issuers: list[IssuerSettings] = []
     for number, issuer in enumerate(settings.issuers):
         try:
@@ -265,6 +270,14 @@ def _check_listener(where: str, listener: PostgresListener | HttpListener, wrong
         )
 
 
+def _fit_for_browsers(url: str) -> bool:
+    try:
+        check_url(url, development=True, what="listen.http.url")
+    except ConfigError:
+        return False
+    return True
+
+
 def _issuer(issuer: Issuer) -> IssuerSettings:
     rules: list[KindRule] = []
     for number, rule in enumerate(issuer.kinds):
@@ -276,7 +289,8 @@ def _issuer(issuer: Issuer) -> IssuerSettings:
         url=issuer.url, audience=issuer.audience, algorithms=issuer.algorithms, groups_claim=issuer.groups_claim,
         agent_groups=issuer.agent_groups, skew_seconds=issuer.clock_skew, kind_rules=tuple(rules),
         default_kind=Kind(issuer.default_kind), claims=issuer.claims, ca_file=str(issuer.ca) if issuer.ca else "",
-        client_id=issuer.client_id, development=issuer.development, jwks_max_age=issuer.keys_max_age,
+        client_id=issuer.client_id, client_secret=issuer.secret, scopes=issuer.scopes,
+        development=issuer.development, jwks_max_age=issuer.keys_max_age,
     )  # fmt: skip
 
 

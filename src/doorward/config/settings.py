@@ -78,6 +78,11 @@ class HttpListener:
     tls_cert: Path | None = setting(file(), "Certificate chain (PEM) that is shown to clients.", None)
     tls_key: Path | None = setting(file(), "Its private key (PEM).", None)
     plaintext: bool = setting(flag(), "Answer without TLS. Only on a loopback address.", False)
+    url: str = setting(
+        text("an https URL without a path; http on loopback", r"(https?://[A-Za-z0-9.\[\]:-]{1,260})?"),
+        "What people type to get here: where sign-in comes back to, and the name that passkeys are bound to. By default, the "
+        "address and port above, by the name `localhost` where that is what they are.", "",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -125,7 +130,17 @@ class Issuer:
         table_of(text("the dotted path of a claim"), NAME),
         "Claims to keep, by the name that policies and records give them.", dict(DEFAULT_CLAIMS),
     )  # fmt: skip
-    client_id: str = setting(text(), "This deployment's client at the issuer, for `doorward token`.", "")
+    client_id: str = setting(
+        text(), "This deployment's client at the issuer, for `doorward token` and for signing in to the pages.", ""
+    )
+    secret: SecretRef | None = setting(
+        secret(), "Where the client's secret is, which the pages sign in with. A public client has none.", None
+    )
+    scopes: tuple[str, ...] = setting(
+        list_of(text("a scope", r"[\x21\x23-\x5b\x5d-\x7e]{1,200}"), least=1, most=50),
+        "What the pages ask for at sign-in; `offline_access`, where the issuer wants it for a refresh token.",
+        ("openid", "profile", "email"),
+    )  # fmt: skip
     ca: Path | None = setting(file(), "Authorities (PEM) trusted for the issuer's TLS, instead of the system's.", None)
     keys_max_age: int = setting(
         duration("1m", "7d"), "How long fetched keys are used while the issuer cannot be reached.", 86400
@@ -268,6 +283,8 @@ class Limits:
     approvals_per_identity: int = setting(
         whole(1, 10_000), "Requests for approval of one identity that wait at once.", 20
     )
+    sign_in: int = setting(duration("1m", "7d"), "How long a browser stays signed in at most.", 12 * 3600)
+    sign_in_idle: int = setting(duration("1m", "1d"), "How long it stays signed in without being used.", 3600)
 
 
 @dataclass(frozen=True)

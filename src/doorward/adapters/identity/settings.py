@@ -15,7 +15,7 @@ from fnmatch import fnmatchcase
 from urllib.parse import urlsplit
 
 from doorward.errors import ConfigError
-from doorward.model import Kind
+from doorward.model import Kind, SecretRef
 
 # JWS algorithm -> (JWK key type, curves or none). Only asymmetric ones exist here, so that no setting, header or key
 # can bring `none` or HMAC back (RFC 8725 section 3.1). EdDSA is RFC 8037's name, Ed25519 and Ed448 RFC 9864's.
@@ -80,7 +80,9 @@ class IssuerSettings:
     kind_rules     who is a human, an agent or a service; `default_kind` where no rule and no known shape says
     claims         which other claims are kept, {name here: dotted path in the token}; they reach policies and records
     ca_file        PEM file of the authorities trusted for this issuer's TLS; empty: the system's
-    client_id      this deployment's client at the issuer, for `doorward token`
+    client_id      this deployment's client at the issuer, for `doorward token` and for signing in to the pages
+    client_secret  where that client's secret is; none for a public client
+    scopes         what the pages ask for at sign-in
     development    allow http:// on loopback, for the built-in development issuer and for tests
     jwks_max_age   seconds that fetched keys may be used while the issuer cannot be reached
     """
@@ -96,6 +98,8 @@ class IssuerSettings:
     claims: Mapping[str, str] = field(default_factory=lambda: DEFAULT_CLAIMS)
     ca_file: str = ""
     client_id: str = ""
+    client_secret: SecretRef | None = None
+    scopes: tuple[str, ...] = ("openid", "profile", "email")
     development: bool = False
     jwks_max_age: int = 24 * 3600
 
@@ -116,6 +120,8 @@ class IssuerSettings:
                     f"issuer {self.url}: algorithm {name!r} is not accepted; Doorward takes asymmetric signatures only",
                     hint=f"choose among {', '.join(ALGORITHMS)}",
                 )
+        if "openid" not in self.scopes:
+            raise ConfigError(f"issuer {self.url}: scopes has no \"openid\", so that nobody could sign in with it")
         if not 0 <= self.skew_seconds <= 300:
             raise ConfigError(f"issuer {self.url}: skew_seconds is {self.skew_seconds}, not within 0 and 300")
         if not 60 <= self.jwks_max_age <= 7 * 24 * 3600:
