@@ -105,7 +105,7 @@ counterexamples = ["EMP-"]
         ("[listen.http]", '[listen.http]\ntls_cert = "doorward.toml"', "listen.http.tls_key: it is missing"),
         ("[listen.http]", '[listen.http]\naddress = "0.0.0.0"', "listen.http.plaintext: 0.0.0.0 can be reached"),
         ("[listen.http]", '[listen.http]\naddress = "::"', "listen.http.plaintext: :: can be reached"),
-        ("[listen.http]", '[listen.http]\nurl = "http://door.example"', "listen.http.url: http://door.example is neither https nor"),
+        ("[listen.http]", '[listen.http]\nurl = "http://door.example"', "listen.http.url: http://door.example is neither"),
         ("[listen.http]", '[listen.http]\nurl = "https://door.example/pages"', "it must be an https URL without a path"),
         ('url = "https://id.example"', 'url = "https://id.example"\nscopes = ["groups"]', 'scopes has no "openid"'),
         ("[listen.http]", '[listen.http]\naddress = "example.org"', "it must be an IP address"),
