@@ -7,7 +7,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from doorward.errors import IntegrityError
-from doorward.guard.ports import Boot, Fold, Head, OpenOperation, SessionRow, Spent, StoredEvent
+from doorward.guard.ports import (
+    Agent,
+    Boot,
+    Fold,
+    Head,
+    OpenOperation,
+    Principal,
+    Revocation,
+    SessionRow,
+    Spent,
+    StoredEvent,
+)
 from doorward.model import Approval, ApprovalState, Vote
 
 VOTABLE = (ApprovalState.WAITING, ApprovalState.PARKED)
@@ -89,6 +100,79 @@ class MemoryApprovals:
         return max(found, key=lambda row: row.id, default=None)
 
 
+class MemoryIdentities:
+    def __init__(self) -> None:
+        self._version = 0
+        self._principals: dict[str, Principal] = {}
+        self._agents: dict[str, Agent] = {}
+        self._revocations: dict[str, Revocation] = {}
+        self._exchanged: dict[tuple[str, str], tuple[int, str]] = {}
+
+    async def version(self) -> int:
+        return self._version
+
+    async def principals(self, ids: Sequence[str]) -> list[Principal]:
+        return [self._principals[each] for each in ids if each in self._principals]
+
+    async def keep_principal(self, principal: Principal) -> None:
+        old = self._principals.get(principal.id)
+        if old is None or (
+            old.issued_at <= principal.issued_at
+            and (old.groups, old.claims, old.kind) != (principal.groups, principal.claims, principal.kind)
+        ):
+            self._principals[principal.id] = principal
+            self._version += 1
+        else:
+            self._principals[principal.id] = replace(
+                old, seen_at=principal.seen_at, issued_at=max(old.issued_at, principal.issued_at)
+            )
+
+    async def agents(self) -> list[Agent]:
+        return sorted(self._agents.values(), key=lambda agent: agent.name)
+
+    async def add_agent(self, agent: Agent) -> bool:
+        if agent.name in self._agents:
+            return False
+        self._agents[agent.name] = agent
+        self._version += 1
+        return True
+
+    async def change_agent(self, before: Agent, after: Agent) -> bool:
+        if self._agents.get(before.name) != before:
+            return False
+        self._agents[before.name] = after
+        self._version += 1
+        return True
+
+    async def revocations(self, now: int) -> list[Revocation]:
+        found = [each for each in self._revocations.values() if not each.until or each.until > now]
+        return sorted(found, key=lambda each: (each.at, each.id))
+
+    async def revoke(self, revocation: Revocation) -> None:
+        if revocation.id in self._revocations:
+            raise ValueError(revocation.id)
+        self._revocations[revocation.id] = revocation
+        self._version += 1
+
+    async def lift(self, revocation_id: str) -> bool:
+        self._version += 1
+        return self._revocations.pop(revocation_id, None) is not None
+
+    async def exchange(self, tokens: Sequence[tuple[str, str]], until: int, made: str, now: int) -> bool:
+        self._exchanged = {key: value for key, value in self._exchanged.items() if value[0] > now}
+        if any(token in self._exchanged for token in tokens) or len(set(tokens)) < len(tokens):
+            return False
+        self._exchanged |= dict.fromkeys(tokens, (until, made))
+        return True
+
+    async def made_from(self, jti: str) -> list[str]:
+        found, wanted = set[str](), {jti}
+        while wanted:
+            wanted = {made for (_, old), (_, made) in self._exchanged.items() if old in wanted} - found
+            found |= wanted
+        return sorted(found)
+
+
 class MemoryStore(MemoryBudgets, MemoryLabels):
     def __init__(self) -> None:
         MemoryBudgets.__init__(self)
@@ -100,6 +184,7 @@ class MemoryStore(MemoryBudgets, MemoryLabels):
         self._sessions: dict[str, SessionRow] = {}
         self._operations: dict[str, OpenOperation] = {}
         self._approvals = MemoryApprovals()
+        self.identities = MemoryIdentities()
 
     @property
     def approvals(self) -> MemoryApprovals:

@@ -9,7 +9,18 @@ from typing import Any
 import pytest
 
 from doorward.errors import IntegrityError
-from doorward.guard.ports import Boot, Fold, Head, OpenOperation, SessionRow, Spent, StoredEvent
+from doorward.guard.ports import (
+    Agent,
+    Boot,
+    Fold,
+    Head,
+    OpenOperation,
+    Principal,
+    Revocation,
+    SessionRow,
+    Spent,
+    StoredEvent,
+)
 from doorward.model import Approval, ApprovalState, Vote
 
 HEAD = Head("log.test", 1, b"r" * 32, b"note 1")
@@ -159,3 +170,69 @@ class StoreSuite:
         await store.fold(Fold(None, HEAD, parked=["a1", "a2"]))
         assert (await store.approvals.get("a1")).state is ApprovalState.PARKED
         assert (await store.approvals.get("a2")).state is ApprovalState.APPROVED
+
+
+class IdentitiesSuite:
+    """Give the fixture `identities`."""
+
+    async def test_the_newest_token_says_who_somebody_is(self, identities: Any) -> None:
+        """What an older one says changes nothing but when they were seen; only other rights are another version."""
+        ann = Principal("idp|ann", "human", ("dba",), {"email": "a@x"}, issued_at=10, seen_at=100)
+        await identities.keep_principal(ann)
+        first = await identities.version()
+        await identities.keep_principal(replace(ann, issued_at=20, seen_at=200))
+        assert await identities.version() == first
+        assert await identities.principals(["idp|ann", "idp|bob"]) == [replace(ann, issued_at=20, seen_at=200)]
+        await identities.keep_principal(replace(ann, groups=("old",), issued_at=15, seen_at=300))
+        assert await identities.principals(["idp|ann"]) == [replace(ann, issued_at=20, seen_at=300)]
+        assert await identities.version() == first
+        await identities.keep_principal(replace(ann, groups=(), issued_at=30, seen_at=400))
+        assert await identities.version() != first
+        (found,) = await identities.principals(["idp|ann"])
+        assert (found.groups, found.issued_at) == ((), 30)
+
+    async def test_an_agent_is_changed_by_compare_and_swap(self, identities: Any) -> None:
+        """One of a name; a change to what it is no longer is refused."""
+        bot = Agent("bot", "idp|ann", "https://ci", {"repository_id": "1"}, ("agents",), True, 5, "idp|adm")
+        assert await identities.add_agent(bot)
+        assert not await identities.add_agent(replace(bot, owner="idp|eve"))
+        before = await identities.version()
+        assert await identities.change_agent(bot, replace(bot, enabled=False))
+        assert await identities.version() != before
+        assert not await identities.change_agent(bot, replace(bot, owner="idp|eve"))
+        assert await identities.agents() == [replace(bot, enabled=False)]
+
+    async def test_a_revocation_stands_until_it_is_lifted_or_over(self, identities: Any) -> None:
+        """Oldest first; each change is another version."""
+        seen = {await identities.version()}
+        one = Revocation("r1", "subject", "idp|ann", 10, "idp|adm", "left")
+        two = Revocation("r2", "jti", "t-1", 5, until=100)
+        for each in (one, two):
+            await identities.revoke(each)
+            seen.add(await identities.version())
+        with pytest.raises(ValueError, match="r1"):
+            await identities.revoke(one)
+        assert await identities.revocations(50) == [two, one]
+        assert await identities.revocations(100) == [one]
+        assert await identities.lift("r1")
+        assert not await identities.lift("r1")
+        seen.add(await identities.version())
+        assert await identities.revocations(100) == []
+        assert len(seen) == 4
+
+    async def test_a_token_is_exchanged_once(self, identities: Any) -> None:
+        """All of them or none; the same jti of another issuer is another token; what is over is forgotten."""
+        assert await identities.exchange([("a", "1")], 100, "m1", 0)
+        assert not await identities.exchange([("a", "1")], 100, "m2", 0)
+        assert not await identities.exchange([("b", "1"), ("a", "1")], 100, "m3", 0)
+        assert await identities.exchange([("b", "1"), ("a", "2")], 100, "m4", 0)
+        assert not await identities.exchange([("c", "1"), ("c", "1")], 100, "m5", 0)
+        assert await identities.exchange([("gw", "m4")], 100, "m6", 0)
+        assert await identities.made_from("2") == ["m4", "m6"]
+        assert await identities.made_from("9") == []
+        assert await identities.exchange([("a", "1")], 300, "m7", 100)
+
+    async def test_of_many_at_once_one_exchanges(self, identities: Any) -> None:
+        """The store decides, not who asks."""
+        won = await asyncio.gather(*(identities.exchange([("a", "1")], 100, f"m{n}", 0) for n in range(20)))
+        assert won.count(True) == 1

@@ -104,7 +104,7 @@ def write(folder: Path, answers: Answers, *, password: bytes = b"", force: bool 
         if answers.tls == "self-signed" and not (folder / CERTIFICATE).exists():
             self_signed(folder / CERTIFICATE, folder / KEY)
             made += [folder / CERTIFICATE, folder / KEY]
-        for path, text in ((policy, _policy(answers.groups)), (config, toml(answers))):
+        for path, text in ((policy, _policy(answers)), (config, toml(answers))):
             path.unlink(missing_ok=True)
             write_new(path, text.encode(), 0o600)
             made.append(path)
@@ -134,8 +134,12 @@ def _undo(made: list[Path], kept: Mapping[Path, bytes]) -> None:
         write_new(path, content, 0o600)
 
 
-def _policy(groups: Groups) -> str:
-    return starter(agents=groups.agents, people=groups.people, approvers=groups.approvers, admins=groups.admins)
+def _policy(answers: Answers) -> str:
+    groups = answers.groups
+    return starter(
+        agents=groups.agents, people=groups.people, approvers=groups.approvers, admins=groups.admins,
+        development=answers.issuer.development,
+    )  # fmt: skip
 
 
 def toml(answers: Answers) -> str:

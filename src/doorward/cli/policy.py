@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 from rich.console import Console
@@ -30,7 +30,7 @@ from doorward.masking.detect import DETECTORS
 from doorward.masking.labelling import NONE, labelling
 from doorward.masking.names import LABELS
 from doorward.masking.transforms import Transforms
-from doorward.model import Identity, Kind, Operation, Target
+from doorward.model import Assurance, Identity, Kind, Operation, Target
 from doorward.policy import policies as policy
 from doorward.policy.explain import Explanation, explain, explain_action
 from doorward.sql.catalogue import Catalogue, Column, Relation
@@ -118,6 +118,7 @@ def explain_command(
     group: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     claim: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     issuer: str = "",
+    assurance: Literal["V0", "V1", "V2", "V3"] = "V1",
     on_behalf_of: str = "",
     on_behalf_of_group: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     purpose: str = "",
@@ -151,6 +152,8 @@ def explain_command(
         A claim of its token that policies may read, NAME=VALUE.
     issuer
         Its issuer. Default: the first of the configuration.
+    assurance
+        How well the identity was proved: V1 is a bearer token, V2 one that is bound to a key.
     on_behalf_of
         The person for whom it acts: their `sub`.
     on_behalf_of_group
@@ -181,7 +184,7 @@ def explain_command(
     place = settings.targets.get(target)
     if place is None:
         raise ConfigError(f"there is no target {target!r}", hint=f"there are: {', '.join(settings.targets) or 'none'}")
-    who = _identity(settings, identity, kind, group, claim, issuer, on_behalf_of, on_behalf_of_group)
+    who = _identity(settings, identity, kind, group, claim, issuer, Assurance(assurance), on_behalf_of, on_behalf_of_group)
     extra = {"now": _moment(at), "client": _address(client), "application": application}
     assumed: list[str] = []
     named: dict[str, str] = {}
@@ -315,11 +318,14 @@ def _identity(
     groups: tuple[str, ...],
     claims: tuple[str, ...],
     issuer: str,
+    assurance: Assurance,
     principal: str,
     principal_groups: tuple[str, ...],
 ) -> Identity:
     issuer = issuer or settings.issuers[0].url
-    person = Identity(principal, Kind.HUMAN, issuer, frozenset(principal_groups)) if principal else None
+    person = None
+    if principal:
+        person = Identity(principal, Kind.HUMAN, issuer, frozenset(principal_groups), assurance=assurance)
     if principal_groups and person is None:
         raise ConfigError("--on-behalf-of-group says nothing without --on-behalf-of")
     held: dict[str, str] = {}
@@ -328,7 +334,7 @@ def _identity(
         if not equals:
             raise ConfigError(f"--claim {claim!r} is not NAME=VALUE")
         held[name] = value
-    return Identity(subject, kind, issuer, frozenset(groups), held, on_behalf_of=person)
+    return Identity(subject, kind, issuer, frozenset(groups), held, on_behalf_of=person, assurance=assurance)
 
 
 def _moment(at: str) -> int:

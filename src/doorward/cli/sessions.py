@@ -71,11 +71,12 @@ def list_command(
     counts = ["statements", "refused", "held", "rows"]
     if any(s["observed"] for s in found):  # of targets in observe mode, which are few and should stay so
         counts.insert(3, "observed")
+    heads = ["RUN" if c == "statements" else c.upper() for c in counts]
     output.table(
-        ("ID", "STATE", "OPENED", "TARGET", "KIND", *("RUN" if c == "statements" else c.upper() for c in counts), "WHO"),
+        ("ID", "STATE", "OPENED", "TARGET", "KIND", "LEVEL", *heads, "WHO"),
         (
             (
-                s["id"], s["state"], output.moment(s["opened_at"]), s["target"], s["kind"],
+                s["id"], s["state"], output.moment(s["opened_at"]), s["target"], s["kind"], s["assurance"],
                 *(str(s[count]) for count in counts), output.who(s["identity"]),
             )
             for s in found
@@ -110,6 +111,7 @@ def show_command(session: str, /, *, as_json: Json = False, connection: Connecti
         ("session", see(found["id"])),
         ("state", output.styled(found["state"])),
         ("who", see(f"{output.who(found['identity'])}, {found['kind']}")),
+        ("assurance", see(found["assurance"])),
         ("target", see(found["target"])),
         ("client", see(found["client"])),
         ("purpose", see(found["purpose"])),

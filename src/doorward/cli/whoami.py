@@ -31,7 +31,7 @@ def whoami(
         ("issuer", see(found["issuer"])),
         ("kind", see(found["kind"])),
         ("groups", see(", ".join(found["groups"]))),
-        ("assurance", str(found["assurance"])),
+        ("assurance", see(found["assurance"])),
         ("expires", output.moment(found["expires_at"])),
         ("on behalf of", see(" for ".join(_chain(found.get("on_behalf_of"))))),
     ])  # fmt: skip

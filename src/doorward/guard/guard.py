@@ -36,6 +36,7 @@ from doorward.model import (
     Allowance,
     Approval,
     ApprovalState,
+    Assurance,
     Decision,
     Effect,
     Identity,
@@ -147,7 +148,7 @@ class Guard:
 
     async def open_own(self, target: Target) -> GuardedSession:
         """A session of the gateway itself, for its own statements. No policy decides it; its record is like any other."""
-        identity = Identity("doorward", Kind.SERVICE, "doorward", assurance=2)
+        identity = Identity("doorward", Kind.SERVICE, "doorward", assurance=Assurance.V2)
         session = Session(
             id=self.clock.new_id(),
             identity=identity,
@@ -648,6 +649,7 @@ class GuardedSession:
                         "role": template.role,
                         "search_path": template.search_path,
                         "decision": describe_decision(template.decision),
+                        "assurance": str(self.session.identity.assurance),
                     }
                 )
             )
@@ -720,6 +722,7 @@ class GuardedSession:
             "role": operation.role,
             "search_path": operation.search_path,
             "decision": describe_decision(decision),
+            "assurance": str(self.session.identity.assurance),
             "in_transaction": operation.in_transaction,
             # Whoever has the exact bytes can show, with the salt, that these and no others were judged.
             "exact": {
@@ -784,7 +787,7 @@ def describe_identity(identity: Identity) -> dict[str, Any]:
         "kind": str(identity.kind),
         "issuer": identity.issuer,
         "groups": sorted(identity.groups)[:100],
-        "assurance": identity.assurance,
+        "assurance": str(identity.assurance),
         "token": identity.token_id,
     }
     if identity.on_behalf_of is not None:

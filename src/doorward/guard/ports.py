@@ -14,7 +14,7 @@ sequencer's.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from doorward.model import Approval, ApprovalState, Vote
@@ -176,6 +176,7 @@ class SessionRow:
     target: str = ""
     client: str = ""
     purpose: str = ""
+    assurance: str = ""
     statements: int = 0
     refused: int = 0
     held: int = 0
@@ -282,6 +283,103 @@ class ApprovalStore(Protocol):
 
     async def find_reusable(self, requester: str, digest: bytes, now: int) -> Approval | None:
         """The newest waiting, parked or approved request of that Identity.id for that digest, not yet expired."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Somebody whose token was accepted, as the newest token of theirs says. `id` is an Identity.id; times are Unix ms:
+    `issued_at` of that token, `seen_at` of the last time that any was accepted, as far as it is written down."""
+
+    id: str
+    kind: str
+    groups: tuple[str, ...] = ()
+    claims: Mapping[str, str] = field(default_factory=dict)
+    issued_at: int = 0
+    seen_at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """A program that decides for itself, and the living person who answers for it.
+
+    It is whoever presents a token of `issuer` that holds everything in `bound`: immutable ids by the names that
+    `Identity.claims` gives them, or `sub`. `groups` are what policies know it by. `owner` is an Identity.id.
+    """
+
+    name: str
+    owner: str
+    issuer: str
+    bound: Mapping[str, str]
+    groups: tuple[str, ...] = ()
+    enabled: bool = True
+    registered_at: int = 0
+    registered_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """Whom or what the gateway no longer lets in. `kind` is subject or agent (an Identity.id), jti, session, or login (an
+    issuer, a bar, and the issuer's `sid`). Of a subject or login with `before`, only tokens issued until then (Unix ms).
+    `until` is when it ends by itself; 0: when somebody lifts it."""
+
+    id: str
+    kind: str
+    value: str
+    at: int
+    by: str = ""
+    reason: str = ""
+    before: int = 0
+    until: int = 0
+
+
+class IdentityStore(Protocol):
+    """Who is known, which agents there are, what is revoked, and which tokens were exchanged. Every change is durable when
+    the call returns, and another process that has this store open finds it by `version`."""
+
+    async def version(self) -> int:
+        """Another number after every change to a principal's rights, an agent or a revocation."""
+        ...
+
+    async def principals(self, ids: Sequence[str]) -> list[Principal]:
+        """Those of them that are known."""
+        ...
+
+    async def keep_principal(self, principal: Principal) -> None:
+        """Insert, or replace one that an older or the same token spoke for; what a newer one said stays."""
+        ...
+
+    async def agents(self) -> list[Agent]:
+        """All, by name."""
+        ...
+
+    async def add_agent(self, agent: Agent) -> bool:
+        """False if there is one of that name."""
+        ...
+
+    async def change_agent(self, before: Agent, after: Agent) -> bool:
+        """Compare and swap. False if it is not (any more) what it was."""
+        ...
+
+    async def revocations(self, now: int) -> list[Revocation]:
+        """Those in force, oldest first."""
+        ...
+
+    async def revoke(self, revocation: Revocation) -> None:
+        """ValueError if the id exists."""
+        ...
+
+    async def lift(self, revocation_id: str) -> bool:
+        """False if there is none of that id."""
+        ...
+
+    async def exchange(self, tokens: Sequence[tuple[str, str]], until: int, made: str, now: int) -> bool:
+        """Spend these tokens (issuer, jti) for the token whose jti is `made`, all or none: True once, ever, as long as
+        `until` (Unix ms) is not over; afterwards they have expired and may be forgotten."""
+        ...
+
+    async def made_from(self, jti: str) -> list[str]:
+        """The jtis of the tokens that one was exchanged for, and that those were."""
         ...
 
 

@@ -297,7 +297,7 @@ def _session_after(row: SessionRow, event: Event) -> SessionRow:
     body = event.body
     if event.type == "session.opened":
         return replace(
-            row, opened=event.at,
+            row, opened=event.at, assurance=str(body["assurance"]),
             **{name: body[name] for name in ("retention", "identity", "issuer", "kind", "target", "client", "purpose")},
         )
     counts = {name: body[name] for name in ("statements", "refused", "held", "rows")}

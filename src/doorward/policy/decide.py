@@ -211,7 +211,7 @@ def _ask(
     benches = [
         _Bench(
             policies, link, target,
-            {**neutral, **circumstances, "purpose": purpose, "delegated": len(links) > 1,
+            {**neutral, **circumstances, "purpose": purpose, "delegated": len(links) > 1, "assurance": identity.assurance.level,
              "on_behalf_of": [other.id for other in links[place + 1 :]]},
             extra,
         )

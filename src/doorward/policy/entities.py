@@ -39,7 +39,7 @@ def principal(identity: Identity) -> tuple[dict[str, str], list[Entity]]:
             "id": identity.id,
             "subject": identity.subject,
             "issuer": identity.issuer,
-            "assurance": identity.assurance,
+            "assurance": identity.assurance.level,
         },
         "parents": [uid("Group", group) for group in sorted(identity.groups)],
         "tags": {key: value for key, value in sorted(identity.claims.items()) if isinstance(value, str)},

@@ -346,7 +346,7 @@ def _unexpected(_request: Request[Any, Any, Any], error: Exception) -> Response[
 def _identity(identity: Identity) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "id": identity.id, "subject": identity.subject, "issuer": identity.issuer, "kind": identity.kind.value,
-        "groups": sorted(identity.groups), "assurance": identity.assurance, "expires_at": identity.expires_at,
+        "groups": sorted(identity.groups), "assurance": str(identity.assurance), "expires_at": identity.expires_at,
     }  # fmt: skip
     if identity.on_behalf_of is not None:
         shown["on_behalf_of"] = _identity(identity.on_behalf_of)
@@ -365,8 +365,8 @@ def _session(row: SessionRow, observed: int) -> dict[str, Any]:
     """`observed` statements ran, only because their target was in observe mode."""
     return {
         "id": row.id, "state": row.state, "identity": row.identity, "kind": row.kind, "target": row.target,
-        "client": row.client, "purpose": row.purpose, "opened_at": row.opened, "closed_at": row.closed,
-        "statements": row.statements, "refused": row.refused, "held": row.held, "observed": observed,
-        "rows": row.rows, "segments": row.segments,
+        "client": row.client, "purpose": row.purpose, "assurance": row.assurance,
+        "opened_at": row.opened, "closed_at": row.closed, "statements": row.statements, "refused": row.refused,
+        "held": row.held, "observed": observed, "rows": row.rows, "segments": row.segments,
     }  # fmt: skip
 

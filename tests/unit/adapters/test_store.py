@@ -16,22 +16,30 @@ from doorward.adapters.store.sql import SqlStore
 from doorward.adapters.store.tables import metadata
 from doorward.errors import UpstreamError
 from tests.memory.store import MemoryStore
-from tests.suites.store import ASKED, StoreSuite
+from tests.suites.store import ASKED, IdentitiesSuite, StoreSuite
 
 
-class TestMemory(StoreSuite):
+class TestMemory(StoreSuite, IdentitiesSuite):
     @pytest.fixture
     def store(self) -> Any:
         return MemoryStore()
 
+    @pytest.fixture
+    def identities(self, store: Any) -> Any:
+        return store.identities
 
-class TestSql(StoreSuite):
+
+class TestSql(StoreSuite, IdentitiesSuite):
     @pytest.fixture
     async def store(self, tmp_path: Path) -> AsyncIterator[Any]:
         store = SqlStore(tmp_path / "store.sqlite")
         await store.open()
         yield store
         await store.close()
+
+    @pytest.fixture
+    def identities(self, store: Any) -> Any:
+        return store.identities
 
     async def test_migrations_make_the_schema(self, store: SqlStore) -> None:
         """What the migrations build is what `tables.py` says, column for column."""

@@ -51,14 +51,15 @@ def run(*arguments: object) -> int:
 
 def explained(config: Path, *arguments: str) -> int:
     return run(
-        "explain", "--config", config, "--identity", "bot", "--group", "agents", "--target", "shop", *arguments
+        "explain", "--config", config, "--identity", "bot", "--group", "agents", "--target", "shop",
+        *([] if "--assurance" in arguments else ["--assurance", "V2"]), *arguments,
     )
 
 
 def test_check_says_that_policies_are_sound(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Their number and hash, which a gateway shows too; as JSON with their ids."""
     assert run("check", "--config", config) == 0
-    assert capsys.readouterr().out.startswith("ok: 12 policies in 1 file, ")
+    assert capsys.readouterr().out.startswith("ok: 14 policies in 1 file, ")
     assert run("check", "--config", config, "--json") == 0
     said = json.loads(capsys.readouterr().out)
     assert said["ok"] is True
@@ -113,6 +114,16 @@ def test_explain_decides_as_the_gateway_would(config: Path, statement: str, deci
     """Without a catalogue: what a statement names is assumed to exist. --expect makes a test of it."""
     assert explained(config, "--statement", statement, "--expect", decision) == 0
     assert explained(config, "--statement", statement) == (0 if decision == "allow" else 1)
+
+
+@pytest.mark.parametrize(
+    ("assurance", "read", "write"),
+    [("V0", "deny", "deny"), ("V1", "allow", "deny"), ("V2", "allow", "hold"), ("V3", "allow", "hold")],
+)
+def test_explain_asks_with_the_assurance_given(config: Path, assurance: str, read: str, write: str) -> None:
+    """By the first policy, a bearer token reads, and one that is bound may ask for a change."""
+    for statement, decision in (("select name from customers", read), ("delete from orders where id = 4", write)):
+        assert explained(config, "--assurance", assurance, "--statement", statement, "--expect", decision) == 0
 
 
 def test_explain_says_why(config: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -442,7 +442,7 @@ def test_may_answers_for_what_is_no_operation(
 def test_whatever_policies_may_read_is_there(action: str) -> None:
     """Every attribute that the schema promises: a policy may read all of them, or the context whole."""
     names = re.findall(r"^  (\w+\??): ", SCHEMA_TEXT.split("type Circumstances")[1].split("};")[0], re.MULTILINE)
-    assert len(names) == 14
+    assert len(names) == 15
     everything = " || ".join(f"context.{name} == context.{name}" for name in names if not name.endswith("?"))
     named = rules(
         f'permit (principal, action == Action::"{action}", resource) when {{ ({everything}) '

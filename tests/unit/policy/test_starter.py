@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from doorward.errors import ConfigError
-from doorward.model import Approval, ApprovalState, Effect, Identity, Kind, Operation, Outcome, Target
+from doorward.model import Approval, ApprovalState, Assurance, Effect, Identity, Kind, Operation, Outcome, Target
 from doorward.policy.decide import decide, may, may_vote
 from doorward.policy.policies import load
 from doorward.policy.starter import starter
@@ -15,7 +17,7 @@ POLICIES = load({"starter.cedar": starter(agents="bots", people="staff", approve
 
 
 def someone(subject: str, kind: Kind, *groups: str, acting_for: Identity | None = None) -> Identity:
-    return Identity(subject, kind, "https://id", frozenset(groups), on_behalf_of=acting_for)
+    return Identity(subject, kind, "https://id", frozenset(groups), on_behalf_of=acting_for, assurance=Assurance.V2)
 
 
 BOT = someone("bot", Kind.AGENT, "bots")
@@ -42,6 +44,32 @@ def test_who_may_read_write_define_execute_control_and_the_unknown(
     """Agents read, their changes are held; people write; the rest is nobody's."""
     found = tuple(decide(POLICIES, who, SHOP, Operation("o", "s", "X", effect, "x")).outcome for effect in Effect)
     assert found == outcomes
+
+
+@pytest.mark.parametrize(
+    ("assurance", "development", "bot", "staff"),
+    [
+        (Assurance.V0, False, (D, D, D, D, D, D), (D, D, D, D, D, D)),
+        (Assurance.V0, True, (D, D, D, D, D, D), (D, D, D, D, D, D)),
+        (Assurance.V1, False, (A, D, D, D, D, D), (A, D, D, D, D, D)),
+        (Assurance.V1, True, (A, H, H, D, D, D), (A, H, H, D, D, D)),
+        (Assurance.V3, False, (A, H, H, D, D, D), (A, A, H, D, D, D)),
+        (Assurance.V3, True, (A, H, H, D, D, D), (A, A, H, D, D, D)),
+    ],
+)
+def test_what_a_bearer_token_may_do(
+    assurance: Assurance, development: bool, bot: tuple[Outcome, ...], staff: tuple[Outcome, ...]
+) -> None:
+    """It reads. Before a development issuer what it changes waits for an approver, also a person's. One that lasts longer
+    than an hour does nothing."""
+    text = starter(agents="bots", people="staff", approvers="dba", admins="ops", development=development)
+    policies = load({"starter.cedar": text})
+    for who, outcomes in ((BOT, bot), (STAFF, staff), (FOR_STAFF, bot)):
+        link: Identity | None = who.on_behalf_of and replace(who.on_behalf_of, assurance=assurance)
+        asking = replace(who, assurance=assurance, on_behalf_of=link)
+        found = [decide(policies, asking, SHOP, Operation("o", "s", "X", effect, "x")) for effect in Effect]
+        assert tuple(decision.outcome for decision in found) == outcomes
+        assert all(decision.approvers == ("dba",) for decision in found if decision.outcome is H)
 
 
 def test_a_held_write_is_for_the_approvers_alone() -> None:

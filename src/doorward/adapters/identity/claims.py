@@ -15,7 +15,7 @@ from typing import Any
 
 from doorward.adapters.identity.jwt import refused
 from doorward.adapters.identity.settings import IssuerSettings
-from doorward.model import Identity, Kind
+from doorward.model import Identity, Kind, assurance
 
 _MAX_TEXT = 512
 _MAX_GROUPS = 1000
@@ -41,7 +41,11 @@ def find(claims: object, path: str, depth: int = _MAX_DEPTH) -> object:
 
 def identity(claims: dict[str, Any], settings: IssuerSettings, *, now: int, token_id: str) -> Identity:
     """Who the claims, already verified, are about. `now` is Unix milliseconds. Raises AuthenticationError."""
-    times: dict[str, Any] = {"authenticated_at": now, "expires_at": int(claims["exp"]) * 1000, "token_id": token_id}
+    expires, issued = int(claims["exp"]), int(claims["iat"])
+    times: dict[str, Any] = {
+        "authenticated_at": now, "expires_at": expires * 1000, "issued_at": issued * 1000, "token_id": token_id,
+        "assurance": assurance(lifetime=expires - issued),
+    }  # fmt: skip
     subject = Identity(
         subject=_subject(claims, "sub"),
         kind=_kind(claims, settings),

@@ -26,6 +26,7 @@ from sqlalchemy.exc import IntegrityError as Conflict
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from doorward.adapters.store.identities import SqlIdentities
 from doorward.adapters.store.tables import (
     approvals,
     boots,
@@ -64,12 +65,14 @@ def migrate(connection: Connection) -> None:
 
 
 class SqlStore:
-    """Satisfies `EventStore`, `SessionStore`, `BudgetStore` and `LabelStore`; `approvals` satisfies `ApprovalStore`."""
+    """Satisfies `EventStore`, `SessionStore`, `BudgetStore` and `LabelStore`; `approvals` satisfies `ApprovalStore`,
+    `identities` `IdentityStore`."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._engine: AsyncEngine | None = None
         self._approvals = SqlApprovals(self)
+        self.identities = SqlIdentities(self)
 
     @property
     def approvals(self) -> SqlApprovals:

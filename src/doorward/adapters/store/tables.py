@@ -90,6 +90,7 @@ sessions = Table(
     Column("target", String, nullable=False),
     Column("client", String, nullable=False),
     Column("purpose", String, nullable=False),
+    Column("assurance", String, nullable=False, server_default=""),
     Column("statements", BigInteger, nullable=False),
     Column("refused", BigInteger, nullable=False),
     Column("held", BigInteger, nullable=False),
@@ -129,6 +130,62 @@ approvals = Table(
     CheckConstraint("uses in (0, 1)", name="uses"),
     Index(None, "state"),
     Index(None, "requested_by", "digest"),
+)
+
+principals = Table(
+    "principals",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("kind", String, nullable=False),
+    Column("groups", String, nullable=False),  # JSON list
+    Column("claims", String, nullable=False),  # JSON object
+    Column("issued_at", BigInteger, nullable=False),
+    Column("seen_at", BigInteger, nullable=False),
+)
+
+agents = Table(
+    "agents",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("owner", String, nullable=False),
+    Column("issuer", String, nullable=False),
+    Column("bound", String, nullable=False),  # JSON object
+    Column("groups", String, nullable=False),  # JSON list
+    Column("enabled", Integer, nullable=False),
+    Column("registered_at", BigInteger, nullable=False),
+    Column("registered_by", String, nullable=False),
+)
+
+revocations = Table(
+    "revocations",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("kind", String, nullable=False),
+    Column("value", String, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("by", String, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("before", BigInteger, nullable=False),
+    Column("until", BigInteger, nullable=False),
+    CheckConstraint("kind in ('subject', 'agent', 'jti', 'session', 'login')", name="kind"),
+)
+
+exchanged = Table(
+    "exchanged",
+    metadata,
+    Column("issuer", String, primary_key=True),
+    Column("jti", String, primary_key=True),
+    Column("until", BigInteger, nullable=False),
+    Column("made", String, nullable=False),
+    Index(None, "until"),
+    Index(None, "jti"),
+)
+
+versions = Table(
+    "versions",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("value", BigInteger, nullable=False),
 )
 
 spent = Table(

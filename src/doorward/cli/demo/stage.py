@@ -30,7 +30,7 @@ from doorward.model import Kind
 
 AGENT, APPROVER = "refund-bot", "dana"
 LABELS = {"public.customers.ssn": "ssn", "public.customers.card": "card"}
-_DAY = 86400
+_HOUR = 3600  # a token that lasts longer is good for nothing (the first policy)
 _PATIENCE = 40.0
 
 
@@ -149,7 +149,7 @@ def _issuer() -> Iterator[DevelopmentIssuer]:
         f"http://127.0.0.1:{listening.getsockname()[1]}",
         i_know_this_is_a_development_issuer=True,
         people=[Person(APPROVER, ("people", "approvers", "admins")), Person("erin", ("people",))],
-        lifetime=_DAY,
+        lifetime=_HOUR,
     )
     loop = asyncio.new_event_loop()
     serving = loop.create_task(serve(issuer, listening))

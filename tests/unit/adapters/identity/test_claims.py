@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from doorward.adapters.identity.claims import find, identity
 from doorward.adapters.identity.settings import IssuerSettings, KindRule
 from doorward.errors import AuthenticationError, ConfigError
-from doorward.model import Identity, Kind
+from doorward.model import Identity, Kind, assurance
 
 ISSUER = "https://issuer.example"
 
@@ -21,7 +21,7 @@ def settings(**changes: Any) -> IssuerSettings:
 
 
 def who(claims: dict[str, Any], /, **changes: Any) -> Identity:
-    return identity({"sub": "alice", "exp": 2000, **claims}, settings(**changes), now=1_000_000, token_id="t")
+    return identity({"sub": "alice", "exp": 2000, "iat": 1000, **claims}, settings(**changes), now=1_000_000, token_id="t")
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_any_claims_give_an_identity_or_a_refusal(claims: dict[str, Any]) -> Non
     """Total over JSON: an Identity whose every text is bounded and printable, or AuthenticationError."""
     rules = (KindRule("roles", ("a*",), Kind.AGENT),)
     try:
-        found = identity({**claims, "exp": 5}, settings(kind_rules=rules), now=1, token_id="t")
+        found = identity({**claims, "exp": 5, "iat": 1}, settings(kind_rules=rules), now=1, token_id="t")
     except AuthenticationError:
         return
     for link in found.chain():
@@ -181,3 +181,19 @@ def test_any_claims_give_an_identity_or_a_refusal(claims: dict[str, Any]) -> Non
         assert link.subject
     assert ("act" in claims) is (found.on_behalf_of is not None)
     assert found.on_behalf_of is None or found.kind is not Kind.HUMAN
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "bound", "attested", "human", "level"),
+    [
+        (300, False, False, True, "V1"), (3600, False, True, True, "V1"), (3601, False, True, True, "V0"),
+        (300, True, False, True, "V2"), (300, True, True, False, "V2"), (86400, True, False, False, "V2"),
+        (300, True, True, True, "V3"),
+    ],
+)  # fmt: skip
+def test_how_well_somebody_has_shown_who_they_are(
+    lifetime: int, bound: bool, attested: bool, human: bool, level: str
+) -> None:
+    """A bearer token is V1, a long one V0, whatever it says of its bearer; only a key makes more of it."""
+    assert assurance(lifetime=lifetime, bound=bound, attested=attested, human=human) == level
+    assert assurance(lifetime=lifetime, bound=bound, attested=attested, human=human).level == int(level[1])
