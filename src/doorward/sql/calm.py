@@ -70,6 +70,8 @@ def _call(body: Mapping[str, Any], shadowed: Mapping[str, Any]) -> bool:
     path = [name.get("String", {}).get("sval", "") for name in body.get("funcname", ())]
     if not path or path[:-1] not in ([], ["pg_catalog"]) or (len(path) == 1 and path[0] in shadowed):
         return False
+    if path[-1] == "current_setting":  # whether there is such a setting is no value's doing
+        return not any(value.keys() - {"A_Const", "ParamRef"} for value in body.get("args", ()))
     if path[-1] in _FIRST:
         values = body.get("args", ())
         place = 1 if path[-1] in ("date_part", "date_trunc", "extract") else 0  # these have the field first

@@ -213,7 +213,14 @@ WITH setters AS (
                              pg_catalog.pg_get_expr(y.polwithcheck, y.polrelid)) ~* $sets) AS found)
 SELECT 'setters', 'code', '', '', '' FROM setters WHERE found
 UNION ALL
-SELECT 'setters', 'read', '', '', '' FROM setters WHERE found AND (EXISTS (SELECT FROM pg_catalog.pg_policy)
+SELECT 'setters', 'read', '', '', '' FROM setters WHERE found AND (EXISTS (
+      SELECT FROM pg_catalog.pg_policy y
+       WHERE pg_catalog.concat(pg_catalog.pg_get_expr(y.polqual, y.polrelid),
+                               pg_catalog.pg_get_expr(y.polwithcheck, y.polrelid)) ~* $sets OR EXISTS (
+         SELECT FROM pg_catalog.pg_depend d LEFT JOIN pg_catalog.pg_class c
+             ON c.oid = d.refobjid AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+          WHERE d.classid = 'pg_catalog.pg_policy'::pg_catalog.regclass AND d.objid = y.oid
+            AND coalesce(c.relkind, 'f') NOT IN ('r', 'p')))
     OR EXISTS (SELECT FROM pg_catalog.pg_cast k WHERE k.castfunc $other)
     OR EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.oid $other AND k.contypid <> 0))
 UNION ALL

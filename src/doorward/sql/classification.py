@@ -17,6 +17,8 @@ from doorward.sql.catalogue import Catalogue
 from doorward.sql.parse import MAX_BYTES, MAX_STATEMENTS
 
 NOTHING: frozenset[str] = frozenset()
+# Stands, while a statement is walked, for the labels of what a setting holds: which these are, is known at its end.
+SETTING = "\0setting"
 
 
 class Namespace(Protocol):
@@ -37,7 +39,8 @@ class Facts:
     this session's temporary relations. `changed` are (schema, name) of what the open transaction defined, changed or
     dropped (`Statement.defines`, collected by the caller until it has read the catalogue anew); ("*", "*") stands for
     anything. `pinned` are settings that the gateway keeps for itself. `unsettled` says that the end of the open
-    transaction may change search_path."""
+    transaction may change search_path; `opaque`, that code has run which nobody could follow, so that a setting may hold
+    anything."""
 
     catalogue: Catalogue
     search_path: tuple[str, ...] = ("pg_catalog", "public")
@@ -48,6 +51,7 @@ class Facts:
     changed: frozenset[tuple[str, str]] = frozenset()
     pinned: frozenset[str] = NOTHING
     unsettled: bool = False
+    opaque: bool = False
     max_bytes: int = MAX_BYTES
     max_statements: int = MAX_STATEMENTS
 
@@ -123,7 +127,9 @@ class Statement:
     defines: frozenset[tuple[str, str]] = frozenset()
     reason: str = ""
     holds: bool = False  # it declares a cursor WITH HOLD
-    stirs: bool = False  # it may run code, named or not, that changes search_path or role
+    stirs: bool = False  # it may run code, named or not, that changes settings
+    opaque: bool = False  # or what code it runs cannot be told at all
+    reads: bool = False  # it shows, or depends on, what a setting holds that could hold anything
 
 
 @dataclass(frozen=True, slots=True)

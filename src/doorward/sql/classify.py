@@ -15,7 +15,17 @@ from typing import Any
 
 from doorward.model import ACCESSES, Effect, Resource, identifiers
 from doorward.sql.catalogue import SYSTEM
-from doorward.sql.classification import NOTHING, Classification, Copy, Facts, Namespace, Output, Statement, every
+from doorward.sql.classification import (
+    NOTHING,
+    SETTING,
+    Classification,
+    Copy,
+    Facts,
+    Namespace,
+    Output,
+    Statement,
+    every,
+)
 from doorward.sql.definitions import Definitions
 from doorward.sql.parse import Unparsable, parse
 from doorward.sql.statements import Draft
@@ -60,6 +70,7 @@ class _Text:
         self.changed: set[tuple[str, str]] = set(facts.changed)
         self.temporary: set[str] = set(facts.temporary)
         self.unsure_path = False
+        self.opaque = False  # an earlier one has run code that may have changed settings, and with them how values look
         self.depth = 0
 
     def add(self, tag: str, body: dict[str, Any], offset: int, length: int) -> None:
@@ -81,7 +92,7 @@ class _Text:
             walk.unknown("the statement has a form that cannot be judged")
         self.depth -= 1
         self.budget = min(self.budget, walk.budget)
-        statement = _statement(walk, draft, offset, length)
+        statement = _statement(walk, draft, offset, length, self.opaque)
         self.walks.append(walk)
         self.statements.append(statement)
         self.follow(statement)
@@ -91,6 +102,7 @@ class _Text:
         text = _Text(self.facts, self.budget)
         text.prepared, text.cursors, text.depth = self.prepared, self.cursors, self.depth
         text.changed, text.temporary, text.unsure_path = self.changed, self.temporary, self.unsure_path
+        text.opaque = self.opaque
         text.add(tag, body, 0, 0)
         self.budget = text.budget
         return text.told()
@@ -99,6 +111,7 @@ class _Text:
         """What this statement changes for those after it in the same text."""
         if self.depth:
             return
+        self.opaque = self.opaque or statement.opaque
         for schema, name in statement.defines:
             if schema == "pg_temp":
                 self.temporary.add(name)
@@ -137,7 +150,7 @@ class _Text:
         )
 
 
-def _statement(walk: Definitions, draft: Draft, offset: int, length: int) -> Statement:
+def _statement(walk: Definitions, draft: Draft, offset: int, length: int, shaken: bool) -> Statement:
     resources = walk.resources
     if walk.reason:
         resources[_whole(Effect.UNKNOWN)] = None
@@ -152,21 +165,39 @@ def _statement(walk: Definitions, draft: Draft, offset: int, length: int) -> Sta
         labels = labels | walk.top
     if walk.defines and (walk.settings or any(r.access is Effect.EXECUTE and r.kind == "Function" for r in resources)):
         walk.defines.add(ANYTHING)  # what was defined may change settings whenever it is used
+    stirs = _stirs(walk, draft, effect)
+    opaque = stirs or bool(walk.reason)
+    reads = walk.reads or SETTING in labels
+    if shaken and draft.outputs:
+        labels = labels | walk.top
     # What nobody can judge, nobody can trace: where a policy lets it run all the same, each column may show anything.
-    outputs = None if walk.reason and draft.outputs else draft.outputs
+    outputs = None if (walk.reason or shaken) and draft.outputs else draft.outputs
+    inferred, stored, copies, escapes = walk.inferred, walk.stored, walk.copies, tuple(walk.escapes)
+    if SETTING in labels:
+        held = walk.top if walk.facts.opaque or shaken or opaque else NOTHING
+        labels, inferred, stored = (_told(found, held) for found in (labels, inferred, stored))
+        copies = {(a, b, c, label) for a, b, c, found in copies for label in _told(frozenset((found,)), held)}
+        escapes = tuple((label, where) for found, where in escapes for label in sorted(_told(frozenset((found,)), held)))
+        if outputs is not None:
+            outputs = tuple(Output(output.name, _told(output.sources, held)) for output in outputs)
     return Statement(
-        draft.tag, effect, tuple(resources), outputs, labels, walk.inferred, walk.stored, frozenset(walk.copies),
-        tuple(walk.escapes), offset, length,
+        draft.tag, effect, tuple(resources), outputs, labels, inferred, stored, frozenset(copies),
+        escapes, offset, length,
         draft.transaction, draft.chain, first[0], first[1], first[2], tuple(walk.settings),
         draft.changes_session or bool(walk.settings), draft.prepares, draft.executes, draft.deallocates, draft.declares,
         draft.fetches, draft.closes, draft.inner, draft.copy, draft.explain, draft.analyze, draft.returns_rows,
         draft.tag in _PLAIN and effect in (Effect.READ, Effect.WRITE), frozenset(walk.defines), walk.reason,
-        draft.holds, _stirs(walk, draft, effect),
+        draft.holds, stirs, opaque, reads,
     )
 
 
+def _told(labels: frozenset[str], held: frozenset[str]) -> frozenset[str]:
+    """With the labels of what settings hold in place of what stands for them."""
+    return (labels - {SETTING}) | held if SETTING in labels else labels
+
+
 def _stirs(walk: Definitions, draft: Draft, effect: Effect) -> bool:
-    """Whether code of the database's own that could change search_path or role may run: functions by name, or behind
+    """Whether code of the database's own that could change settings may run: functions by name, or behind
     views, defaults, checks, rules, policies and triggers, the last of them at COMMIT."""
     setters = walk.catalogue.setters
     if not setters and not any(name.endswith("()") or (schema, name) == ANYTHING for schema, name in walk.changed):

@@ -13,7 +13,7 @@ from typing import Any
 
 from doorward.model import Effect, dotted
 from doorward.sql import calm, functions, settings
-from doorward.sql.classification import NOTHING
+from doorward.sql.classification import NOTHING, SETTING
 from doorward.sql.scope import SYSTEM_COLUMNS, Item, Scope
 from doorward.sql.walker import Walker
 
@@ -138,6 +138,10 @@ class Expressions(Walker):
             if len(path) > 1 or "set_config" not in self.catalogue.functions:
                 return NOTHING
         found = self.function(path or [""])
+        if path[-1:] == ["current_setting"] and SETTING in found and arguments:
+            self.fixed = True
+            if settings.narrow(constant(arguments[0]) or ""):
+                found = found - {SETTING}
         if path and path[-1] in ("nextval", "setval"):
             self.sequence(arguments, scope)
         if path and self.top and path[:-1] in ([], ["pg_catalog"]) and functions.builtin(path[-1]) not in (None, Effect.READ):

@@ -71,8 +71,11 @@ REVEALING: Final = _words(
     "cursor_to_xml query_to_xml query_to_xml_and_xmlschema ts_stat ts_rewrite lo_get loread lo_export "
     "pg_read_file pg_read_binary_file pg_read_file_old pg_logical_slot_get_changes pg_logical_slot_peek_changes "
     "pg_logical_slot_get_binary_changes pg_logical_slot_peek_binary_changes pg_stat_get_activity "
-    "pg_stat_get_backend_activity pg_mcv_list_items"
+    "pg_stat_get_backend_activity pg_mcv_list_items pg_cursor"
 ) | {name for name in REMOVED if name.endswith(("_to_xml", "_to_xml_and_xmlschema"))}
+
+# Show what the session holds outside tables: settings, and names that code may have made of values.
+STATEFUL: Final = _words("current_setting pg_show_all_settings pg_listening_channels pg_prepared_statement")
 
 
 def _load() -> tuple[dict[str, Effect], dict[str, tuple[str, ...] | None]]:

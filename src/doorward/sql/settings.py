@@ -100,6 +100,30 @@ def judge(name: str, value: str | None, pinned: Collection[str] = ()) -> Effect 
     return Effect.CONTROL
 
 
+# Settings of few values, and those that no statement can change: what code that ran could say by them, it could as well say
+# by failing.
+_NARROW: Final = _words(
+    """
+    archive_mode array_nulls autovacuum backslash_quote block_size bytea_output check_function_bodies client_encoding
+    client_min_messages compute_query_id constraint_exclusion data_checksums datestyle default_toast_compression
+    default_transaction_deferrable default_transaction_isolation default_transaction_read_only escape_string_warning
+    exit_on_error fsync full_page_writes geqo hot_standby in_hot_standby integer_datetimes intervalstyle is_superuser jit
+    lc_collate lc_ctype listen_addresses log_statement max_connections max_identifier_length max_index_keys
+    max_locks_per_transaction max_prepared_transactions max_wal_senders max_wal_size max_worker_processes
+    password_encryption plan_cache_mode port quote_all_identifiers role row_security segment_size server_encoding
+    server_version server_version_num session_authorization session_replication_role shared_buffers ssl
+    standard_conforming_strings superuser_reserved_connections synchronize_seqscans synchronous_commit track_activities
+    track_counts track_functions track_io_timing transaction_deferrable transaction_isolation transaction_read_only
+    transform_null_equals unix_socket_directories wal_block_size wal_level wal_segment_size xmlbinary xmloption
+    """
+) | {name for name in HARMLESS if name.startswith("enable_")}
+
+
+def narrow(name: str) -> bool:
+    """Whether what the setting holds can be shown even where code has run that nobody could follow."""
+    return canonical(name) in _NARROW
+
+
 def any_value(name: str) -> bool:
     """Whether the verdict on a setting is the same for every value, so that it may come in a parameter."""
     name = canonical(name)

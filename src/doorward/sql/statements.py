@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from doorward.model import Effect, dotted
-from doorward.sql.classification import Classification, Copy, Output
+from doorward.sql import settings
+from doorward.sql.classification import NOTHING, Classification, Copy, Output
 from doorward.sql.expressions import constant
 from doorward.sql.queries import Queries, strings
 from doorward.sql.scope import Rows, Scope
@@ -176,7 +177,8 @@ class Statements(Queries):
                     shown = self.top  # planning may call a function, and show what it gave
                 if self.draft.analyze:  # memory, buffers and sizes are those of the values
                     self.inferred = self.inferred | statement.labels
-            self.draft.outputs = (Output("QUERY PLAN", shown),)
+            # What a plan costs is counted in settings, and EXPLAIN (SETTINGS) lists them.
+            self.draft.outputs = (Output("QUERY PLAN", shown | self.state()),)
             self.draft.returns_rows = True
 
     def adopt(self, told: Classification, *, plan_only: bool = False) -> None:
@@ -194,6 +196,7 @@ class Statements(Queries):
         if told.reason:
             self.unknown(told.reason)
         for statement in told.statements:
+            self.reads = self.reads or statement.reads
             if not plan_only:
                 self.stored = self.stored | statement.stored
                 self.copies |= statement.copies
@@ -280,6 +283,7 @@ class Statements(Queries):
             self.set(name, ", ".join(value or "" for value in values), local)
         elif kind == "VAR_SET_CURRENT":
             self.set(name, "", local)
+            self.escape(self.state(), "a definition")
         elif kind == "VAR_SET_MULTI" and name in ("TRANSACTION", "SESSION CHARACTERISTICS"):
             for argument in arguments:
                 element = argument.get("DefElem", {})
@@ -297,7 +301,9 @@ class Statements(Queries):
         self.touch("Setting", name, Effect.READ)
         self.draft.returns_rows = True
         columns = ("name", "setting", "description") if name == "all" else (name,)
-        self.draft.outputs = tuple(Output(column) for column in columns)
+        held = NOTHING if settings.narrow(name) else self.state()
+        shown = ("setting", name)
+        self.draft.outputs = tuple(Output(column, held if column in shown else NOTHING) for column in columns)
 
     def discard(self, body: Body) -> None:
         self.draft.tag = "DISCARD"

@@ -16,7 +16,7 @@ from typing import Any
 from doorward.model import Effect, Resource, dotted
 from doorward.sql import functions, settings
 from doorward.sql.catalogue import SYSTEM, Relation
-from doorward.sql.classification import NOTHING, Facts, every
+from doorward.sql.classification import NOTHING, SETTING, Facts, every
 from doorward.sql.parse import Unparsable, parse
 from doorward.sql.scope import Col, Cols, Item, Rows, Scope
 
@@ -36,18 +36,21 @@ REVEALING: dict[str, frozenset[str] | None] = {
     "pg_stats_ext_exprs": None,
     "pg_statistic": None,
     "pg_statistic_ext_data": None,
-    "pg_stat_activity": frozenset({"query"}),
+    "pg_stat_activity": frozenset({"query", "application_name"}),
+    "pg_stat_replication": frozenset({"application_name"}),
     "pg_stat_statements": None,
     "pg_largeobject": None,
     "pg_toast": None,
     "pg_prepared_statements": frozenset({"statement"}),
-    "pg_cursors": frozenset({"statement"}),
+    "pg_cursors": frozenset({"name", "statement"}),
     "pg_publication_tables": frozenset(),
     "pg_subscription": frozenset({"subconninfo"}),  # this and the next three hold passwords of other systems
     "pg_user_mappings": frozenset({"umoptions"}),
     "user_mapping_options": frozenset({"option_value"}),
     "_pg_user_mappings": frozenset({"umoptions"}),
 }
+# .. and those that show what a setting holds, or a name that code has given to something of the session's.
+STATEFUL = {"pg_settings": "setting", "pg_prepared_statements": "name"}
 # Hold password hashes and the like, and only superusers can read them: that is not like reading a table.
 SECRET = frozenset({"pg_authid", "pg_shadow", "pg_user_mapping", "pg_hba_file_rules"})
 
@@ -80,6 +83,7 @@ class Walker:
         self.settings: list[tuple[str, str | None, bool]] = []
         self.defines: set[tuple[str, str]] = set()
         self.inferring = False  # within an expression all of whose labels are inferred
+        self.reads = False  # something within it shows what a setting holds
         self.fixed = False  # whether a constant of the text decided anything
         self.access = Effect.READ  # what naming a relation in FROM means just now: WRITE under FOR UPDATE
         self.depth = 0
@@ -224,6 +228,8 @@ class Walker:
             for i, column in enumerate(relation.columns):
                 if shows is None or column.name in shows:
                     found[i] = self.top
+                elif STATEFUL.get(relation.name) == column.name:
+                    found[i] = frozenset((SETTING,))
         for oid in self.catalogue.relatives(relation.oid):
             relative = self.catalogue.oids.get(oid)
             if relative is not None:
@@ -333,7 +339,11 @@ class Walker:
             return NOTHING
         if effect is not Effect.READ:
             self.touch("Function", dotted("pg_catalog", name), effect)
-        return self.top if name in functions.REVEALING else NOTHING
+        return self.top if name in functions.REVEALING else self.state() if name in functions.STATEFUL else NOTHING
+
+    def state(self) -> frozenset[str]:
+        """What may be in a setting. Nothing, where nothing is confidential."""
+        return frozenset((SETTING,)) if self.top else NOTHING
 
     def operator(self, names: Any) -> frozenset[str]:
         """Judges an operator by its name. Those of pg_catalog call functions that only answer."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import psycopg
 import pytest
 
@@ -455,6 +457,63 @@ def test_changed_and_temporary_relations_are_opaque(facts: Facts) -> None:
         statement = classify(text, session).statements[0]
         assert statement.outputs is None or statement.outputs[0].sources == {"ssn", "card"}
         assert statement.labels == {"ssn", "card"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "show my.secret", "show application_name", "show work_mem", "show timezone", "show all",
+        "select current_setting('my.secret')", "select current_setting('my.' || 'secret', true)", "explain select 1",
+        "select setting from pg_settings", "select s from pg_settings s", "select setting from pg_show_all_settings()",
+        "select upper(current_setting($1)) from orders", "select pg_listening_channels()",
+        "select name from pg_prepared_statements",
+    ],
+)  # fmt: skip
+def test_what_settings_hold_may_be_anything_once_code_has_run(text: str, facts: Facts) -> None:
+    """Code that nobody follows may have put any value into a setting. Until then, a setting holds what the client said."""
+    facts = Facts(replace(facts.catalogue, setters=frozenset()), labels=facts.labels)  # no code that could set anything
+    told = classify(text, facts).statements[0]
+    assert told.reads
+    assert told.outputs is not None
+    assert frozenset().union(*(output.sources for output in told.outputs)) == told.inferred == set()
+    told = classify(text, replace(facts, opaque=True)).statements[0]
+    assert told.outputs is not None
+    assert frozenset().union(*(output.sources for output in told.outputs)) == told.labels == {"ssn", "card"}
+    told = classify(f"do 'x'; {text}", facts).statements[1]  # its outputs are not told: times may look otherwise, too
+    assert told.outputs is None
+    assert told.labels == {"ssn", "card"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["show transaction isolation level", "show standard_conforming_strings", "show server_version", "show enable_seqscan",
+     "select current_setting('server_version_num')::int", "select name, short_desc from pg_settings", "select now()"],
+)  # fmt: skip
+def test_settings_of_few_values_are_shown_whatever_has_run(text: str, facts: Facts) -> None:
+    """A switch, and what no session can change, holds nobody's data."""
+    told = classify(text, replace(facts, opaque=True)).statements[0]
+    assert told.outputs is not None
+    assert frozenset().union(*(output.sources for output in told.outputs)) == set()
+
+
+def test_a_setting_that_may_hold_anything_is_followed_like_a_column(facts: Facts) -> None:
+    """Where it decides it infers, where it is copied its label follows, and where none can follow it does not go."""
+    facts = Facts(replace(facts.catalogue, setters=frozenset()), labels=facts.labels)  # no code that could set anything
+    run = replace(facts, opaque=True)
+    where = "select id from orders where note = current_setting('my.secret')"
+    assert classify(where, run).inferred == {"ssn", "card"}
+    assert classify(where, facts).inferred == set()
+    assert classify("select current_setting('my.secret'), id from orders", run).inferred == set()  # to show it is none
+    insert = "insert into orders (note) select current_setting('my.secret')"
+    assert {copy[2:] for copy in classify(insert, run).statements[0].copies} == {("note", "ssn"), ("note", "card")}
+    assert classify(insert, facts).statements[0].copies == set()
+    define = "create function f() returns int language sql set my.secret from current as 'select 1'"
+    assert classify(define, run).statements[0].escapes
+    assert not classify(define, facts).statements[0].escapes
+    view = classify("create view v as select current_setting('my.secret') as a; select a from v", run)
+    assert view.statements[1].labels == {"ssn", "card"}
+    nothing = Facts(facts.catalogue, opaque=True)
+    assert not any(output.sources for output in classify("show my.secret", nothing).statements[0].outputs or ())
 
 
 def test_a_function_made_in_this_transaction_is_no_built_in(facts: Facts) -> None:

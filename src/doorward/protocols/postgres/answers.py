@@ -8,6 +8,7 @@ chunk is passed on as it came.
 
 from __future__ import annotations
 
+import re
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -42,6 +43,12 @@ from doorward.protocols.postgres.wire import Backend, Column
 _MAX_OTHER: Final = 1 << 20  # what is not a row or copy data has no business being longer
 # Reported settings that can hold any text; a time zone may be called anything: <text>5 (POSIX).
 _FREE: Final = ("application_name", "search_path", "TimeZone")
+# Time zones by name or offset: they say little more than where on earth. Anything else may spell out a value.
+_ZONE: Final = re.compile(
+    r"[A-Za-z_]+(?:[/-][A-Za-z_-]+)*|(?:Etc/)?GMT[+-]?\d{1,2}|(?:EST5E|CST6C|MST7M|PST8P)DT"
+    r"|<[+-]\d\d(?::?\d\d)?>[+-]\d{1,2}(?::\d\d)?"
+)
+_MOST_SEEN: Final = 256  # values of settings that are remembered
 UNRESOLVED: Final = 256  # finished runs kept until ReadyForQuery says what became of their transaction
 
 
@@ -96,6 +103,8 @@ class Answers:
         self.deferred: list[tuple[bytes, Pending]] = []  # what the conversation keeps back; it is projected all the same
         self.readies = 0
         self.labels: frozenset[str] = frozenset()  # all that this target has
+        self.opaque = False  # code has run that nobody could follow: a setting may hold anything
+        self._seen: set[str] = set()  # what the client has set, or the target had when it began
         self.deaf = False  # payloads of notifications are kept from this client: nobody knows what is in them
         # Something labelled was written in this transaction: constraints and triggers may look at it as late as at its end.
         self.late = False  # .. which this client may not see
@@ -829,12 +838,40 @@ class Answers:
             raise ProtocolError(f"the target changed client_encoding to {value}: statements could no longer be judged")
         if name == "session_authorization":
             return b""  # whose account this is at the target is not the client's business
-        run = self.pending[0].run if self.pending else None
-        strip = self.stripped or (run is not None and run.strip)
-        if strip and name in _FREE and not self.observe:
-            return b""  # set_config(name, column, ..) would answer with the column here
+        if name in _FREE and self.labels and not self.observe:
+            if name == "TimeZone":
+                self.zone(value)
+            run = self.pending[0].run if self.pending else None
+            if self.opaque or self.stripped or (run is not None and run.strip):
+                if value not in self._seen:
+                    return b""  # set_config(name, column, ..) would answer with the column here
+            else:
+                self._see(value)
         masked = self.masks.text(value)
         return None if masked == value else wire.parameter_status(name, masked)
+
+
+    def _see(self, value: str) -> None:
+        if len(self._seen) < _MOST_SEEN:
+            self._seen.add(value)
+
+    def notes(self, template: PgTemplate, params: Sequence[bytes | None]) -> None:
+        """Values that the client itself gives to settings, in plain sight: it may hear of them again."""
+        for statement in template.statements:
+            for _, value, _ in statement.settings:
+                if value is not None and value[:1] == "$":
+                    for param in params:
+                        self._see((param or b"").decode("utf-8", "replace"))
+                elif value:
+                    self._see(value)
+
+    def zone(self, name: str) -> None:
+        """Take note of the session's time zone: its name is in how every time is shown, and may be any text. ProtocolError:
+        code has changed it to one that is no name and no offset, and that the client has never said."""
+        if not self.opaque:
+            self._see(name)
+        elif self.labels and not self.observe and name not in self._seen and _ZONE.fullmatch(name) is None:
+            raise ProtocolError("code that ran in this session made a time zone of its own; times cannot be shown under it")
 
 
 @lru_cache(256)

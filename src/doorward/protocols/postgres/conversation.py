@@ -65,7 +65,8 @@ PROBE: Final = (
     "SELECT current_user::pg_catalog.text, session_user::pg_catalog.text, "
     "pg_catalog.array_to_json(pg_catalog.current_schemas(true))::pg_catalog.text, "
     "(SELECT pg_catalog.array_to_json(pg_catalog.array_agg(relname))::pg_catalog.text FROM pg_catalog.pg_class "
-    "WHERE relnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema())"
+    "WHERE relnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()), "
+    "pg_catalog.current_setting('TimeZone')"
 )
 
 SQLSTATES: Final[Mapping[str, str]] = {
@@ -610,6 +611,8 @@ class PostgresConversation:
                 return self._need()
             if portal.entry.inside < 0 and fresh.classification != template.classification:
                 return self._no("voided", "what its names stand for has changed since it was bound", "bind it again")
+        if self.judge.outdated(template):
+            return self._no("voided", "code that ran since it was bound may have changed settings", "bind it again")
         return self._proposed(portal.template, Phase.EXECUTE, part=("execute", payload, portal), portal=portal)
 
     def _flush(self) -> Turn | None:
@@ -706,6 +709,14 @@ class PostgresConversation:
         The server plans a query when it is bound; a utility, and what is inside one, not before it runs."""
         if portal is not None and portal.template.barrier and (runs or portal.template.fixed_by_bind(FIXED_BY_BIND)):
             self._planned = self._moved = True
+            self._stirs(portal.template)
+
+    def _stirs(self, template: PgTemplate) -> None:
+        """Note that code may run that nobody can follow: whatever becomes of it, even if it fails, it may have kept what it
+        has changed (CALL may commit)."""
+        if template.opaque:
+            self.judge.stir()
+            self.answers.opaque = True
 
     def _drop_deferred(self) -> None:
         self.answers.drop_deferred()
@@ -744,6 +755,8 @@ class PostgresConversation:
             self.answers.deaf = False
         if permit.decision.unmask:
             self.answers.unmasks()
+        self._stirs(template)
+        self.answers.notes(template, turn.params)
         if what == "query":
             self._drop_deferred()
             self._server.append(wire.query(turn.part[1]))
@@ -895,6 +908,9 @@ class PostgresConversation:
         statement = template.statements[index]
         if statement.stirs:
             self._probe_due = self._moved = True
+        if statement.tag == "DISCARD ALL":  # which no transaction can take back
+            self.judge.clear()
+            self.answers.opaque = False
         if statement.changes_session:
             self._probe_due = True
             self._moved = True
@@ -961,6 +977,7 @@ class PostgresConversation:
     def _learn(self, rows: Sequence[Sequence[bytes | None]]) -> None:
         """Take over what the server said of this session. A role nobody granted ends it."""
         self.judge.learn(rows)
+        self.answers.zone((rows[0][4] or b"").decode("utf-8", "replace"))
 
     # -- names, for classification -----------------------------------------------------------------------------------
 
@@ -983,7 +1000,7 @@ class PostgresConversation:
     def cursor(self, name: str) -> Classification | None:
         """What FETCH FROM `name` would show: judged when it was declared."""
         portal = self.names.portals.get(name.encode())
-        return None if portal is None else portal.template.classification
+        return None if portal is None or self.judge.outdated(portal.template) else portal.template.classification
 
     def _made_in_sql(self, template: PgTemplate, index: int) -> Entry:
         inner = template.statements[index].inner or Classification(

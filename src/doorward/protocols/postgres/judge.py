@@ -88,7 +88,9 @@ class PgTemplate(Template):
         "misses",
         "named",
         "names_version",
+        "opaque",
         "plain",
+        "reads",
         "redactors",
         "shapes",
         "sqlstate",
@@ -145,6 +147,9 @@ class PgTemplate(Template):
         self.copies_out = any(s.copy is not None and s.copy.direction == "out" for s in statements)
         self.listens = any(s.tag == "LISTEN" for s in statements)
         self.copies_in = any(s.copy is not None and s.copy.direction == "in" for s in statements)
+        # It runs code that nobody can follow; it shows what such code may have left in a setting.
+        self.opaque = any(s.opaque for s in statements) or bool(reason)
+        self.reads = any(s.reads for s in statements)
         # After a barrier nothing is judged until the server has answered: the facts may change with that answer.
         self.barrier = (
             self.copies_in
@@ -205,6 +210,7 @@ class Judge:
         self.version = 0
         self._depth = 0
         self.unsettled = False  # the end of the open transaction may change search_path
+        self.stirred = 0  # the version since which settings may hold what code has put there; 0: they do not
         self.role = ""
         self.search_path: tuple[str, ...] = ("pg_catalog", "public")
         self.temporary: frozenset[str] = frozenset()
@@ -227,9 +233,9 @@ class Judge:
         Raises ProtocolError when the answer is not one, or when the session's role is no longer the one that the gateway
         logged in with: a function that was permitted may have changed it, and everything judged so far judged another.
         """
-        if len(rows) != 1 or len(rows[0]) != 4:
+        if len(rows) != 1 or len(rows[0]) != 5:
             raise ProtocolError("the target did not say which role and search_path are in force")
-        role, login, path, temporary = ((value or b"").decode("utf-8", "replace") for value in rows[0])
+        role, login, path, temporary, _ = ((value or b"").decode("utf-8", "replace") for value in rows[0])
         schemas, names = _strings(path), _strings(temporary or "[]")
         if role != login or (self.role and role != self.role):
             raise ProtocolError("the role of this session changed at the target; it cannot go on under another one")
@@ -240,6 +246,22 @@ class Judge:
         if unsettled != self.unsettled:
             self.unsettled = unsettled
             self.version += 1
+
+    def stir(self) -> None:
+        """Code runs that nobody can follow. From now on a setting may hold anything that the target has."""
+        if not self.stirred:
+            self.version += 1
+            self.stirred = self.version
+
+    def clear(self) -> None:
+        """Every setting is what it was when the session began."""
+        if self.stirred:
+            self.stirred = 0
+            self.version += 1
+
+    def outdated(self, template: PgTemplate) -> bool:
+        """Whether a text was judged when settings held what the client had said, and now they may hold anything."""
+        return template.reads and not template.opaque and template.version < self.stirred
 
     def inner(self, outer: PgTemplate, classification: Classification) -> PgTemplate:
         """The template behind a name that SQL itself made (PREPARE, DECLARE): judged as part of `outer`."""
@@ -362,6 +384,7 @@ class Judge:
             temporary=self.temporary,
             changed=self.changed,
             unsettled=self.unsettled,
+            opaque=bool(self.stirred),
             max_bytes=self.most,
             pinned=self._pinned,
         )
