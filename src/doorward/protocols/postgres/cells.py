@@ -1,8 +1,9 @@
 """One value of a result, looked at and rewritten: the slow path, for values in which a prefilter saw something.
 
 Contract: `masked` returns None (leave it), or what the cell becomes, itself as `bytes` or NULL. What comes out is a
-well-formed value of the same reading: JSON stays JSON, an array of text in binary keeps its framing. What cannot be
-rewritten and holds something confidential becomes NULL. Nothing here raises for the sake of a value's content.
+well-formed value of the same reading: JSON stays JSON, an array of text in binary keeps its framing. Of a type that nobody
+told us about, a value that is not text and holds something confidential becomes NULL. UndecodableError: a value is not of the
+form that its column's type has; its result ends there. Nothing else is raised for the sake of a value's content.
 """
 
 from __future__ import annotations
@@ -18,7 +19,12 @@ from doorward.masking.plan import JSON, JSONB, Reading, as_read
 from doorward.masking.transforms import Transforms
 
 _INT: Final = Struct("!i")
+_UNFRAMED: Final = "an array of text does not hold together"
 _ARRAY_HEAD: Final = Struct("!iii")  # dimensions, has NULLs, element type
+
+
+class UndecodableError(ValueError):
+    """A value is not what its column's type says, so that nobody can mask what is in it."""
 
 
 class Cells:
@@ -30,13 +36,13 @@ class Cells:
         self.counts = counts
 
     def transformed(self, value: bytes, label: str, reading: Reading) -> bytes | None:
-        """What a labelled value becomes; None is NULL. Bytes that are not UTF-8 are redacted."""
+        """What a labelled value becomes; None is NULL. UndecodableError: it is not UTF-8."""
         if reading == Reading.DATE or reading == Reading.DATE_BINARY:
             return self.transforms.shifted(label, value, binary=reading == Reading.DATE_BINARY)
         try:
             text = value.decode("utf-8")
         except UnicodeDecodeError:
-            return as_read(redaction(label), reading)
+            raise UndecodableError(f"a value labelled {label} is not UTF-8") from None
         becomes = self.transforms.apply(label, text)
         return None if becomes is None else as_read(becomes, reading)
 
@@ -57,7 +63,7 @@ class Cells:
         if reading == Reading.JSONB:
             if value[:1] == b"\x01":
                 return self._json(value[1:], Reading.JSONB, b"\x01")
-            return self._opaque(value)
+            raise UndecodableError("a value of type jsonb is of a version that is not known")
         if reading == Reading.ARRAY:
             return self._array(value)
         return self._opaque(value)
@@ -87,21 +93,20 @@ class Cells:
         return (result[0],) if _reads_as_text(value) else (None,)
 
     def _array(self, value: bytes) -> tuple[bytes | None] | None:
-        """An array of text in binary (array_send): each element for itself; NULL if the framing does not hold."""
+        """An array of text in binary (array_send): each element for itself."""
         size = len(value)
         if size < 12:
-            return self._opaque(value)
+            raise UndecodableError(_UNFRAMED)
         dimensions, _, element_type = _ARRAY_HEAD.unpack_from(value, 0)
         position = 12 + 8 * dimensions
         if not 0 <= dimensions <= 6 or position > size:
-            return self._opaque(value)
+            raise UndecodableError(_UNFRAMED)
         reading = Reading.JSONB if element_type == JSONB else Reading.JSON if element_type == JSON else Reading.TEXT
-        before = self.counts.copy()
         parts: list[bytes] = [value[:position]]
         changed = has_null = False
         while position < size:
             if position + 4 > size:
-                return self._unframed(value, before)
+                raise UndecodableError(_UNFRAMED)
             length: int = _INT.unpack_from(value, position)[0]
             position += 4
             if length < 0:
@@ -109,7 +114,7 @@ class Cells:
                 parts.append(value[position - 4 : position])
                 continue
             if position + length > size:
-                return self._unframed(value, before)
+                raise UndecodableError(_UNFRAMED)
             element = value[position : position + length]
             position += length
             becomes = self.masked(element, reading)
@@ -129,12 +134,6 @@ class Cells:
             return None
         parts[0] = _ARRAY_HEAD.pack(dimensions, int(has_null), element_type) + value[12 : 12 + 8 * dimensions]
         return (b"".join(parts),)
-
-    def _unframed(self, value: bytes, before: Counter[str]) -> tuple[bytes | None] | None:
-        self.counts.clear()
-        self.counts.update(before)
-        found = self._opaque(value)
-        return None if found is None else (None,)
 
 
 def _reads_as_text(value: bytes) -> bool:

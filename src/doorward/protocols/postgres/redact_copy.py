@@ -19,7 +19,8 @@ from struct import Struct
 from typing import Final
 
 from doorward.errors import ProtocolError
-from doorward.masking.plan import Action, ColumnPlan, Plan
+from doorward.masking.detectors import redaction
+from doorward.masking.plan import Action, ColumnPlan, Plan, as_read
 from doorward.protocols.postgres.cells import Cells
 
 MAX_LINE: Final = 16 << 20
@@ -66,6 +67,8 @@ class CopyRedactor:
         self._detectors = plan.detectors
         self._looks = bool(plan.detectors.detectors)
         self._cells = Cells(plan.detectors, plan.transforms, self.cells)
+        # Transforms read UTF-8. What is written in another encoding is not looked at, so that nothing depends on it.
+        self._foreign = encoding.strip().upper().replace("-", "").replace("_", "") not in ("", "UTF8", "UNICODE")
         self._csv = style == "csv"
         self._binary = style == "binary"
         self._delimiter = delimiter.encode() or (b"," if self._csv else b"\t")
@@ -278,6 +281,8 @@ class CopyRedactor:
         self.cells[column.label] += 1
         if column.action == Action.REPLACE:
             return self._written(column.replacement)
+        if self._foreign:
+            return self._written(as_read(redaction(column.label), column.reading))
         return self._written(self._cells.transformed(self._says(raw), column.label, column.reading))
 
     # -- fields ------------------------------------------------------------------------------------------------------

@@ -112,6 +112,12 @@ def test_nothing_to_change_is_the_same_object() -> None:
         assert redactor.rows == 2
 
 
+def test_what_is_not_utf8_is_redacted_unread() -> None:
+    """A transform reads UTF-8; in COPY's other encodings nothing depends on what the value is."""
+    redactor = CopyRedactor(planned("card", "", transforms=Transforms({"card": "partial"})), encoding="latin1")
+    assert redactor.feed(b"4111111111111111\t\xe9\n\xe9\tx\n") + redactor.finish() == b"[card]\t\xe9\n[card]\tx\n"
+
+
 def test_partial_and_counts() -> None:
     """Labels are counted; an expression's transform is redaction, since COPY names no stored column."""
     redactor = CopyRedactor(planned("card", "", transforms=Transforms({"card": "partial"}), detectors=ALL))
