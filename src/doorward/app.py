@@ -16,6 +16,7 @@ from typing import Any
 from doorward import config as configuration
 from doorward.adapters.blobs.files import LocalKeyFiles, LocalLogFiles, LocalRecordingFiles, LocalWalFiles
 from doorward.adapters.clock import SystemClock
+from doorward.adapters.identity.code import SignIn
 from doorward.adapters.identity.oidc import OidcAuthenticator
 from doorward.adapters.identity.settings import is_loopback
 from doorward.adapters.secrets.sources import SecretSources
@@ -45,6 +46,7 @@ from doorward.server.sampling import Samples
 from doorward.server.tls import server_context
 from doorward.sql.catalogue import Catalogue
 from doorward.web.api import application
+from doorward.web.browser import Browsers
 from doorward.web.serve import WebServer
 
 
@@ -72,6 +74,16 @@ class Gateway:
         )
         self.secrets = SecretsAside(SecretSources(data))
         self.authenticator = OidcAuthenticator(config.issuers)
+        self.sign_ins = [
+            SignIn(issuer, self.authenticator, self.secrets.reveal, self.clock.now, longest=config.limits.sign_in)
+            for issuer in config.issuers
+            if issuer.client_id
+        ]
+        http = config.listen.http
+        self.browsers = Browsers(
+            self.clock, lasts=config.limits.sign_in, idle=config.limits.sign_in_idle,
+            secure=http.tls_cert is not None or http.url.startswith("https:"),
+        )  # fmt: skip
         self.policies = PolicyInForce(configuration.load_policies(config))
         self.approvals = Approvals(
             self.store.approvals,

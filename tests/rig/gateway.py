@@ -140,7 +140,7 @@ class Gateway:
                 stderr=subprocess.STDOUT,
             )
         limit = time.monotonic() + patience
-        while not self._listening("postgres"):
+        while not (self._listening("postgres") and self._listening("http")):
             if self._process.poll() is not None or time.monotonic() > limit:
                 self.kill()
                 raise RuntimeError(f"the gateway did not start:\n{self.log.read_text(errors='replace')[-4000:]}")

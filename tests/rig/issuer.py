@@ -24,6 +24,7 @@ from fcntl import LOCK_EX, flock
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
@@ -60,7 +61,7 @@ def b64(value: object) -> str:
 class LocalIssuer:
     """An issuer on loopback, with TLS if there is a certificate for it. `keys` are what its JWK Set holds; `discovery`
     and `jwks`, if set, are served instead of what belongs there; `status` other than 200 is the answer to everything;
-    `requests` counts paths."""
+    `requests` counts paths. `token_answer` is what the token endpoint says, and `forms` what it was asked."""
 
     def __init__(self, tls: Pair | None = None) -> None:
         self._tls = tls
@@ -70,6 +71,9 @@ class LocalIssuer:
         self.status = 200
         self.delay = 0.0
         self.requests: Counter[str] = Counter()
+        self.token_answer: tuple[int, dict[str, Any]] = (400, {"error": "invalid_grant"})
+        self.forms: list[dict[str, str]] = []
+        self.authorizations: list[str] = []
         self._server: ThreadingHTTPServer | None = None
         self._port = 0
         self.up()
@@ -85,6 +89,19 @@ class LocalIssuer:
                 self.send_response(issuer.status)
                 if issuer.status == 302:
                     self.send_header("location", f"{issuer.url}/jwks")
+                self.send_header("content-type", "application/json")
+                self.send_header("content-length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def do_POST(self) -> None:
+                form = self.rfile.read(int(self.headers["content-length"])).decode()
+                issuer.forms.append(dict(parse_qsl(form)))
+                if self.headers["authorization"]:
+                    issuer.authorizations.append(self.headers["authorization"])
+                status, given = issuer.token_answer
+                body = json.dumps(given).encode()
+                self.send_response(status)
                 self.send_header("content-type", "application/json")
                 self.send_header("content-length", str(len(body)))
                 self.end_headers()
@@ -200,8 +217,8 @@ def development_issuer() -> Iterator[DevelopmentIssuer]:
 @dataclass(frozen=True, slots=True)
 class RealIssuer:
     """A running oidc-provider. Its client `agent` (secret below) has client credentials; `cli` is public and has the
-    device flow; `short` is like `agent` with tokens that live one second; logins are by any name, with any password,
-    and the groups of `alice` are dba and staff."""
+    device flow; `web` is public and has the code flow, at any port of localhost; `short` is like `agent` with tokens that
+    live one second; logins are by any name, with any password, and the groups of `alice` and `erin` are dba and staff."""
 
     url: str
 

@@ -18,7 +18,9 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from doorward.model.visible import visible as visible  # what commands print with
+from doorward.model.visible import lasting as lasting  # what commands print with
+from doorward.model.visible import moment as moment
+from doorward.model.visible import visible as visible
 
 STATES = {
     "approved": "green", "spent": "green", "completed": "green", "committed": "green", "allowed": "green", "open": "green",
@@ -117,28 +119,9 @@ def note(text: str) -> None:
     console(error=True).print(Text(text, style="dim"))
 
 
-def moment(at: int) -> str:
-    """Unix ms as UTC, to the second; empty for never."""
-    if not at:
-        return ""
-    return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-
-
 def precise(at: int) -> str:
     """Unix ms as UTC time of day, to the millisecond."""
     return datetime.fromtimestamp(at / 1000, UTC).strftime("%H:%M:%S.%f")[:-3] if at else "--:--:--.---"
-
-
-def lasting(milliseconds: int) -> str:
-    """A length of time, to two units."""
-    if milliseconds < 1000:
-        return f"{max(0, milliseconds)} ms"
-    seconds = milliseconds // 1000
-    if seconds < 60:
-        return f"{seconds} s"
-    if seconds < 3600:
-        return f"{seconds // 60} min {seconds % 60} s"
-    return f"{seconds // 3600} h {seconds // 60 % 60} min"
 
 
 def failed(message: str, hint: str = "") -> None:

@@ -1,4 +1,4 @@
-"""Text that others wrote, fit to be read by a person who decides by it.
+"""Text that others wrote, fit to be read by a person who decides by it; and times in words.
 
 Contract: pure and total. `visible` spells every character that is not seen as itself: control characters, which move a
 cursor; direction marks, which turn a line; what is drawn as nothing or as a blank. `pieces` does the same for a page, where
@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 _SPELLED: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
@@ -71,6 +72,25 @@ def pieces(text: str, *, lines: bool = False) -> Iterator[Piece]:
 def named(character: str) -> str:
     """A character's code point and its name, for whoever wonders: `U+0430 CYRILLIC SMALL LETTER A`."""
     return f"U+{ord(character):04X} {unicodedata.name(character, '')}".rstrip()
+
+
+def moment(at: int) -> str:
+    """Unix ms as UTC, to the second; empty for never."""
+    if not at:
+        return ""
+    return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def lasting(milliseconds: int) -> str:
+    """A length of time, to two units."""
+    if milliseconds < 1000:
+        return f"{max(0, milliseconds)} ms"
+    seconds = milliseconds // 1000
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60} s"
+    return f"{seconds // 3600} h {seconds // 60 % 60} min"
 
 
 def _seen(character: str, lines: bool) -> str:

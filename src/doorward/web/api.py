@@ -1,6 +1,7 @@
-"""The HTTP API: who am I, approvals, sessions, policy; health and metrics.
+"""The HTTP API: who am I, approvals, sessions, policy; health and metrics; and the pages, which show what it answers.
 
-Everything below `/api` needs a bearer token of a trusted issuer, and each route asks Cedar for its own right. A route that
+Everything below `/api` needs a bearer token of a trusted issuer, or a browser that is signed in (`access`), and each route
+asks Cedar for its own right. A route that
 shows a recording writes an event first. Answers are JSON; an error is `{"error": ..., "hint": ...}` with a status that
 fits. Nothing here can see a statement's unmasked text: the gateway does not keep it.
 """
@@ -13,6 +14,7 @@ import json
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Annotated, Any, Protocol
+from urllib.parse import quote
 
 from litestar import Litestar, MediaType, Request, Response, get, post
 from litestar.exceptions import HTTPException, NotFoundException, PermissionDeniedException
@@ -27,18 +29,18 @@ from doorward.guard.reader import RecordReader
 from doorward.model import Approval, ApprovalState, Identity, Outcome, Target
 from doorward.policy.decide import may, may_vote
 from doorward.web import targets
+from doorward.web.access import Access, Authenticator
+from doorward.web.browser import page
+from doorward.web.headers import protection
+from doorward.web.pages import sign_in, views
 
 LONGEST_WAIT = 60.0  # seconds that one request may wait for an answer
 MOST_RECORDS = 20_000  # records of a recording that one answer holds
 MOST_BYTES = 8 << 20  # and their bytes, about
 
 
-class Authenticator(Protocol):
-    async def authenticate(self, token: str) -> Identity: ...
-
-
-class Served(targets.Served, Protocol):
-    """What of the gateway the API serves."""
+class Served(targets.Served, sign_in.Served, Protocol):
+    """What of the gateway the API and the pages serve."""
 
     guard: Guard
     approvals: Approvals
@@ -58,13 +60,8 @@ class Served(targets.Served, Protocol):
 def application(gateway: Served) -> Litestar:
     """The ASGI application."""
 
-    async def who(request: Request[Any, Any, Any]) -> Identity:
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not token:
-            raise AuthenticationError(
-                "this needs a token", hint="send it as `Authorization: Bearer ...`; get one with `doorward token`"
-            )
-        return await gateway.authenticator.authenticate(token.strip())
+    access = Access(gateway.authenticator, gateway.browsers, lambda: gateway.url)
+    who = access.who
 
     def target_of(name: str) -> Target:
         target = gateway.targets.get(name)
@@ -221,7 +218,7 @@ def application(gateway: Served) -> Litestar:
         in_state: Annotated[str, QueryParameter(name="state")] = "", since: FromQuery[int] = 0,
         before: FromQuery[str] = "", limit: FromQuery[int] = 50,
     ) -> list[dict[str, Any]]:  # fmt: skip
-        """Sessions that the caller may replay, and the caller's own, newest first."""
+        """Sessions that the caller may replay or end, and the caller's own, newest first."""
         caller = await who(request)
         found = await gateway.list_sessions(
             identity=identity, target=target, state=in_state, since=since, before=before, limit=max(1, min(limit, 500))
@@ -229,8 +226,10 @@ def application(gateway: Served) -> Litestar:
         return await lines([row for row in found if _may_see(caller, row)])
 
     def _may_see(caller: Identity, row: SessionRow) -> bool:
-        return row.identity == caller.id or allowed(
-            caller, "replay", row.target, ("Recording", row.id), (row.identity,)
+        return (
+            row.identity == caller.id
+            or allowed(caller, "replay", row.target, ("Recording", row.id), (row.identity,))
+            or allowed(caller, "administer", row.target)  # who may end it must find it
         )
 
     async def lines(rows: Sequence[SessionRow]) -> list[dict[str, Any]]:
@@ -295,8 +294,13 @@ def application(gateway: Served) -> Litestar:
         health, readiness, metrics, whoami, approvals, approval, wait, vote, withdraw, sessions, session, records, end, reload,
         *targets.routes(gateway, who, allowed),
     )  # fmt: skip
+    answers = {path: each.fn for each in routes if "GET" in each.http_methods for path in each.paths}
+    routes = (
+        *routes, *sign_in.routes(gateway, access), *views.routes(gateway, access, gateway.guard.clock, answers, allowed)
+    )
     return Litestar(
-        route_handlers=list(routes), openapi_config=None, request_max_body_size=64 * 1024, logging_config=None,
+        route_handlers=list(routes), openapi_config=None, before_send=[protection(secure=gateway.browsers.secure)],
+        request_max_body_size=64 * 1024, logging_config=None,
         exception_handlers={DoorwardError: _doorward, HTTPException: _http, RecursionError: _deep, Exception: _unexpected},
     )  # fmt: skip
 
@@ -321,26 +325,31 @@ def _page(found: Iterator[tuple[int, int, bytes]], skip: int) -> tuple[list[dict
     return shown, False
 
 
-def _answer(status: int, error: str, hint: str = "") -> Response[dict[str, str]]:
+def _answer(request: Request[Any, Any, Any], status: int, error: str, hint: str = "") -> Response[Any]:
+    path = request.url.path
+    if not path.startswith(("/api/", "/healthz", "/readyz", "/metrics", "/oauth/")):
+        if status == 401 and request.method == "GET":
+            return Response(None, status_code=303, headers={"location": f"/sign-in?to={quote(page(path), safe='/')}"})
+        return views.failed(status, error, hint)
     return Response({"error": error, "hint": hint}, status_code=status, media_type=MediaType.JSON)
 
 
-def _doorward(_request: Request[Any, Any, Any], error: DoorwardError) -> Response[dict[str, str]]:
+def _doorward(request: Request[Any, Any, Any], error: DoorwardError) -> Response[Any]:
     status = 401 if isinstance(error, AuthenticationError) else 503 if isinstance(error, UpstreamError) else 500
-    return _answer(status, error.message, error.hint)
+    return _answer(request, status, error.message, error.hint)
 
 
-def _http(_request: Request[Any, Any, Any], error: HTTPException) -> Response[dict[str, str]]:
-    return _answer(error.status_code, error.detail)
+def _http(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
+    return _answer(request, error.status_code, error.detail)
 
 
-def _deep(_request: Request[Any, Any, Any], _error: RecursionError) -> Response[dict[str, str]]:
-    return _answer(400, "the body is nested too deeply")
+def _deep(request: Request[Any, Any, Any], _error: RecursionError) -> Response[Any]:
+    return _answer(request, 400, "the body is nested too deeply")
 
 
-def _unexpected(_request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, str]]:
+def _unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     # What went wrong may quote what was asked: the caller learns only that it did.
-    return _answer(500, f"something went wrong inside the gateway ({type(error).__name__})")
+    return _answer(request, 500, f"something went wrong inside the gateway ({type(error).__name__})")
 
 
 def _identity(identity: Identity) -> dict[str, Any]:

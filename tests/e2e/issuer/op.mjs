@@ -15,7 +15,7 @@ const signingKey = (type, options, alg) => ({
   kid: `test-${alg}`,
 });
 
-const groupsOf = (account) => (account === 'alice' ? ['dba', 'staff'] : ['staff']);
+const groupsOf = (account) => (['alice', 'erin'].includes(account) ? ['dba', 'staff'] : ['staff']);
 const machine = { grant_types: ['client_credentials'], redirect_uris: [], response_types: [], client_secret: secret };
 
 const provider = new Provider(issuer, {
@@ -34,7 +34,17 @@ const provider = new Provider(issuer, {
       redirect_uris: [],
       response_types: [],
     },
+    {
+      client_id: 'web',
+      token_endpoint_auth_method: 'none',
+      application_type: 'native', // any port of loopback
+      grant_types: ['authorization_code', 'refresh_token'],
+      response_types: ['code'],
+      redirect_uris: ['http://localhost/sign-in/callback'],
+      post_logout_redirect_uris: ['http://localhost/signed-out'],
+    },
   ],
+  issueRefreshToken: (_ctx, client) => client.grantTypeAllowed('refresh_token'),
   findAccount: (_ctx, id) => ({ accountId: id, claims: () => ({ sub: id, groups: groupsOf(id) }) }),
   claims: { openid: ['sub'], groups: ['groups'] },
   scopes: ['openid', 'groups'],

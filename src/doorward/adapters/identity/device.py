@@ -22,6 +22,7 @@ from doorward.errors import AuthenticationError, UpstreamError
 DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 _DEFAULT_INTERVAL = 5  # seconds, RFC 8628 section 3.2
 _MOST_SECONDS = 1800
+_KNOWN = 300.0  # seconds that a discovery document is believed
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +65,11 @@ class TokenClient:
             name: value for name, value in (("scope", scope), ("audience", audience), ("resource", resource)) if value
         }
         self._documents = Documents(ca_file=ca_file, development=issuer.startswith("http://"))
+        self._known: tuple[float, Mapping[str, Any]] | None = None  # when it was read, and the discovery document
 
     async def client_credentials(self) -> Tokens:
         """RFC 6749 section 4.4. Raises AuthenticationError when the issuer says no, UpstreamError without one."""
-        metadata = await self._metadata()
+        metadata = await self.metadata()
         form = {"grant_type": "client_credentials"} | self._extra
         status, answer = await self._post(metadata, "token_endpoint", form)
         if status != 200:
@@ -85,7 +87,7 @@ class TokenClient:
 
         Raises AuthenticationError for the latter two, UpstreamError when the issuer cannot be used.
         """
-        metadata = await self._metadata()
+        metadata = await self.metadata()
         status, answer = await self._post(metadata, "device_authorization_endpoint", dict(self._extra))
         if status != 200:
             raise _said_no(answer, status)
@@ -113,7 +115,20 @@ class TokenClient:
                 raise _said_no(answer, status)
         raise AuthenticationError("nobody logged in before the code expired", hint="run `doorward token` again")
 
-    async def _metadata(self) -> Mapping[str, Any]:
+    async def grant(self, form: dict[str, str]) -> dict[str, Any]:
+        """What the issuer gives for a grant (RFC 6749 sections 4.1.3 and 6). Raises AuthenticationError when it says no,
+        UpstreamError without an answer."""
+        status, answer = await self._post(await self.metadata(), "token_endpoint", form)
+        if status >= 500:
+            raise UpstreamError(f"issuer {self._issuer} answered {status}", hint="wait a minute and try again")
+        if status != 200:
+            raise _said_no(answer, status)
+        return answer
+
+    async def metadata(self) -> Mapping[str, Any]:
+        """The issuer's discovery document, at most five minutes old. Raises UpstreamError."""
+        if self._known is not None and time.monotonic() - self._known[0] < _KNOWN:
+            return self._known[1]
         where = self._issuer.removesuffix("/") + "/.well-known/openid-configuration"
         metadata = await self._documents.get(where)
         if metadata.get("issuer") != self._issuer:
@@ -121,6 +136,7 @@ class TokenClient:
                 f"{where} says its issuer is {ascii(metadata.get('issuer'))[:200]}, not {self._issuer!r}",
                 hint="give the issuer exactly, with or without its last slash, as the issuer spells it",
             )
+        self._known = time.monotonic(), metadata
         return metadata
 
     async def _post(

@@ -54,14 +54,23 @@ class OidcAuthenticator:
 
     async def authenticate(self, token: str) -> Identity:
         """Raises AuthenticationError, and nothing else, unless the token proves who its bearer is."""
+        proven = await self.proven(token)
+        settings = self._issuers[proven.issuer].settings
+        return claims.identity(proven.claims, settings, now=self._now(), token_id=proven.token_id)
+
+    async def proven(self, token: str, settings: IssuerSettings | None = None) -> jwt.UnverifiedToken:
+        """The token, once its signature, audience and times are known to be good. `settings` replace those of its issuer,
+        which must be theirs. Raises AuthenticationError."""
         unverified = jwt.parse(token)
+        if settings is not None and unverified.issuer != settings.url:
+            raise jwt.refused("it is another issuer's", "sign in again")
         keys = self._issuers.get(unverified.issuer)
         if keys is None:
             raise jwt.refused(
                 "its issuer is not one that this gateway trusts",
                 f"get a token from {' or '.join(self._issuers)}",
             )
-        settings = keys.settings
+        settings = settings or keys.settings
         if unverified.algorithm not in settings.algorithms:
             raise jwt.refused(
                 f"it is signed with {unverified.algorithm}, and this issuer is configured for "
@@ -79,9 +88,8 @@ class OidcAuthenticator:
             )
         if not any(jwt.signed_by(unverified, key) for key in candidates):
             raise jwt.refused("its signature is not the issuer's", "get a new token, and present it unchanged")
-        now = self._now()
-        jwt.check_claims(unverified, settings, now // 1000)
-        return claims.identity(unverified.claims, settings, now=now, token_id=unverified.token_id)
+        jwt.check_claims(unverified, settings, self._now() // 1000)
+        return unverified
 
     async def refresh(self) -> None:
         """Read every issuer's keys now, for start-up and `doorward doctor`. Raises UpstreamError for the first issuer

@@ -1,0 +1,76 @@
+"""Who sends a request: the one place that knows, for programs with a token and for browsers that are signed in.
+
+Contract: `who` returns an Identity or raises. A bearer token is what counts where there is one. A cookie counts only where no
+other site can have made the browser send it: anything but a GET needs the session's own CSRF token, an `Origin` of ours and,
+where the browser says so, a same-origin request (Fetch Metadata); a GET of the API must not come from another site either.
+What an identity may do is not decided here.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from litestar import Request
+from litestar.exceptions import PermissionDeniedException
+
+from doorward.errors import AuthenticationError
+from doorward.model import Identity
+from doorward.web.browser import Browsers, BrowserSession
+
+CSRF: Final = "x-doorward-csrf"
+LIVE: Final = "x-doorward-live"  # a page looks for news by itself: nobody is at the keyboard for that
+SAFE: Final = ("GET", "HEAD")
+
+
+class Authenticator(Protocol):
+    async def authenticate(self, token: str) -> Identity: ...
+
+
+class Access:
+    """`url` is where people reach the gateway."""
+
+    def __init__(self, authenticator: Authenticator, browsers: Browsers, url: Callable[[], str]) -> None:
+        self._authenticator, self._browsers, self._url = authenticator, browsers, url
+
+    async def who(self, request: Request[Any, Any, Any]) -> Identity:
+        """Who sends this. Raises AuthenticationError, or PermissionDeniedException where another site may be behind it."""
+        said = request.headers.get("authorization")
+        if said is not None:
+            scheme, _, token = said.partition(" ")
+            if scheme.lower() == "bearer" and token.strip():
+                return await self._authenticator.authenticate(token.strip())
+            raise AuthenticationError("that is no bearer token", hint="send `Authorization: Bearer ...`")
+        session = self.session(request)
+        if session is None:
+            raise AuthenticationError(
+                "this needs a token",
+                hint="send it as `Authorization: Bearer ...`; get one with `doorward token`, or sign in with a browser",
+            )
+        if request.method not in SAFE:
+            self.ours(request, session, request.headers.get(CSRF, ""))
+        elif request.url.path.startswith("/api/") and _site(request) not in ("", "same-origin", "none"):
+            raise PermissionDeniedException(detail="another site sent your browser here")
+        identity = await self._browsers.identity(session)
+        if LIVE not in request.headers:
+            self._browsers.touch(session)
+        return identity
+
+    def session(self, request: Request[Any, Any, Any]) -> BrowserSession | None:
+        """The browser's session, whatever it is used for."""
+        return self._browsers.find(request.cookies.get(self._browsers.cookie, ""))
+
+    def ours(self, request: Request[Any, Any, Any], session: BrowserSession, token: str, *, form: bool = False) -> None:
+        """Raise PermissionDeniedException unless a page of ours, in this session, sent it. `form`: by a form, whose Origin is
+        `null` under our own Referrer-Policy (Fetch, section 3.2); then Fetch Metadata must say the same."""
+        origin, site = request.headers.get("origin", ""), _site(request)
+        known = origin == self._url() or (form and origin == "null" and site == "same-origin")
+        if not known or site not in ("", "same-origin"):
+            raise PermissionDeniedException(detail="this was not sent by a page of this gateway")
+        if not hmac.compare_digest(token.encode(), session.csrf.encode()):
+            raise PermissionDeniedException(detail="the page is out of date: load it again")
+
+
+def _site(request: Request[Any, Any, Any]) -> str:
+    return str(request.headers.get("sec-fetch-site", "")).lower()

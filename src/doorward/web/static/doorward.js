@@ -1,0 +1,265 @@
+// What the pages do by themselves: look for news, count time down, see that a statement was on the screen, sign votes, end
+// sessions, register passkeys. Text goes into the page as text only.
+
+const byId = (id) => document.getElementById(id);
+const csrf = document.querySelector('meta[name=csrf]')?.content ?? '';
+
+class Refused extends Error {
+  constructor(status, error, hint) {
+    super(hint ? `${error}. ${hint}` : error);
+    this.status = status;
+  }
+}
+
+async function call(method, path, body, { live = false, signal } = {}) {
+  const headers = { accept: 'application/json' };
+  if (live) headers['x-doorward-live'] = '1';
+  if (method !== 'GET') headers['x-doorward-csrf'] = csrf;
+  if (body !== undefined) headers['content-type'] = 'application/json';
+  const answer = await fetch(path, {
+    method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body), credentials: 'same-origin',
+    redirect: 'error', cache: 'no-store',
+  });
+  const said = await answer.json().catch(() => ({}));
+  if (!answer.ok) throw new Refused(answer.status, said.error ?? `status ${answer.status}`, said.hint);
+  return said;
+}
+
+const pause = (ms) => new Promise((done) => setTimeout(done, ms));
+const shown = () => document.visibilityState === 'visible';
+const untilShown = () => new Promise((done) => {
+  if (shown()) return done();
+  document.addEventListener('visibilitychange', function look() {
+    if (shown()) { document.removeEventListener('visibilitychange', look); done(); }
+  });
+});
+
+function reload(said) {
+  sessionStorage.setItem('focus', document.activeElement?.id ?? '');
+  sessionStorage.setItem('said', said);
+  location.reload();
+}
+
+function arrived() {
+  const focus = sessionStorage.getItem('focus');
+  const said = sessionStorage.getItem('said');
+  sessionStorage.removeItem('focus');
+  sessionStorage.removeItem('said');
+  if (focus) byId(focus)?.focus({ preventScroll: true });
+  if (said) say(said);
+}
+
+function say(text) {
+  byId('said').textContent = text;
+  setTimeout(() => { byId('said').textContent = ''; }, 6000);
+}
+
+function trouble(error) {
+  const place = byId('trouble');
+  if (!place) return say(error.message);
+  place.textContent = error.message;
+  place.hidden = false;
+}
+
+// Time that is left -----------------------------------------------------------------------------------------------------
+
+function lasting(ms) {
+  const seconds = Math.floor(ms / 1000);
+  if (seconds < 60) return `${Math.max(0, seconds)} s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
+  return `${Math.floor(seconds / 3600)} h ${Math.floor(seconds / 60) % 60} min`;
+}
+
+function countDown() {
+  const times = [...document.querySelectorAll('time[data-left]')].map((place) => [place, Number(place.dataset.left)]);
+  const begun = performance.now();
+  if (times.length) setInterval(() => {
+    for (const [place, left] of times) place.textContent = lasting(left - (performance.now() - begun));
+  }, 1000);
+}
+
+// News ------------------------------------------------------------------------------------------------------------------
+
+async function lookForNews(place) {
+  const known = place.dataset.news;
+  for (;;) {
+    await pause(4000);
+    await untilShown();
+    try {
+      const found = await call('GET', place.dataset.from, undefined, { live: true });
+      const news = found.map((one) => (one.votes ? `${one.id}:${one.state}:${one.votes.length}` : one.id)).join(' ');
+      if (news !== known) return reload('Updated');
+    } catch (error) {
+      if (error.status === 401) return location.reload();
+    }
+  }
+}
+
+// One request -----------------------------------------------------------------------------------------------------------
+
+async function watchRequest(article) {
+  const { id, state, votes } = article.dataset;
+  if (state !== 'waiting' && state !== 'parked') return;
+  for (;;) {
+    await untilShown();
+    try {
+      const now = await call('GET', `/api/approvals/${id}/wait?seconds=20`, undefined, { live: true });
+      if (now.state !== state && !(now.state === 'waiting' || now.state === 'parked')) {
+        byId('decide')?.remove();
+        return reload(`This request is ${now.state}`);
+      }
+      if (String(now.votes.length) !== votes || now.state !== state) return reload('Updated');
+    } catch (error) {
+      if (error.status === 401 || error.status === 404) return location.reload();
+      await pause(4000);
+    }
+  }
+}
+
+// Approve works once each part of the statement, and of the values bound to it, has been on the screen whole.
+function whenAllSeen(done) {
+  const parts = new Set(document.querySelectorAll('.part'));
+  const total = parts.size;
+  byId('unread').hidden = false;
+  const tell = () => { byId('unread-count').textContent = `${parts.size} of ${total} parts`; };
+  tell();
+  const observer = new IntersectionObserver((entries) => {
+    if (!shown()) return;
+    for (const entry of entries) {
+      if (entry.isIntersecting && entry.intersectionRatio >= 0.98) {
+        parts.delete(entry.target);
+        observer.unobserve(entry.target);
+      }
+    }
+    tell();
+    if (!parts.size) {
+      observer.disconnect();
+      byId('unread').hidden = true;
+      done();
+    }
+  }, { threshold: [0, 0.5, 0.98, 1] });
+  for (const part of parts) observer.observe(part);
+}
+
+function voting(article) {
+  const { id } = article.dataset;
+  const [approve, deny, sign] = [byId('approve'), byId('deny'), byId('sign')];
+  let ballot = null;
+  let yes = false;
+  deny.disabled = false;
+  whenAllSeen(() => { approve.disabled = false; });
+
+  async function ask(wanted) {
+    byId('trouble').hidden = true;
+    yes = wanted;
+    try {
+      ballot = await call('POST', `/api/approvals/${id}/ballot`, { approve: yes });
+    } catch (error) {
+      return trouble(error);
+    }
+    byId('ballot-word').textContent = yes ? 'yes: it may run, once' : 'no, which is final';
+    byId('words').textContent = ballot.words;
+    byId('no-key').hidden = Boolean(ballot.webauthn);
+    byId('cli').textContent = `doorward approvals ${yes ? 'approve' : 'deny'} ${id}`;
+    sign.hidden = !ballot.webauthn;
+    document.querySelector('#decide .ask').hidden = true;
+    byId('ballot').hidden = false;
+    (ballot.webauthn ? sign : byId('back')).focus();
+    return undefined;
+  }
+
+  approve.addEventListener('click', () => ask(true));
+  deny.addEventListener('click', () => ask(false));
+  byId('back').addEventListener('click', () => {
+    byId('ballot').hidden = true;
+    document.querySelector('#decide .ask').hidden = false;
+    (yes ? approve : deny).focus();
+  });
+  sign.addEventListener('click', async () => {
+    byId('trouble').hidden = true;
+    sign.disabled = true;
+    try {
+      const publicKey = PublicKeyCredential.parseRequestOptionsFromJSON(ballot.webauthn);
+      const credential = (await navigator.credentials.get({ publicKey })).toJSON();
+      const voted = await call('POST', `/api/approvals/${id}/votes`, {
+        approve: yes, comment: byId('comment').value, request: ballot.request, signature: { method: 'webauthn', credential },
+      });
+      byId('decide').remove();
+      reload(`Your ${yes ? 'yes' : 'no'} is on record: the request is ${voted.state}`);
+    } catch (error) {
+      trouble(error.name === 'NotAllowedError' ? new Error('Nothing was signed: the passkey said no, or nobody touched it') : error);
+      sign.disabled = false;
+    }
+  });
+}
+
+// Sessions and keys -----------------------------------------------------------------------------------------------------
+
+function ending(button) {
+  let sure = false;
+  button.addEventListener('click', async () => {
+    if (!sure) {
+      sure = true;
+      button.textContent = 'Really end it?';
+      setTimeout(() => { sure = false; button.textContent = 'End'; }, 5000);
+      return;
+    }
+    button.disabled = true;
+    try {
+      await call('POST', `/api/sessions/${button.dataset.end}/end`, {});
+      button.textContent = 'Ended';
+      await pause(1500);
+      reload('The session was ended');
+    } catch (error) {
+      trouble(error);
+    }
+  });
+}
+
+function registering() {
+  const button = byId('register-passkey');
+  button.disabled = !window.PublicKeyCredential;
+  button.addEventListener('click', async () => {
+    byId('trouble').hidden = true;
+    const name = byId('key-name').value.trim();
+    if (!name) {
+      trouble(new Error('Give it a name first'));
+      return byId('key-name').focus();
+    }
+    button.disabled = true;
+    try {
+      const options = await call('POST', '/api/keys/webauthn/options', {});
+      const publicKey = PublicKeyCredential.parseCreationOptionsFromJSON(options.publicKey ?? options);
+      const credential = (await navigator.credentials.create({ publicKey })).toJSON();
+      await call('POST', '/api/keys/webauthn', { name, credential });
+      reload(`The passkey ${name} can sign your votes now`);
+    } catch (error) {
+      trouble(error.name === 'NotAllowedError' ? new Error('No passkey was made') : error);
+      button.disabled = false;
+    }
+    return undefined;
+  });
+}
+
+function revoking(button) {
+  button.addEventListener('click', async () => {
+    if (!confirm('Revoke this key? It can never sign again.')) return;
+    try {
+      await call('DELETE', `/api/keys/${encodeURIComponent(button.dataset.revoke)}`);
+      reload('The key is revoked');
+    } catch (error) {
+      trouble(error);
+    }
+  });
+}
+
+arrived();
+countDown();
+const news = document.querySelector('[data-news]');
+if (news) lookForNews(news);
+const article = byId('request');
+if (article) watchRequest(article);
+if (byId('decide')) voting(article);
+for (const button of document.querySelectorAll('[data-end]')) ending(button);
+for (const button of document.querySelectorAll('[data-revoke]')) revoking(button);
+if (byId('register')) registering();
