@@ -39,9 +39,11 @@ from doorward.masking.transforms import Transforms
 from doorward.model import Mode, SecretRef, Target
 from doorward.protocols.postgres.judge import CatalogueSource
 from doorward.protocols.postgres.masks import PostgresMasks
-from doorward.server.listener import Limits, Listener, Reach
+from doorward.server.listener import Listener
 from doorward.server.own import CatalogueHolder, OwnStatements
+from doorward.server.preview import Previews
 from doorward.server.proofs import Proofs
+from doorward.server.reach import Limits, Reach
 from doorward.server.sampling import Samples
 from doorward.server.tls import server_context
 from doorward.sql.catalogue import Catalogue
@@ -214,7 +216,8 @@ class Gateway:
         def labels(catalogue: Catalogue) -> Labelling:
             return labelling(catalogue, target.labels, transforms, by_name=self.config.masking.column_names)
 
-        return Reach(target, own, CatalogueHolder(own, labels, self.guard.labels[target.name]), masks)
+        catalogue = CatalogueHolder(own, labels, self.guard.labels[target.name])
+        return Reach(target, own, Previews(self.guard, target, self.secrets, catalogue), catalogue, masks)
 
     async def _look_at(self, reach: Reach) -> None:
         """Say at the start what is wrong with a target, before its first client does."""

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 from rich.text import Text
 
-from doorward.cli import output
+from doorward.cli import output, preview
 from doorward.cli.gateway import HERE, Connection, GatewayClient
 
 YES = ("approved", "spent")
@@ -184,7 +184,6 @@ def _show(found: dict[str, Any], as_json: bool) -> None:
         return
     see = output.visible
     decision = found.get("decision") or {}
-    estimate = (found.get("preview") or {}).get("estimated_rows")
     left = int(found.get("left_ms", 0))
     votes = found.get("votes") or []
     votes_text = "\n".join(
@@ -212,7 +211,7 @@ def _show(found: dict[str, Any], as_json: bool) -> None:
         ("effect", see(str(found.get("effect", "")))),
         ("touches", "\n".join(see(_resource(r)) for r in found.get("resources") or [])),
         ("labels", see(", ".join(found.get("labels") or []))),
-        ("rows, estimated", "" if estimate is None else str(estimate)),
+        *preview.facts(found.get("preview") or {}),
         ("transaction", Text("inside one: it keeps its locks while this waits", style="yellow")
          if found.get("in_transaction") else ""),
         ("held by", see(", ".join(decision.get("rules") or []))),

@@ -62,8 +62,8 @@ class Config:
     """A configuration that has been checked. Paths are absolute; times are seconds; sizes are bytes.
 
     `Target.options` hold, for PostgreSQL: `tls` (disable, require, verify-full), `tls_ca` (a path, or absent), `auth`
-    (names joined by a comma), `statement_timeout` (milliseconds, or absent), and `set.<name>` for each setting of a
-    session's start.
+    (names joined by a comma), `statement_timeout` (milliseconds, or absent), `dry_run` (yes, or absent), and `set.<name>`
+    for each setting of a session's start.
     """
 
     path: Path
@@ -300,6 +300,8 @@ def _target(target: TargetSettings, tenant: str) -> Target:
         options["tls_ca"] = str(target.tls_ca)
     if target.statement_timeout:
         options["statement_timeout"] = str(target.statement_timeout * 1000)
+    if target.dry_run:
+        options["dry_run"] = "yes"
     options.update({f"set.{name}": value for name, value in target.options.items()})
     return Target(
         name=target.name, protocol=target.protocol, host=target.host, port=target.port, credential=target.secret,

@@ -203,6 +203,10 @@ class TargetSettings:
         TENANT, "Whose data it holds: equal values have equal tokens and hashes within one tenant. By default, masking.tenant.",
         "",
     )  # fmt: skip
+    dry_run: bool = setting(
+        flag(), "Try an UPDATE or DELETE that waits for approval in a transaction that is rolled back, to show its approvers "
+        "what it does. It takes the same locks, for two seconds at most.", False,
+    )  # fmt: skip
     options: Mapping[str, str] = setting(
         table_of(text(), NAME), "Settings of the target's sessions at their start, as in work_mem.", {}
     )

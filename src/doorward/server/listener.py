@@ -11,22 +11,21 @@ import asyncio
 import hmac
 import secrets
 import ssl
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, cast
 
 from doorward.errors import AuthenticationError, ConfigError, DoorwardError, ProtocolError, UpstreamError
 from doorward.guard.guard import Guard
 from doorward.masking.defined import Choice
 from doorward.masking.statement import mask_statement
-from doorward.model import Identity, Mode, Refusal, Target
+from doorward.model import Identity, Mode, Refusal
 from doorward.protocols.postgres.conversation import PostgresConversation
 from doorward.protocols.postgres.judge import CatalogueSource, Judge
 from doorward.protocols.postgres.login import Cancel, ClientLogin, Presented, Refused, StartTls, Startup, is_direct_tls
-from doorward.protocols.postgres.masks import PostgresMasks
 from doorward.server import dial
-from doorward.server.own import CatalogueHolder, OwnStatements, Secrets, WithLabels
+from doorward.server.own import CatalogueHolder, Secrets, WithLabels
+from doorward.server.reach import Limits, Reach
 from doorward.server.relay import Relay
 from doorward.server.tls import ALPN, TlsLayer
 from doorward.server.workers import Worker
@@ -63,37 +62,6 @@ class Metrics(Protocol):
     def connection_opened(self, target: str) -> None: ...
     def connection_closed(self, target: str) -> None: ...
     def login_failed(self, why: str) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Bounds of the PostgreSQL listener. Seconds and bytes."""
-
-    pre_auth_seconds: float = 10.0
-    pre_auth_bytes: int = 65536
-    statement_bytes: int = 1 << 20
-    message_bytes: int = 64 << 20
-    row_bytes: int = 64 << 20
-    connections: int = 2000
-    connections_per_identity: int = 200
-    connections_per_target: int = 2000
-    session_seconds: float = 8 * 3600.0
-    idle_seconds: float = 0.0
-    statement_seconds: float = 0.0
-    sample_rows: int = 20
-    masking_seconds: float = 3600.0
-
-
-@dataclass(slots=True)
-class Reach:
-    """Everything there is to one target."""
-
-    target: Target
-    own: OwnStatements
-    catalogue: CatalogueHolder
-    masks: Callable[[CatalogueSource], PostgresMasks]
-    planted: dict[str, Mapping[str, str]] = field(default_factory=dict)  # Identity.id -> labels of a proof's scratch table
-    pids: dict[int, int] = field(default_factory=dict)  # the target's process ids of open sessions, to our own
 
 
 class FullError(UpstreamError):
@@ -207,6 +175,7 @@ class Listener:
             door.close()
         for reach in self.reach.values():
             await reach.own.close()
+            await reach.previews.close()
         await self.worker.close()
 
     # -- sessions ----------------------------------------------------------------------------------------------------
@@ -345,7 +314,7 @@ class Listener:
             rows_recorded={"sample": limits.sample_rows, "shape": 0}.get(target.record),
         )
         key = (self.next_pid(), secrets.token_bytes(4 if door.login_protocol == 3 << 16 else 32))
-        relay = Relay(self, door, opened, conversation, upstream, reach.own, reach.catalogue, key)
+        relay = Relay(self, door, opened, conversation, upstream, reach.previews, reach.catalogue, key)
         self.relays[key[0]] = relay
         conversation.answers.pids = reach.pids
         reach.pids[upstream.pid] = key[0]

@@ -7,10 +7,10 @@ connection sees neither temporary relations nor what an open transaction changed
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Protocol
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final, Protocol
 
 from doorward.errors import UpstreamError
 from doorward.guard.guard import Guard, GuardedSession
@@ -19,7 +19,7 @@ from doorward.ledger.encoding import canonical
 from doorward.masking.labelling import Labelling
 from doorward.masking.statement import mask_statement
 from doorward.model import SecretRef, Target
-from doorward.server.side import Row, SideConnection
+from doorward.server.side import Param, Row, SideConnection
 from doorward.sql.catalogue import QUERIES, Catalogue, Relation, build, relations
 
 PATIENCE: Final = 30.0  # seconds for one statement of the catalogue
@@ -29,7 +29,6 @@ LONGEST: Final = 2.0  # seconds that one such name waits at most before it is lo
 MAX_ROWS: Final = 200_000  # of one answer
 MAX_BYTES: Final = 256 << 20
 _NONE: Final[Mapping[str, frozenset[str]]] = {}
-MOST_PLANNED: Final = 1 << 53  # what a record can hold
 
 
 class Secrets(Protocol):
@@ -66,19 +65,23 @@ class OwnStatements:
         """The rows of one statement. Its record is durable before it is sent; parameters are in no record. `effect` is
         what the record says that it does. Raises UpstreamError."""
         async with self._turn:
-            return await self._query(name, text, params, timeout=timeout, effect=effect, max_bytes=max_bytes)
+            place = await self._open()
+            return await self._ask(place, name, text, params, timeout=timeout, effect=effect, max_bytes=max_bytes)
 
-    async def _query(
+    async def _ask(
         self,
+        place: tuple[SideConnection, GuardedSession],
         name: str,
         text: str,
-        params: Sequence[str | None] = (),
+        params: Sequence[Param] = (),
         *,
+        oids: Sequence[int] = (),
+        formats: Sequence[int] = (),
         timeout: float = PATIENCE,  # noqa: ASYNC109
         effect: str = "read",
         max_bytes: int = MAX_BYTES,
     ) -> list[Row]:
-        side, session = await self._open()
+        side, session = place
         number = session.record.template(
             canonical(
                 {
@@ -94,7 +97,9 @@ class OwnStatements:
         if durable is not None:
             await durable
         try:
-            rows = await side.query(text, params, timeout=timeout, max_rows=MAX_ROWS, max_bytes=max_bytes)
+            rows = await side.query(
+                text, params, oids=oids, formats=formats, timeout=timeout, max_rows=MAX_ROWS, max_bytes=max_bytes
+            )
         except UpstreamError:
             session.record.settled(b'{"outcome":"failed"}')
             if side.closed:
@@ -103,29 +108,26 @@ class OwnStatements:
         session.record.settled(b'{"outcome":"completed","rows":%d}' % len(rows))
         return rows
 
-    async def explain(self, text: str, params: Sequence[str | None], search_path: Sequence[str]) -> int | None:
-        """How many rows the target's planner expects a statement to touch; None when it does not say.
+    @asynccontextmanager
+    async def transaction(
+        self, name: str, settings: Mapping[str, str], *, read_only: bool = True
+    ) -> AsyncIterator[Callable[..., Awaitable[list[Row]]]]:
+        """A transaction that is always rolled back: what it gives asks like `query`, without a name. `settings` hold within
+        it. Nobody else asks meanwhile. Raises UpstreamError, also when the connection is lost: nothing is ever asked again on
+        another one, where it would stand in no transaction."""
+        async with self._turn:
+            place = await self._open()
 
-        Runs in a read-only transaction that is rolled back; the caller asks only about statements whose functions are
-        all known to be free of side effects, since planning may evaluate them.
-        """
-        async with self._turn:  # all of it: in between, another's statement would run in this transaction, on this path
-            return await self._explain(text, params, search_path)
+            async def ask(text: str, params: Sequence[Param] = (), **how: Any) -> list[Row]:
+                return await self._ask(place, name, text, params, **how)
 
-    async def _explain(self, text: str, params: Sequence[str | None], search_path: Sequence[str]) -> int | None:
-        path = ", ".join('"' + name.replace('"', '""') + '"' for name in search_path if name != "pg_catalog")
-        try:
-            await self._query("estimate: begin", "BEGIN READ ONLY")
+            await ask("BEGIN READ ONLY" if read_only else "BEGIN", effect="read")
             try:
-                await self._query(
-                    "estimate: search_path", "SELECT pg_catalog.set_config('search_path', $1, true)", (path,)
-                )
-                rows = await self._query("estimate: plan", "EXPLAIN (FORMAT JSON) " + text, params, timeout=3.0)
+                for setting, value in settings.items():
+                    await ask("SELECT pg_catalog.set_config($1, $2, true)", (setting, value))
+                yield ask
             finally:
-                await self._query("estimate: end", "ROLLBACK")
-        except UpstreamError:
-            return None
-        return planned("".join(row[0] or "" for row in rows))
+                await ask("ROLLBACK")
 
     async def _open(self) -> tuple[SideConnection, GuardedSession]:
         if self._side is None or self._session is None or self._side.closed:
@@ -267,18 +269,6 @@ class WithLabels:
     @property
     def copied(self) -> Mapping[str, frozenset[str]]:
         return self._holder.copied
-
-
-def planned(plan: str) -> int | None:
-    """The rows that EXPLAIN's JSON expects the statement to touch; None if it does not say, whatever else it says."""
-    try:
-        top = json.loads(plan)[0]["Plan"]
-        if top.get("Operation") and top.get("Plans"):  # ModifyTable returns no rows; what it is fed with does
-            top = top["Plans"][0]
-        count = top["Plan Rows"]
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
-        return None
-    return count if type(count) is int and 0 <= count < MOST_PLANNED else None
 
 
 def same(one: Catalogue, other: Catalogue) -> bool:

@@ -24,10 +24,12 @@ from doorward.masking.statement import mask_statement
 from doorward.model import Approval, Permit, Refusal
 from doorward.protocols.conversation import Need
 from doorward.protocols.postgres import wire
+from doorward.protocols.postgres.answers import STYLES
 from doorward.protocols.postgres.cancelled import DETAIL, MESSAGE
 from doorward.protocols.postgres.conversation import PROBE, PostgresConversation
 from doorward.protocols.postgres.pending import Pending
-from doorward.server.own import CatalogueHolder, OwnStatements
+from doorward.server.own import CatalogueHolder
+from doorward.server.preview import Given, Previews
 from doorward.server.tls import TlsLayer
 
 if TYPE_CHECKING:
@@ -118,7 +120,7 @@ class Relay:
         "inside",
         "key",
         "listener",
-        "own",
+        "previews",
         "started_at",
         "upstream",
     )
@@ -130,7 +132,7 @@ class Relay:
         guarded: GuardedSession,
         conversation: PostgresConversation,
         upstream: Upstream,
-        own: OwnStatements,
+        previews: Previews,
         catalogue: CatalogueHolder,
         key: tuple[int, bytes],
     ) -> None:
@@ -139,7 +141,7 @@ class Relay:
         self.guarded = guarded
         self.conversation = conversation
         self.upstream = upstream
-        self.own = own
+        self.previews = previews
         self.catalogue = catalogue
         self.key = key
         self.inside = Inside(self, upstream.tls)
@@ -523,18 +525,14 @@ class Relay:
         return self.conversation.judge.definitions(turn.template.resources)
 
     async def _preview(self, turn: Turn) -> Mapping[str, Any]:
-        """What an approver sees beside the text: how many rows the target's planner expects."""
+        """What an approver sees beside the text."""
         template = cast(Any, turn.template)
-        statements = template.statements
-        if len(statements) != 1 or not statements[0].plain or any(r.kind == "Function" for r in template.resources):
-            return {}
-        if any(turn.formats) and len(turn.params):
-            return {}
-        params = [None if value is None else value.decode("utf-8", "replace") for value in turn.params]
-        estimate = await self.own.explain(
-            template.exact.decode("utf-8", "replace"), params, self.conversation.judge.search_path
-        )
-        return {} if estimate is None else {"estimated_rows": estimate}
+        return await self.previews.of(
+            template.exact.decode("utf-8", "replace"), template.statements, Given(turn.params, turn.formats, turn.oids),
+            {**{name: self.upstream.parameters[name] for name in STYLES if name in self.upstream.parameters},
+             **self.conversation.answers.styles},
+            self.conversation.judge.search_path,
+        )  # fmt: skip
 
     # -- server ------------------------------------------------------------------------------------------------------
 

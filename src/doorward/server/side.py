@@ -23,6 +23,7 @@ from doorward.protocols.postgres.wire import Backend
 from doorward.server.dial import Upstream, cancel, dial
 
 Row = tuple[str | None, ...]
+Param = str | bytes | None
 
 MAX_MESSAGE: Final = 16 * 1024 * 1024
 MAX_NOTICES: Final = 1000
@@ -65,20 +66,23 @@ class SideConnection:
     async def query(
         self,
         text: str,
-        params: Sequence[str | None] = (),
+        params: Sequence[Param] = (),
         *,
+        oids: Sequence[int] = (),
+        formats: Sequence[int] = (),
         timeout: float = 10.0,  # noqa: ASYNC109 - it covers the wait for the turn and cleaning up after itself
         max_rows: int = 100_000,
         max_bytes: int = MAX_MESSAGE,
     ) -> list[Row]:
-        """The rows of one statement; values are text, None is NULL. `timeout` is in seconds.
+        """The rows of one statement; values are text, None is NULL. `timeout` is in seconds. `oids` and `formats` are those
+        of the parameters, as in Parse and Bind; by default the server infers the types, and the values are text.
 
         Raises UpstreamError: with the SQLSTATE when the statement fails, and when a bound is passed.
         """
         request = b"".join(
             (
-                wire.parse(b"", text.encode()),
-                wire.bind(b"", b"", (), [None if value is None else value.encode() for value in params], ()),
+                wire.parse(b"", text.encode(), oids),
+                wire.bind(b"", b"", formats, [v.encode() if isinstance(v, str) else v for v in params], ()),
                 wire.execute(b"", max_rows + 1),
                 wire.SYNC,
             )

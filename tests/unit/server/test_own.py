@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from doorward.server import own
-from doorward.server.own import CatalogueHolder, OwnStatements, planned, same
+from doorward.server.own import CatalogueHolder, OwnStatements, same
 from doorward.server.side import Row
 from tests.rig.postgres import PostgresServer
 
@@ -174,26 +174,3 @@ def test_it_is_known_whether_code_of_the_database_could_change_settings(
         assert (await holder.refresh()).setters == setters
 
     asyncio.run(story())
-
-
-@pytest.mark.parametrize(
-    ("plan", "rows"),
-    [
-        ('[{"Plan": {"Node Type": "Seq Scan", "Plan Rows": 12}}]', 12),
-        ('[{"Plan": {"Operation": "Delete", "Plan Rows": 0, "Plans": [{"Plan Rows": 7}]}}]', 7),
-        ('[{"Plan": {"Operation": "Insert", "Plan Rows": 1}}]', 1),
-        ("", None),
-        ("[]", None),
-        ("{}", None),
-        ('[{"Plan": []}]', None),
-        ('[{"Plan": {"Plan Rows": "12"}}]', None),
-        ('[{"Plan": {"Plan Rows": Infinity}}]', None),
-        ('[{"Plan": {"Plan Rows": -1}}]', None),
-        ('[{"Plan": {"Plan Rows": 9007199254740992}}]', None),
-        ('[{"Plan": {"Operation": "Delete", "Plans": {"0": 1}}}]', None),
-        ("[" * 100_000, None),
-    ],
-)
-def test_a_plan_says_how_many_rows_or_nothing(plan: str, rows: int | None) -> None:
-    """Whatever a target answers to EXPLAIN, the approver sees a number that a record can hold, or none."""
-    assert planned(plan) == rows

@@ -95,7 +95,7 @@ def _approve(stage: Stage, screen: Screen, request: str) -> None:
     shown = _doorward(stage, screen, "approvals", "show", request)
     touched = int(stage.shop.query("select count(*) from orders where state = 'cancelled'")[0][0])
     request_as_json = json.loads(stage.doorward("approvals", "show", request, "--json", as_=APPROVER).stdout)
-    expected = (request_as_json.get("preview") or {}).get("estimated_rows")
+    expected = (request_as_json.get("preview") or {}).get("rows")
     screen.check(expected == touched, f"it would delete {touched} rows, and the request says so", shown)
     _doorward(stage, screen, "approvals", "approve", request, "--comment", "agreed with support")
 

@@ -41,6 +41,7 @@ from doorward.protocols.postgres.redact_fields import said_by_code
 from doorward.protocols.postgres.wire import Backend, Column
 
 _MAX_OTHER: Final = 1 << 20  # what is not a row or copy data has no business being longer
+STYLES: Final = frozenset({"DateStyle", "IntervalStyle", "TimeZone"})  # they say what a literal means
 # Reported settings that can hold any text; a time zone may be called anything: <text>5 (POSIX).
 _FREE: Final = ("application_name", "search_path", "TimeZone")
 # Time zones by name or offset: they say little more than where on earth. Anything else may spell out a value.
@@ -122,6 +123,7 @@ class Answers:
         self.unsynced = False  # something was forwarded since the last Sync
         self.fatal = False
         self.overdrawn = False  # a budget ended a result, and with it the session
+        self.styles: dict[str, str] = {}  # STYLES as the target last said
         self.stripped = False  # since the last ReadyForQuery something touched what stays masked
         self.pids: Mapping[int, int] = {}  # the target's process ids of the gateway's sessions, to the gateway's own
         self._parts: list[bytes] = []
@@ -838,6 +840,8 @@ class Answers:
             raise ProtocolError(f"the target changed client_encoding to {value}: statements could no longer be judged")
         if name == "session_authorization":
             return b""  # whose account this is at the target is not the client's business
+        if name in STYLES:
+            self.styles[name] = value
         if name in _FREE and self.labels and not self.observe:
             if name == "TimeZone":
                 self.zone(value)

@@ -1,0 +1,93 @@
+"""The blast radius of a held statement, in words (`server/preview.py` says what each member means)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from doorward.cli.output import visible
+
+
+def facts(preview: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What a terminal shows of it, as (heading, text). Whatever a target says is made visible, and nothing else of it is
+    believed to be what it should be."""
+    lock = preview.get("lock") or {}
+    return [
+        ("rows", _rows(preview)),
+        ("writes to", "\n".join(_table(each) for each in preview.get("tables") or [])),
+        ("locks", f"{visible(str(lock.get('mode', '')))}: blocks {visible(str(lock.get('blocks', '')))}" if lock else ""),
+        ("reaches", "\n".join(_cascade(each) for each in preview.get("cascades") or [])),
+        ("triggers", "\n".join(_trigger(each) for each in preview.get("triggers") or [])),
+        ("tried", _tried(preview.get("dry_run") or {})),
+        ("not known", visible(str(preview.get("incomplete", "")))),
+    ]
+
+
+def _rows(preview: Mapping[str, Any]) -> str:
+    parts = []
+    if "rows" in preview:
+        parts.append(f"{preview['rows']}, counted")
+    elif "rows_at_least" in preview:
+        parts.append(f"over {preview['rows_at_least']}, counted")
+    elif "rows_at_most" in preview:
+        parts.append(f"at most {preview['rows_at_most']}, counted")
+    if "estimated_rows" in preview:
+        parts.append(f"{preview['estimated_rows']}, as the planner guesses")
+    if "not_counted" in preview:
+        parts.append(f"not counted: {visible(str(preview['not_counted']))}")
+    return "; ".join(parts)
+
+
+def _table(table: Mapping[str, Any]) -> str:
+    about = int(table.get("rows_about", -1))
+    parts = [f"about {about} rows" if about >= 0 else "never analysed", size(int(table.get("bytes", 0)))]
+    if table.get("used_by"):
+        parts.append(f"in use by {table['used_by']} other sessions")
+    return f"{visible(str(table.get('name', '')))} ({', '.join(parts)})"
+
+
+def _cascade(cascade: Mapping[str, Any]) -> str:
+    about = int(cascade.get("rows_about", -1))
+    return visible(
+        f"{cascade.get('to', '')}: {cascade.get('action', '')} on {cascade.get('on', '')} of {cascade.get('from', '')}"
+    ) + (f" (about {about} rows in all)" if about >= 0 else "")
+
+
+def _trigger(trigger: Mapping[str, Any]) -> str:
+    return visible(
+        f"{trigger.get('name', '')} on {trigger.get('table', '')}, {trigger.get('when', '')}: {trigger.get('runs', '')}"
+    )
+
+
+def _tried(tried: Mapping[str, Any]) -> str:
+    if not tried:
+        return ""
+    if "not_run" in tried:
+        return f"no: {visible(str(tried['not_run']))}"
+    if "failed" in tried:
+        return f"it failed, with {visible(str(tried['failed']))}"
+    lines = [f"{tried.get('rows', 0)} rows, and taken back"]
+    columns = [visible(str(name)) for name in tried.get("columns") or []]
+    after: Sequence[Sequence[Any]] = tried.get("after") or []
+    for number, row in enumerate(tried.get("before") or []):
+        then = after[number] if number < len(after) else [None] * len(row)
+        cells = []
+        for name, old, new in zip(columns, row, then, strict=False):
+            changed = "after" in tried and old != new
+            cells.append(f"{name}: {_cell(old)}" + (f" -> {_cell(new)}" if changed else ""))
+        lines.append("  " + ", ".join(cells))
+    return "\n".join(lines)
+
+
+def _cell(value: object) -> str:
+    return "NULL" if value is None else visible(str(value))
+
+
+def size(octets: int) -> str:
+    """Bytes as people say them."""
+    amount = float(octets)
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if amount < 1024:
+            return f"{amount:.0f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} TiB"
