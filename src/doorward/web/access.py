@@ -11,6 +11,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Callable
 from typing import Any, Final, Protocol
+from urllib.parse import urlsplit
 
 from litestar import Request
 from litestar.exceptions import PermissionDeniedException
@@ -65,11 +66,18 @@ class Access:
         """Raise PermissionDeniedException unless a page of ours, in this session, sent it. `form`: by a form, whose Origin is
         `null` under our own Referrer-Policy (Fetch, section 3.2); then Fetch Metadata must say the same."""
         origin, site = request.headers.get("origin", ""), _site(request)
-        known = origin == self._url() or (form and origin == "null" and site == "same-origin")
+        known = origin == origin_of(self._url()) or (form and origin == "null" and site == "same-origin")
         if not known or site not in ("", "same-origin"):
             raise PermissionDeniedException(detail="this was not sent by a page of this gateway")
         if not hmac.compare_digest(token.encode(), session.csrf.encode()):
             raise PermissionDeniedException(detail="the page is out of date: load it again")
+
+
+def origin_of(url: str) -> str:
+    """As browsers write it: without the port that goes without saying (RFC 6454, section 6.2), in small letters."""
+    parts = urlsplit(url)
+    host = parts.netloc.removesuffix({"https": ":443", "http": ":80"}.get(parts.scheme, ":"))
+    return f"{parts.scheme}://{host}".lower()
 
 
 def _site(request: Request[Any, Any, Any]) -> str:

@@ -13,6 +13,7 @@ import httpx2
 import pytest
 
 from doorward.errors import AuthenticationError, UpstreamError
+from doorward.web.access import origin_of
 from doorward.web.api import application
 from doorward.web.browser import Browsers
 from doorward.web.pages.render import render, static
@@ -273,6 +274,17 @@ async def test_another_site_asks_the_api_nothing(door: Door, site: str) -> None:
     await door.sign_in("dora")
     assert (await door.ask("/api/whoami", headers={"sec-fetch-site": site})).status_code == 403
     assert (await door.ask("/me", headers={"sec-fetch-site": site})).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("url", "origin"),
+    [("https://door.example", "https://door.example"), ("https://Door.example:443", "https://door.example"),
+     ("https://door.example:8443", "https://door.example:8443"), ("http://localhost:80", "http://localhost"),
+     ("http://[::1]:7480", "http://[::1]:7480")],
+)  # fmt: skip
+def test_an_origin_is_as_browsers_write_it(url: str, origin: str) -> None:
+    """However the configuration does."""
+    assert origin_of(url) == origin
 
 
 async def test_a_token_counts_before_a_cookie(door: Door) -> None:

@@ -1,0 +1,207 @@
+"""Every route x who asks x what they show: made from the route table, so that a route without a line here fails.
+
+`TABLE` says for each route what each role gets that shows a sound credential, `expected` what becomes of it where the
+credential is not sound. The application is the real one, over a real guard on a memory disk; one request waits and one session
+is open, and neither is touched by who may not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import httpx2
+import pytest
+
+from doorward.model import Identity, Kind
+from doorward.web.api import application
+from doorward.web.browser import Browsers
+from tests.suites.lives import CLOCK
+from tests.unit.web.test_api import ISSUER, PEOPLE, Served
+from tests.unit.web.test_pages import Grant, Idp
+
+HERE = "https://gateway.test"
+
+# Who asks. The request that waits was made by `bot`, an agent that acts for ada.
+AGENT = Identity("bot", Kind.AGENT, ISSUER, on_behalf_of=PEOPLE["ada"])
+ROLES: dict[str, Identity | None] = {
+    "nobody": None, "agent": AGENT, "stranger": PEOPLE["eve"], "requester": PEOPLE["ada"], "approver": PEOPLE["dora"],
+    "auditor": PEOPLE["audi"], "administrator": PEOPLE["adam"],
+}  # fmt: skip
+CREDENTIALS = ("none", "bearer", "cookie", "cookie without token", "foreign origin")
+
+OK, FORM, NO, GONE, LEAVE = 200, 400, 403, 404, 303
+EVERYBODY = dict.fromkeys(ROLES, OK)
+ANYONE = {"nobody": 401, **dict.fromkeys(list(ROLES)[1:], OK)}  # whoever is somebody
+
+
+def only(status: int, *roles: str, others: int = GONE) -> dict[str, int]:
+    """These get `status`, everybody else does not learn whether there is such a thing."""
+    return {role: 401 if role == "nobody" else status if role in roles else others for role in ROLES}
+
+
+SEES_REQUEST = ("agent", "requester", "approver", "administrator")
+SEES_SESSION = ("agent", "auditor", "administrator")
+PUBLIC = {
+    ("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/metrics"), ("GET", "/sign-in"), ("GET", "/sign-in/begin"),
+    ("GET", "/sign-in/callback"), ("GET", "/signed-out"), ("GET", "/static/{name:str}"), ("POST", "/sign-out"),
+}  # fmt: skip
+TABLE: dict[tuple[str, str], dict[str, int]] = {
+    ("GET", "/healthz"): EVERYBODY,
+    ("GET", "/readyz"): EVERYBODY,
+    ("GET", "/metrics"): EVERYBODY,
+    ("GET", "/sign-in"): dict.fromkeys(ROLES, LEAVE),
+    ("GET", "/sign-in/begin"): dict.fromkeys(ROLES, LEAVE),
+    ("GET", "/sign-in/callback"): dict.fromkeys(ROLES, FORM),  # nothing was begun
+    ("GET", "/signed-out"): EVERYBODY,
+    ("GET", "/static/{name:str}"): dict.fromkeys(ROLES, GONE),
+    ("GET", "/api/whoami"): ANYONE,
+    ("GET", "/api/approvals"): ANYONE,
+    ("GET", "/api/approvals/{approval_id:str}"): only(OK, *SEES_REQUEST),
+    ("GET", "/api/approvals/{approval_id:str}/wait"): only(OK, *SEES_REQUEST),
+    ("POST", "/api/approvals/{approval_id:str}/votes"): only(NO, "agent", "requester", "administrator") | {"approver": OK},
+    ("POST", "/api/approvals/{approval_id:str}/withdraw"): only(OK, "agent", "requester", "administrator") | {"approver": NO},
+    ("GET", "/api/sessions"): ANYONE,
+    ("GET", "/api/sessions/{session_id:str}"): only(OK, *SEES_SESSION),
+    ("GET", "/api/sessions/{session_id:str}/records"): only(OK, "auditor") | {"agent": NO, "administrator": NO},
+    ("POST", "/api/sessions/{session_id:str}/end"): only(OK, "administrator"),
+    ("POST", "/api/policy/reload"): only(OK, "administrator", others=NO),
+    ("POST", "/api/targets/{target:str}/samples"): only(OK, "administrator"),
+    ("POST", "/api/targets/{target:str}/proofs"): only(FORM, "administrator"),
+    ("POST", "/api/targets/{target:str}/proofs/{proof:str}"): only(FORM, "administrator"),
+    ("POST", "/api/targets/{target:str}/proofs/{proof:str}/plant"): only(GONE, "administrator"),
+    ("GET", "/"): ANYONE,
+    ("GET", "/approvals/{approval_id:str}"): only(OK, *SEES_REQUEST),
+    ("GET", "/sessions"): ANYONE,
+    ("GET", "/sessions/{session_id:str}"): only(OK, *SEES_SESSION),
+    ("GET", "/sessions/{session_id:str}/statements"): only(OK, "auditor") | {"agent": NO, "administrator": NO},
+    ("GET", "/me"): ANYONE,
+    ("POST", "/sign-out"): dict.fromkeys(ROLES, LEAVE),
+}
+
+
+BODIES: dict[str, Any] = {"/api/approvals/{approval_id:str}/votes": {"approve": True}}
+
+
+def table() -> Iterator[tuple[str, str]]:
+    """Every route of the application and each of its methods."""
+    for route in application(Served()).routes:
+        for method in sorted(getattr(route, "methods", ())):
+            if method != "OPTIONS":
+                yield method, route.path_format if "{" not in route.path else route.path
+
+
+ROUTES = sorted(table())
+
+
+def test_every_route_has_its_line() -> None:
+    """And every line its route."""
+    assert set(TABLE) == set(ROUTES)
+    assert all(set(line) == set(ROLES) for line in TABLE.values())
+
+
+def expected(method: str, path: str, role: str, credential: str) -> int:
+    """Of a sound credential, what the table says. Of none: 401, or the way to sign in where people look. Of a cookie that
+    another site may have sent: 403 where something would change or the API is asked, and a page where a link may lead."""
+    line = TABLE[method, path][role]
+    if path == "/sign-out":  # a token, or nothing, has nothing to sign out of
+        return NO if role != "nobody" and credential in ("cookie without token", "foreign origin") else LEAVE
+    if (method, path) in PUBLIC:
+        return line
+    if role == "nobody" or credential == "none":
+        return 401 if path.startswith("/api/") else LEAVE
+    if credential == "foreign origin" and (method != "GET" or path.startswith("/api/")):
+        return NO
+    if credential == "cookie without token" and method != "GET":
+        return NO
+    return line
+
+
+class Held(Served):
+    """A gateway at which a request of `bot` waits and a session of it is open. Tokens are names of roles."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.url, self.sign_ins = HERE, [Idp()]
+        self.browsers = Browsers(CLOCK, lasts=1 << 30, idle=1 << 30, secure=True)
+
+    async def authenticate(self, token: str) -> Identity:
+        found = ROLES.get(token)
+        return found if found is not None else await super().authenticate(token)
+
+
+@contextlib.asynccontextmanager
+async def door() -> AsyncIterator[tuple[Held, dict[str, str], httpx2.AsyncClient]]:
+    """Such a gateway, the names of what is at it, and a client of its application."""
+    served = Held()
+    PEOPLE["bot"] = AGENT
+    await served.recorder.start()
+    try:
+        async with asyncio.TaskGroup() as group:
+            approval, task = await served.held(group, "bot")
+            await served.events()
+            names = {
+                "approval_id": approval.id, "session_id": next(iter(served.guard.sessions)), "target": "shop", "proof": "p2",
+                "name": "x",
+            }  # fmt: skip
+            transport = httpx2.ASGITransport(app=application(served))  # type: ignore[arg-type]
+            async with httpx2.AsyncClient(transport=transport, base_url=HERE) as client:
+                yield served, names, client
+            task.cancel()
+    finally:
+        del PEOPLE["bot"]
+        await served.recorder.stop()
+
+
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+async def test_each_role_gets_what_the_table_says(method: str, path: str) -> None:
+    """By bearer token and by cookie alike; by neither, and by a cookie that another site sent, nothing that it guards."""
+    found, wanted = {}, {}
+    asked = [(role, credential) for role in ROLES for credential in CREDENTIALS]
+    while asked:
+        async with door() as (served, names, client):  # anew where the one before was changed
+            while asked:
+                role, credential = asked.pop(0)
+                status = await ask(served, names, client, method, path, role, credential)
+                found[role, credential], wanted[role, credential] = status, expected(method, path, role, credential)
+                if method != "GET" and status in (OK, LEAVE):
+                    break
+                assert served.reloads == []
+                assert [a.state.value for a in await served.approvals.list()] == ["waiting"]
+                assert names["session_id"] in served.guard.sessions
+    assert found == wanted
+
+
+async def ask(
+    served: Held, names: dict[str, str], client: httpx2.AsyncClient, method: str, path: str, role: str, credential: str
+) -> int:
+    """The status that somebody gets who shows this."""
+    who = ROLES[role]
+    place = "/".join(names[part[1:].partition(":")[0]] if part.startswith("{") else part for part in path.split("/"))
+    headers = {"content-type": "application/json"}
+    csrf = ""
+    if who is not None and credential == "bearer":
+        headers["authorization"] = f"Bearer {role}"
+    elif who is not None and credential != "none":
+        name = served.browsers.begin(served.sign_ins[0], Grant(who))
+        session = served.browsers.find(name)
+        assert session is not None
+        headers |= {"cookie": f"__Host-doorward={name}", "origin": HERE, "sec-fetch-site": "same-origin"}
+        csrf = headers["x-doorward-csrf"] = session.csrf
+        if credential == "cookie without token":
+            del headers["x-doorward-csrf"]
+            csrf = ""
+        if credential == "foreign origin":
+            headers |= {"origin": "https://evil.test", "sec-fetch-site": "cross-site"}
+    content: str | None = None
+    if path == "/sign-out":
+        headers["content-type"] = "application/x-www-form-urlencoded"
+        content = f"csrf={csrf}"
+    elif method != "GET":
+        content = json.dumps(BODIES.get(path, {}))
+    if path.endswith("/wait"):
+        place += "?seconds=0"
+    return (await client.request(method, place, headers=headers, content=content)).status_code
