@@ -35,6 +35,7 @@ MODULES = (
     "doorward/guard/wal.py",
     "doorward/ledger/segment.py",
     "doorward/masking/detect.py",
+    "doorward/masking/detectors/phone.py",
     "doorward/masking/plan.py",
     "doorward/masking/scan.py",
     "doorward/model/approval.py",

@@ -4,7 +4,8 @@ The methods that the data path calls are synchronous and cheap: they append to l
 writing a segment happen in a thread, one segment of a session at a time and in order; what waits for that is counted in
 `pressure`, and whoever feeds the session stops reading while it is over PRESSURE.
 
-A segment ends at SEGMENT_BYTES of payload, SEGMENT_SECONDS after its first record, or when asked. It is durable in its
+A segment ends at SEGMENT_BYTES of payload (at SEGMENT_MOST while another is written), SEGMENT_SECONDS after its first record,
+or when asked. It is durable in its
 file before `session.sealed` says so, and the write-ahead log keeps a session's requests until that event is in the
 tree: so if we die anywhere here, recovery.py finds each request in the log, in a segment, or in both.
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from doorward.guard.recorder import Recorder
 
 SEGMENT_BYTES: Final = 256 * 1024
+SEGMENT_MOST: Final = 1024 * 1024  # while another is being written: a bulk read makes fewer, and syncs less often
 SEGMENT_SECONDS: Final = 5.0
 PRESSURE: Final = 4 * 1024 * 1024  # bytes not yet sealed at which the feeder must stop
 RELIEVED: Final = 2 * 1024 * 1024  # and at which it may go on
@@ -128,7 +130,7 @@ class SessionRecorder:
         self._size += size
         if self._timer is None:
             self._timer = self._loop.call_later(SEGMENT_SECONDS, self.cut)
-        if self._size >= SEGMENT_BYTES:
+        if self._size >= SEGMENT_BYTES and (not self._jobs or self._size >= SEGMENT_MOST):
             self.cut()
         return position
 
@@ -172,7 +174,7 @@ class SessionRecorder:
         self._size += size
         if self._timer is None:
             self._timer = self._loop.call_later(SEGMENT_SECONDS, self.cut)
-        if self._size >= SEGMENT_BYTES:
+        if self._size >= SEGMENT_BYTES and (not self._jobs or self._size >= SEGMENT_MOST):
             self.cut()
 
     def settled(self, body: bytes, rows: int = 0) -> None:
@@ -264,7 +266,7 @@ class SessionRecorder:
         self._size += size
         if self._timer is None:
             self._timer = self._loop.call_later(SEGMENT_SECONDS, self.cut)
-        if self._size >= SEGMENT_BYTES:
+        if self._size >= SEGMENT_BYTES and (not self._jobs or self._size >= SEGMENT_MOST):
             self.cut()
 
     def _seal_next(self) -> None:
@@ -319,6 +321,8 @@ class SessionRecorder:
             self._seal_next()
         elif self._closing is not None:
             self._finish()
+        elif self._size >= SEGMENT_BYTES:
+            self.cut()
 
     def _retry(self) -> None:
         if self._recorder.running:

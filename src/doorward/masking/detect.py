@@ -53,6 +53,7 @@ DETECTORS: tuple[Detector, ...] = tuple(
 _NAMES = frozenset(detector.name for detector in DETECTORS)
 # Those that run where nobody says which.
 DEFAULT: tuple[str, ...] = tuple(detector.name for detector in DETECTORS if detector is not ip.DETECTOR)
+Places = list[tuple[int, int, Detector]]  # start and end, in bytes, and who found it
 _ROUNDS = 4
 _MEMORY = 48 << 20  # bytes of the prefilter's automaton
 
@@ -83,8 +84,8 @@ class Detectors:
     one. `region`: whose telephone numbers are looked for without a plus sign. Unknown names raise ConfigError."""
 
     __slots__ = (
-        "_bits", "_closed", "_confirms", "_match", "_narrowed", "_owners", "_redactions", "_suspects", "defined", "detectors",
-        "labels",
+        "_bits", "_closed", "_confirms", "_familiar", "_match", "_narrowed", "_owners", "_redactions", "_strange", "_suspects",
+        "defined", "detectors", "labels",
     )  # fmt: skip
 
     def __init__(
@@ -124,18 +125,28 @@ class Detectors:
         if chosen:
             for pattern in DISGUISES:
                 owners.setdefault(pattern, []).append(None)
-            for pattern in owners:
-                patterns.Add(pattern)
-            try:
-                patterns.Compile()
-            except re2.error:
-                raise ConfigError("the detectors' patterns are too large together") from None
         self._owners: tuple[list[Detector | None], ...] = tuple(owners.values())
         self._bits: tuple[int, ...] = tuple([scan.known(pattern, whose) for pattern, whose in owners.items()])
+        strange = re2.Set.SearchSet(options)
+        for pattern, bit in zip(owners, self._bits, strict=True):
+            patterns.Add(pattern)
+            if not bit:
+                strange.Add(pattern)
+        if chosen:
+            try:
+                patterns.Compile()
+                strange.Compile()
+            except re2.error:
+                raise ConfigError("the detectors' patterns are too large together") from None
         # What is put in place of a value could be a part of what a detector of one's own finds.
         self._closed = all(detector in DETECTORS or detector.confirms is not None for detector in chosen)
         self._confirms = next((detector.confirms for detector in chosen if detector.confirms is not None), None)
         self._match = patterns.Match
+        self._strange = strange.Match
+        known = functools.reduce(operator.or_, self._bits, 0) if self._closed else 0
+        owning = [owner for bit, whose in zip(self._bits, self._owners, strict=True) if bit for owner in whose]
+        # Of bytes in which no pattern matches that `scan` does not know.
+        self._familiar = Suspects(tuple(detector for detector in chosen if detector in owning), False, known)
         self._suspects: dict[tuple[int, ...], Suspects] = {}
         for detector in chosen[-1:]:
             if detector.examples and self.suspects(detector.examples[0][0].encode("utf-8", "surrogatepass")) is None:
@@ -182,6 +193,13 @@ class Detectors:
             if len(self._suspects) < 1024:
                 self._suspects[key] = suspects
         return suspects
+
+    def familiar(self, chunk: bytes) -> Suspects | None:
+        """What may want an exact look in raw bytes in which something will: all that `scan` knows. None: ask `suspects`. Where
+        much is found this costs less than to say what."""
+        if not self._familiar.plain or self._strange(chunk):
+            return None
+        return self._familiar
 
     def mask_bytes(self, value: bytes, suspects: Suspects | None = None) -> tuple[bytes, Counter[str]] | None:
         """The value with what is confidential replaced, and how often by label; None: nothing to replace.
@@ -273,6 +291,15 @@ class Detectors:
             characters += size
             seen = end
         return spans
+
+    def places(self, value: bytes, suspects: Suspects) -> Places:
+        """Where something confidential is in a value, in order and without overlap."""
+        return _places(value, suspects.detectors)
+
+    def hidden(self, value: bytes) -> str:
+        """The label of what only the plain reading of a masked value holds; "" if there is nothing."""
+        found = self._hidden(value)
+        return found[0][2].label if found else ""
 
     def _hidden(self, value: bytes) -> list[tuple[int, int, Detector]]:
         """What the plain reading of a value holds."""

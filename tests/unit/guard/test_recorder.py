@@ -15,7 +15,7 @@ from doorward.guard.keyring import Keyring
 from doorward.guard.ports import Head
 from doorward.guard.reader import RecordReader
 from doorward.guard.recorder import Recorder
-from doorward.guard.session_recorder import PRESSURE, SessionRecorder
+from doorward.guard.session_recorder import PRESSURE, SEGMENT_BYTES, SessionRecorder
 from doorward.ledger.commitment import opens
 from doorward.ledger.leaf import parse
 from doorward.ledger.segment import EVENT, RESPONSE, RUN, SETTLED, TEMPLATE
@@ -75,6 +75,17 @@ async def test_a_long_response_is_cut(disk: Disk, recorder: Recorder) -> None:
     await session.close({})
     await recorder.fold()
     assert b"".join(body for kind, body in await read(disk, session) if kind == RESPONSE) == chunk
+
+
+async def test_segments_are_larger_while_one_is_written(disk: Disk, recorder: Recorder) -> None:
+    """A bulk read does not wait for a sync at each 256 KiB: what comes while one is written goes together, up to 1 MiB."""
+    session = await recorder.session(a_session())
+    for _ in range(24):
+        session.response(bytes(SEGMENT_BYTES // 2))
+    sealed = await session.close({})
+    assert len(sealed.segments) == 1 + 3
+    await recorder.fold()
+    assert sum(len(body) for kind, body in await read(disk, session) if kind == RESPONSE) == 12 * SEGMENT_BYTES
 
 
 async def test_a_run_is_small_in_the_log(disk: Disk, recorder: Recorder) -> None:

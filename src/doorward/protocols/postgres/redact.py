@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-from librt.strings import read_i32_be
+from librt.strings import BytesWriter, read_i32_be, write_i32_be
 
 from doorward.errors import ProtocolError
 from doorward.masking import scan
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 
 MAX_ROW: Final = 16 << 20  # bytes of one row that may be held while a mask is active
 _GROUP: Final = 4096  # bytes of rows that are looked at together once a chunk has shown something
+_SHORT: Final = 24  # bytes that are copied one by one
 _NULL: Final = b"\xff\xff\xff\xff"
 _MAX_HEADS: Final = 4096
-_WORDS: Final = [size.to_bytes(4, "big") for size in range(_MAX_HEADS)]
 _COMPILED: Final = not __file__.endswith(".py")
 
 _KEEP: Final = 0
@@ -58,7 +58,8 @@ class RowRedactor:
         self._masked = plan.masked
         self._detectors = plan.detectors
         self._looks = any(column.action == Action.DETECT for column in plan.columns)
-        self._warm = False  # whether the last chunk had something for the detectors
+        self._warm = False  # whether the last chunk had something for the detectors, all of it known to `scan`
+        self._at = -1  # where in the chunk at hand the next `@` is
         self._cells = Cells(plan.detectors, plan.transforms, self.cells)
         self._width = len(plan.columns)
         self._kinds: list[int] = []  # by column, up to the last masked one
@@ -107,9 +108,14 @@ class RowRedactor:
                 data = data[start:end]
                 start = 0
                 end = len(data)
-        # Where the last chunk had something, this one will: it is looked at in groups at once, and not twice.
-        if self._looks and (self._warm or self._detectors.hit(data)):
-            return self._detected(data, end)
+        if self._looks:
+            # Where the last chunk had something, this one will.
+            suspects = self._detectors.familiar(data) if self._warm else None
+            self._warm = False
+            if suspects is None:
+                suspects = self._detectors.suspects(data)
+            if suspects is not None:
+                return self._detected(data, end, suspects)
         return data
 
     def _count(self, data: bytes, first: int, stop: int) -> None:
@@ -228,44 +234,53 @@ class RowRedactor:
         becomes = self._cells.transformed(value, self._labels[index], self._readings[index])
         return _NULL if becomes is None else len(becomes).to_bytes(4, "big") + becomes
 
-    def _detected(self, data: bytes, stop: int) -> bytes:
-        """All rows, with what detectors find replaced. Narrows down: groups of rows, rows, values."""
-        out: list[bytes] = []
-        warm = False
-        pos: i64 = 0
-        end: i64 = stop
-        last: i64 = 0
-        while pos < end:
-            ahead: i64 = pos
-            while ahead < end and ahead - pos < _GROUP:
-                word: int = read_i32_be(data, ahead + 1)
-                step: i64 = word
-                ahead += 1 + step
-            suspects = self._detectors.suspects(data[pos:ahead])
-            if suspects is not None:
-                warm = True
-                while pos < ahead:
-                    word = read_i32_be(data, pos + 1)
-                    length: i64 = word
-                    after: i64 = pos + 1 + length
-                    # What `scan` knows is told faster than the prefilter would say in which row it is.
-                    known = suspects if suspects.plain and _COMPILED else self._detectors.suspects(data[pos:after])
-                    if known is not None:
-                        last = self._row(data, pos, after, last, known, out)
-                    pos = after
-            pos = ahead
-        self._warm = warm
+    def _detected(self, data: bytes, stop: int, suspects: Suspects) -> bytes:
+        """All rows, with what detectors find replaced. Where `scan` does not know all that is suspected, narrows down:
+        groups of rows, rows, values."""
+        out = BytesWriter()
+        self._at = -1
+        if suspects.plain and _COMPILED:
+            last = self._group(data, 0, stop, 0, suspects, out)
+        else:
+            last = 0
+            pos: i64 = 0
+            end: i64 = stop
+            while pos < end:
+                ahead: i64 = pos
+                while ahead < end and ahead - pos < _GROUP:
+                    word: int = read_i32_be(data, ahead + 1)
+                    step: i64 = word
+                    ahead += 1 + step
+                known = self._detectors.suspects(data[pos:ahead])
+                if known is not None:
+                    last = self._group(data, pos, ahead, last, known, out)
+                pos = ahead
         for kind in self._kinds_found:
             if self._found[kind]:
                 self.cells[scan.LABELS[kind]] += self._found[kind]
                 self._found[kind] = 0
-        if not out:
+        if last == 0:
             return data
-        if last < end:
-            out.append(data[last:end])
-        return b"".join(out)
+        self._warm = suspects.plain != 0 and _COMPILED
+        if last < stop:
+            out.write(data[last:stop])
+        return out.getvalue()
 
-    def _row(self, data: bytes, pos: i64, end: i64, last: i64, suspects: Suspects, out: list[bytes]) -> i64:
+    def _group(self, data: bytes, pos: i64, end: i64, last: i64, suspects: Suspects, out: BytesWriter) -> i64:
+        """The rows data[pos:end], in some of which something was seen; `last` as with `_row`."""
+        # What `scan` knows is told faster than the prefilter would say in which row it is.
+        known: Suspects | None = suspects if suspects.plain and _COMPILED else None
+        while pos < end:
+            word: int = read_i32_be(data, pos + 1)
+            length: i64 = word
+            after: i64 = pos + 1 + length
+            row = known if known is not None else self._detectors.suspects(data[pos:after])
+            if row is not None:
+                last = self._row(data, pos, after, last, row, out)
+            pos = after
+        return last
+
+    def _row(self, data: bytes, pos: i64, end: i64, last: i64, suspects: Suspects, out: BytesWriter) -> i64:
         """The row data[pos:end], in which something was seen. If something in it has to change, everything from `last`
         is put into `out`, up to the position that is returned; else nothing is, and that is `last`."""
         width: i64 = self._width
@@ -275,10 +290,11 @@ class RowRedactor:
         plain: i64 = suspects.plain
         looked_at = self._looked_at
         texts = self._texts
+        at: i64 = self._at  # where the next `@` is, from the value at hand on
         p: i64 = pos + 7
         since: i64 = p  # what of this row is not yet in `out`
         growth: i64 = 0
-        slot = -1
+        head: i64 = -1  # where in `out` its head is, once it has one
         i: i64 = 0
         while i < width:
             if p + 4 > end:
@@ -294,15 +310,24 @@ class RowRedactor:
                 if size > 0 and looked_at[i]:
                     found: i64 = scan.UNSURE
                     if plain != 0 and texts[i]:
-                        found = detectors.place(data, start, behind, plain)
+                        if at < start:
+                            at = data.find(b"@", start)
+                            if at < 0:
+                                at = len(data)
+                            self._at = at
+                        if at >= behind and scan.quiet(data, start, behind, plain):
+                            found = scan.NOTHING
+                        else:
+                            found = detectors.place(data, start, behind, plain)
                     if found != scan.NOTHING:
                         value: bytes | None
                         stop: i64 = behind  # of what is replaced
+                        before: i64 = 0
                         if found != scan.UNSURE:
                             kind: i64 = found & 0xFF
                             stop = start + (found >> 36)
                             value = self._shown[kind]
-                            before: i64 = (found >> 8) & 0xFFFFFFF
+                            before = (found >> 8) & 0xFFFFFFF
                             self._found[kind] += 1
                         else:
                             # Of several suspected in a row, most values are of interest to none.
@@ -312,24 +337,20 @@ class RowRedactor:
                                 i += 1
                                 continue
                             value = becomes[0]
-                            before = 0
-                        if slot < 0:
-                            if last < pos:
-                                out.append(data[last:pos])
-                            slot = len(out)
-                            out.append(_NULL)  # its head, once its length is known
-                        if since < p:
-                            out.append(data[since:p])
+                        if head < 0:
+                            _copy(out, data, last, pos)
+                            head = len(out)
+                            _copy(out, data, pos, pos + 7)
+                        _copy(out, data, since, p)
                         if value is None:
-                            out.append(_NULL)
+                            out.write(_NULL)
                             growth -= size
                         else:
                             becoming: i64 = before + len(value) + behind - stop
                             new: int = becoming
-                            out.append(_WORDS[new] if new < _MAX_HEADS else new.to_bytes(4, "big"))
-                            if before != 0:
-                                out.append(data[start : start + before])
-                            out.append(value)
+                            write_i32_be(out, new)
+                            _copy(out, data, start, start + before)
+                            out.write(value)
                             growth += becoming - size
                         since = stop
             elif size != -1:
@@ -338,11 +359,22 @@ class RowRedactor:
             i += 1
         if p != end:
             raise ProtocolError("a row holds more than its columns")
-        if slot < 0:
+        if head < 0:
             return last
+        _copy(out, data, since, end)
         total: int = end - pos - 1 + growth
-        head = self._heads.get(total)
-        out[slot] = self._head(total) if head is None else head
-        if since < end:
-            out.append(data[since:end])
+        out[head + 1] = (total >> 24) & 255
+        out[head + 2] = (total >> 16) & 255
+        out[head + 3] = (total >> 8) & 255
+        out[head + 4] = total & 255
         return end
+
+
+def _copy(out: BytesWriter, data: bytes, start: i64, end: i64) -> None:
+    """data[start:end] to the end of `out`. A short piece costs less byte by byte than as an object."""
+    if end - start > _SHORT:
+        out.write(data[start:end])
+        return
+    while start < end:
+        out.append(data[start])
+        start += 1
