@@ -1,6 +1,6 @@
-"""Makes the test vectors of the ledger and recording specifications, from fixed keys.
+"""Makes the test vectors of the ledger, recording and approval specifications, from fixed keys.
 
-    python vectors/make.py            write vectors/ledger.json and vectors/recording.json again
+    python vectors/make.py            write vectors/ledger.json, vectors/recording.json and vectors/approval.json again
 
 A test compares the files with what this makes. `write_record` writes a whole small record to verify.
 The keys here are public and protect nothing.
@@ -9,13 +9,16 @@ The keys here are public and protect nothing.
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
+import cbor2
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from doorward.ledger import checkpoint, commitment, encoding, leaf, seal, segment, tiles, tree
+from doorward.ledger import checkpoint, commitment, encoding, leaf, seal, segment, sshsig, tiles, tree, votes, webauthn
+from doorward.ledger import request as requests
 
 HERE: Final = Path(__file__).parent
 ORIGIN: Final = "audit.example.com/doorward/vectors"
@@ -157,8 +160,67 @@ def recording_vectors() -> dict[str, Any]:
     }
 
 
+def approval_vectors() -> dict[str, Any]:
+    """A request, its challenge and words, and a vote of each method, with a key made of 32 known bytes."""
+    statement, params, digest = b"DELETE FROM orders WHERE id = $1", [b"42", None], sha256(b"digest").digest()
+    shown = encoding.canonical({"text": "DELETE FROM orders WHERE id = $1"})
+    terms: dict[str, Any] = {
+        "act": ["https://idp.example.com|dana"], "exp": AT + 900_000, "limits": {},
+        "log": {"origin": ORIGIN, "size": 5, "root": b64encode(sha256(b"root").digest()).decode()}, "nbf": AT,
+        "nonce": sha256(b"nonce").hexdigest(), "policy": {"rules": ["agents-write"], "sha256": sha256(b"policy").hexdigest()},
+        "preview": "", "quorum": {"k": 2, "of": ["dba", "security"], "seats": {"dba": 1, "security": 1}},
+        "requester": "https://idp.example.com|bot", "rid": SESSION, "role": "app", "search_path": '"$user", public',
+        "target": "shop", "typ": requests.TYP, "uses": 1, "v": 1,
+        "stmt_commit": requests.statement_commitment(SALT, statement),
+        "params_commit": requests.parameters_commitment(SALT, params, [0], [23, 25]),
+        "operation_commit": requests.operation_commitment(SALT, digest),
+        "display_commit": requests.display_commitment(SALT, shown),
+    }  # fmt: skip
+    private = Ed25519PrivateKey.from_private_bytes(KEY)
+    public = private.public_key().public_bytes_raw()
+    ssh = sshsig.ed25519(public)
+    request = requests.request(terms, "https://idp.example.com|dora", approve=True)
+    challenge = requests.challenge(request)
+    client = json.dumps({
+        "type": "webauthn.get", "challenge": webauthn.base64url(challenge), "origin": "https://door.example.com",
+        "crossOrigin": False,
+    }).encode()  # fmt: skip
+    authenticator = sha256(b"door.example.com").digest() + b"\x05" + bytes(4)
+    response = {
+        "authenticatorData": authenticator, "clientDataJSON": client,
+        "signature": private.sign(authenticator + sha256(client).digest()),
+    }  # fmt: skip
+    cose = cbor2.dumps({1: 1, 3: -8, -1: 6, -2: public})
+    return {
+        "spec": "doorward approval, version 1",
+        "private_key": KEY.hex(),
+        "salt": SALT.hex(),
+        "statement": statement.hex(),
+        "parameters": {"values": [v and v.hex() for v in params], "formats": [0], "types": [23, 25]},
+        "operation_digest": digest.hex(),
+        "rendering": shown.decode(),
+        "terms": terms,
+        "request": request.decode(),
+        "challenge": challenge.hex(),
+        "words": requests.words(challenge),
+        "sshsig": {
+            "public_key": ssh.line, "key": votes.key_id(votes.SSHSIG, ssh.line), "namespace": votes.namespace("doorward"),
+            "signature": sshsig.compose(ssh, votes.namespace("doorward"), request, private.sign),
+        },
+        "webauthn": {
+            "public_key": webauthn.base64url(cose), "key": votes.key_id(votes.WEBAUTHN, webauthn.base64url(cose)),
+            "rp_id": "door.example.com", "origins": ["https://door.example.com"],
+            "credential": {
+                "id": "AAEC", "response": {name: webauthn.base64url(octets) for name, octets in response.items()}
+            },
+        },
+    }  # fmt: skip
+
+
 def main() -> None:
-    for name, vectors in (("ledger", ledger_vectors()), ("recording", recording_vectors())):
+    for name, vectors in (
+        ("ledger", ledger_vectors()), ("recording", recording_vectors()), ("approval", approval_vectors()),
+    ):  # fmt: skip
         text = json.dumps(vectors, indent=1, ensure_ascii=True) + "\n"
         (HERE / f"{name}.json").write_text(text, encoding="ascii")
 

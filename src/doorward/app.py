@@ -26,6 +26,7 @@ from doorward.adapters.telemetry.metrics import GatewayMetrics
 from doorward.config import Config
 from doorward.errors import ConfigError, DoorwardError
 from doorward.guard.approvals import Approvals
+from doorward.guard.approver_keys import ApproverKeys
 from doorward.guard.budgets import Budgets
 from doorward.guard.guard import Guard
 from doorward.guard.labels import TargetLabels
@@ -92,6 +93,7 @@ class Gateway:
             self.recorder,
             self.clock,
             self.policies,
+            ApproverKeys(self.recorder, self.clock, config.gateway.name),
             most_open=config.limits.approvals_per_identity,
         )
         self.budgets = Budgets(self.store, self.clock)
@@ -164,6 +166,7 @@ class Gateway:
             stack.push_async_callback(self.budgets.flush)
             recovery = await self.recorder.start()
             stack.push_async_callback(self.recorder.stop)
+            await self.approvals.load(self.reader)
             self.log.info("gateway.started", gateway=self.config.gateway.name, recovered=asdict(recovery))
             for target in self.config.targets.values():
                 labels = self.guard.labels[target.name] = TargetLabels(self.store, target)

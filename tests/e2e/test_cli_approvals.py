@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import threading
 import time
@@ -15,6 +16,7 @@ import pytest
 from tests.rig.gateway import Gateway, launch
 from tests.rig.issuer import LocalIssuer
 from tests.rig.postgres import PostgresServer
+from tests.rig.signers import ssh
 
 POLICY = """
 @id("connect") permit (principal, action == Action::"connect", resource);
@@ -61,6 +63,8 @@ def door(tmp_path_factory: pytest.TempPathFactory, postgres: PostgresServer) -> 
     """One gateway for all of these tests: each ends the requests that it makes."""
     issuer = LocalIssuer()
     with launch(tmp_path_factory.mktemp("door") / "gateway", issuer, postgres, policy=POLICY) as door:
+        added = run(door, "keys", "add", key_of(door, "dana"), "--name", "laptop", "--json")
+        assert added.returncode == 0, added.stderr
         yield door
     issuer.down()
 
@@ -74,9 +78,17 @@ def address(door: Gateway) -> str:
 
 
 def run(door: Gateway, *arguments: str, **claims: Any) -> subprocess.CompletedProcess[str]:
-    """`doorward ARGUMENTS` as somebody, a dba unless `claims` say otherwise."""
-    token = door.token(**{"sub": "dana", "groups": ["dba"], **claims})
-    return door.cli(*arguments, "--gateway", address(door), token=token)
+    """`doorward ARGUMENTS` as somebody, a dba unless `claims` say otherwise, with an SSH key of their own in a file."""
+    said = {"sub": "dana", "groups": ["dba"], **claims}
+    door.environment["DOORWARD_KEY"] = key_of(door, said["sub"].replace("/", "-"))
+    return door.cli(*arguments, "--gateway", address(door), token=door.token(**said))
+
+
+def key_of(door: Gateway, who: str) -> str:
+    """The file of somebody's public key."""
+    if not (door.folder / "ssh" / f"{who}.pub").exists():
+        ssh(who).write(door.folder / "ssh", who)
+    return str(door.folder / "ssh" / f"{who}.pub")
 
 
 def test_a_person_looks_approves_and_the_statement_runs(door: Gateway) -> None:
@@ -90,14 +102,20 @@ def test_a_person_looks_approves_and_the_statement_runs(door: Gateway) -> None:
         assert fact in shown
     assert "123-45-6789" not in shown
     assert "\u202e" not in shown
+    unregistered = run(door, "approvals", "approve", held.request, sub="nell")
+    assert (unregistered.returncode, "doorward keys add" in unregistered.stderr) == (3, True)
+    [key] = json.loads(run(door, "keys", "list", "--json").stdout)
     voted = run(door, "approvals", "approve", held.request, "--comment", "as agreed")
     assert (voted.returncode, voted.stderr) == (0, "")
+    assert re.search(r"you sign +[a-z]{5}( [a-z]{5}){5}", voted.stdout)
     held.over()
     assert (held.error, held.rows) == (None, 0)
     assert run(door, "approvals", "wait", held.request).returncode == 0
     found = json.loads(run(door, "approvals", "show", held.request, "--json").stdout)
     assert found["state"] == "spent"
-    assert [(vote["voter"].partition("|")[2], vote["comment"]) for vote in found["votes"]] == [("dana", "as agreed")]
+    assert [(vote["voter"].partition("|")[2], vote["comment"], vote["method"], vote["key"]) for vote in found["votes"]] == [
+        ("dana", "as agreed", "sshsig", key["id"])
+    ]
 
 
 def test_deny_is_final(door: Gateway) -> None:
@@ -200,3 +218,29 @@ def test_whoami_and_reload(door: Gateway) -> None:
     policy.write_text(POLICY)
     assert run(door, "policy", "reload", sub="bot", groups=["agents"]).returncode == 1
     assert json.loads(run(door, "policy", "reload", "--json").stdout) == json.loads(before)
+
+
+def test_a_key_is_added_listed_and_revoked(door: Gateway) -> None:
+    """Without ssh-keygen too; a revoked key approves nothing and does not come back; only its owner may revoke it."""
+    pub = key_of(door, "kim")
+    (door.folder / "empty").mkdir(exist_ok=True)
+    path, door.environment["PATH"] = door.environment["PATH"], str(door.folder / "empty")
+    try:
+        added = run(door, "keys", "add", pub, "--json", sub="kim")
+    finally:
+        door.environment["PATH"] = path
+    assert added.returncode == 0, added.stderr
+    key = json.loads(added.stdout)["id"]
+    assert key in run(door, "keys", "list", sub="kim").stdout
+    assert run(door, "keys", "revoke", key, sub="lee", groups=["agents"]).returncode == 1
+    assert run(door, "keys", "revoke", key, sub="kim").returncode == 0
+    assert run(door, "keys", "add", pub, sub="kim").returncode == 1
+    held = Held(door, "DELETE FROM customers")
+    assert run(door, "approvals", "approve", held.request, sub="kim").returncode == 3
+    run(door, "approvals", "deny", held.request)
+    held.over()
+
+
+def test_an_agent_adds_no_key(door: Gateway) -> None:
+    """Keys to approve with are people's."""
+    assert run(door, "keys", "add", key_of(door, "bot"), sub="repo:acme/shop").returncode == 1

@@ -8,6 +8,7 @@ import urllib.request
 from typing import Any
 
 from tests.rig.gateway import Gateway
+from tests.rig.signers import ssh
 
 
 def call(gateway: Gateway, path: str, body: object = None, *, token: str = "", **claims: Any) -> tuple[int, Any]:
@@ -28,10 +29,38 @@ def call(gateway: Gateway, path: str, body: object = None, *, token: str = "", *
         return status, raw.decode("utf-8", "replace")
 
 
-def vote(gateway: Gateway, request: str, *, approve: bool = True, sub: str = "dora", **claims: Any) -> tuple[int, Any]:
-    """A vote; by dora of group dba unless somebody else is named."""
-    said = {"sub": sub, "groups": ["dba"], **claims}
-    return call(gateway, f"/api/approvals/{request}/votes", {"approve": approve}, **said)
+def register(gateway: Gateway, *, token: str = "", **claims: Any) -> None:
+    """Register somebody's SSH key, if it is not yet."""
+    who = call(gateway, "/api/whoami", token=token, **claims)[1]
+    if call(gateway, "/api/keys", token=token, **claims)[1]:
+        return
+    line = ssh(who["id"]).public.line
+    status, asked = call(gateway, "/api/keys/ssh/options", {"public_key": line}, token=token, **claims)
+    assert status == 200, asked
+    proof = ssh(who["id"]).sign(asked["challenge"].encode(), asked["namespace"])
+    status, answer = call(gateway, "/api/keys/ssh", {"public_key": line, "proof": proof}, token=token, **claims)
+    assert status == 200, answer
+
+
+def ballot(gateway: Gateway, request: str, *, approve: bool = True, token: str = "", **claims: Any) -> tuple[int, Any]:
+    """What somebody signs to vote."""
+    return call(gateway, f"/api/approvals/{request}/ballot", {"approve": approve}, token=token, **claims)
+
+
+def vote(
+    gateway: Gateway, request: str, *, approve: bool = True, sub: str = "dora", token: str = "", **claims: Any
+) -> tuple[int, Any]:
+    """A signed vote; by dora of group dba, whose key is registered first, unless somebody else is named."""
+    said: dict[str, Any] = {"token": token} if token else {"sub": sub, "groups": ["dba"], **claims}
+    said.setdefault("token", token or gateway.token(**said))
+    status, asked = ballot(gateway, request, approve=approve, **said)
+    if status != 200:
+        return status, asked
+    register(gateway, **said)
+    who = call(gateway, "/api/whoami", **said)[1]
+    signature = {"method": "sshsig", "signature": ssh(who["id"]).sign(asked["request"].encode(), asked["ssh_namespace"])}
+    body = {"approve": approve, "request": asked["request"], "signature": signature}
+    return call(gateway, f"/api/approvals/{request}/votes", body, **said)
 
 
 def show(gateway: Gateway, request: str, *, sub: str = "dora", **claims: Any) -> Any:

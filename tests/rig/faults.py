@@ -23,6 +23,7 @@ from psycopg import sql
 from doorward.ledger.verify import Status
 from doorward.model import Event
 from tests.rig import record, shared
+from tests.rig.approvers import vote
 from tests.rig.faulty import FAULTY
 from tests.rig.gateway import Gateway, launch, target_of
 from tests.rig.issuer import LocalIssuer
@@ -104,16 +105,8 @@ class Stage:
 
     def approve(self, approval_id: str, *, approve: bool = True) -> None:
         """Vote, as somebody of `dba`."""
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{self.door.http_port}/api/approvals/{approval_id}/votes",
-            data=b'{"approve": true}' if approve else b'{"approve": false}',
-            headers={
-                "authorization": "Bearer " + self.door.token(sub="dora", groups=["dba"]),
-                "content-type": "application/json",
-            },
-        )
-        with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310 - loopback
-            assert answer.status == 200
+        status, answer = vote(self.door, approval_id, approve=approve)
+        assert status == 200, answer
 
 
 def fresh() -> str:

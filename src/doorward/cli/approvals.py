@@ -7,6 +7,7 @@ characters spelled out. What is approved is bound to exact bytes, which the gate
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
@@ -14,12 +15,16 @@ from rich.text import Text
 
 from doorward.cli import output, preview
 from doorward.cli.gateway import HERE, Connection, GatewayClient
+from doorward.cli.output import RefusedError
+from doorward.errors import IntegrityError
+from doorward.ledger import request as requests
 
 YES = ("approved", "spent")
 OPEN = ("waiting", "parked")
 LOOK = 25.0  # seconds that one question to the gateway waits
 Wide = Annotated[bool, Parameter(negative="")]
 Json = Annotated[bool, Parameter(name="--json", negative="")]
+Key = Annotated[Path | None, Parameter(env_var="DOORWARD_KEY")]
 
 app = App(name="approvals", help="See, answer and wait for requests that need a person.")
 
@@ -79,8 +84,10 @@ def show_command(approval: str, /, *, as_json: Json = False, connection: Connect
 
 
 @app.command(name="approve")
-def approve_command(approval: str, /, *, comment: str = "", as_json: Json = False, connection: Connection = HERE) -> int:
-    """Say yes to a request, once. Exit code 1: the gateway does not take your vote.
+def approve_command(
+    approval: str, /, *, comment: str = "", key: Key = None, as_json: Json = False, connection: Connection = HERE
+) -> int:
+    """Say yes to a request, once, signed with your SSH key. Exit code 1: the gateway does not take your vote.
 
     Parameters
     ----------
@@ -88,15 +95,19 @@ def approve_command(approval: str, /, *, comment: str = "", as_json: Json = Fals
         The request's id.
     comment
         Why, for the record.
+    key
+        The key to sign with, by its .pub file. Default: the first in ~/.ssh that is registered (`doorward keys add`).
     as_json
         Print JSON.
     """
-    return _vote(connection, approval, True, comment, as_json)
+    return _vote(connection, approval, True, comment, key, as_json)
 
 
 @app.command(name="deny")
-def deny_command(approval: str, /, *, comment: str = "", as_json: Json = False, connection: Connection = HERE) -> int:
-    """Say no to a request, which is final. Exit code 1: the gateway does not take your vote.
+def deny_command(
+    approval: str, /, *, comment: str = "", key: Key = None, as_json: Json = False, connection: Connection = HERE
+) -> int:
+    """Say no to a request, which is final, signed with your SSH key. Exit code 1: the gateway does not take your vote.
 
     Parameters
     ----------
@@ -104,10 +115,12 @@ def deny_command(approval: str, /, *, comment: str = "", as_json: Json = False, 
         The request's id.
     comment
         Why, for the record and for who asked.
+    key
+        The key to sign with, by its .pub file. Default: the first in ~/.ssh that is registered (`doorward keys add`).
     as_json
         Print JSON.
     """
-    return _vote(connection, approval, False, comment, as_json)
+    return _vote(connection, approval, False, comment, key, as_json)
 
 
 @app.command(name="withdraw")
@@ -155,11 +168,49 @@ def wait_command(
     return 0 if found["state"] in YES else 2 if found["state"] in OPEN else 1
 
 
-def _vote(connection: Connection, approval: str, approve: bool, comment: str, as_json: bool) -> int:
+def _vote(
+    connection: Connection, approval: str, approve: bool, comment: str, key: Path | None, as_json: bool
+) -> int:
+    from doorward.cli import signing  # with the cipher, which nothing else here needs
+
     with GatewayClient(connection) as gateway:
-        found = gateway.post("approvals", approval, "votes", body={"approve": approve, "comment": comment})
+        shown = gateway.get("approvals", approval)
+        me = gateway.get("whoami")["id"]
+        ballot = gateway.post("approvals", approval, "ballot", body={"approve": approve})
+        text = _checked(ballot, shown, me, approve)
+        if not as_json:
+            _show(shown, False)
+            output.facts([("you sign", requests.words(requests.challenge(text)))])
+        lines = [each["public_key"] for each in gateway.get("keys") if each["method"] == "sshsig" and not each["revoked_at"]]
+        path, _ = signing.chosen(key, lines)
+        signature = {"method": "sshsig", "signature": signing.sign(path, ballot["ssh_namespace"], text)}
+        found = gateway.post(
+            "approvals", approval, "votes",
+            body={"approve": approve, "comment": comment, "request": ballot["request"], "signature": signature},
+        )  # fmt: skip
     _state(found, as_json)
     return 0
+
+
+def _checked(ballot: dict[str, Any], shown: dict[str, Any], me: str, approve: bool) -> bytes:
+    """The text to sign, once everything in it that can be checked here is what was shown and meant. RefusedError."""
+    text = str(ballot["request"]).encode()
+    try:
+        said = requests.parse(text)
+    except IntegrityError as error:
+        raise RefusedError(f"the gateway gave no ballot: {error.message}; nothing was signed") from None
+    meant = {
+        "rid": shown["id"], "decision": requests.APPROVE if approve else requests.DENY, "approver": me,
+        "requester": shown["requested_by"], "act": shown.get("on_behalf_of") or [], "target": shown["target"],
+        "role": shown.get("role", ""), "search_path": shown.get("search_path", ""), "exp": shown["expires_at"],
+    }  # fmt: skip
+    wrong = [name for name, value in meant.items() if said[name] != value]
+    if wrong or not str(ballot["ssh_namespace"]).startswith("doorward-approval@"):
+        raise RefusedError(
+            f"the ballot is not about what was shown ({', '.join(wrong) or 'namespace'}); nothing was signed",
+            hint="do not vote; tell who runs the gateway",
+        )
+    return text
 
 
 def _state(found: dict[str, Any], as_json: bool) -> None:
@@ -188,6 +239,7 @@ def _show(found: dict[str, Any], as_json: bool) -> None:
     votes = found.get("votes") or []
     votes_text = "\n".join(
         f"{'yes' if v['approve'] else 'no'}  {see(output.who(v['voter']))}  {output.moment(v['at'])}"
+        + (f"  signed ({v['method']}, {v['tier']})" if v.get("method") else "")
         + (f"  {see(v['comment'])}" if v["comment"] else "")
         for v in votes
     )
@@ -218,7 +270,8 @@ def _show(found: dict[str, Any], as_json: bool) -> None:
         ("reason", see(str(decision.get("reason", "")))),
         ("policy", see(str(decision.get("policy", "")))),
         ("approvers", see(" or ".join(found.get("approvers") or ["whoever policy lets approve"]))),
-        ("quorum", f"{sum(1 for v in votes if v['approve'])} of {found['quorum']}"),
+        ("quorum", f"{sum(1 for v in votes if v['approve'])} of {found['quorum']}" + (
+            f" ({', '.join(f'{n} of {see(g)}' for g, n in found['seats'].items())})" if found.get("seats") else "")),
         ("votes", votes_text),
         ("you", "may vote" if found.get("you_may_vote") else see(f"may not vote: {found.get('why_not', '')}")),
     ])  # fmt: skip

@@ -86,6 +86,9 @@ class GatewayClient:
     def post(self, *path: str, body: dict[str, Any] | None = None, timeout: float = TIMEOUT) -> Any:
         return self._ask("POST", path, json=body or {}, timeout=timeout)
 
+    def delete(self, *path: str, timeout: float = TIMEOUT) -> Any:
+        return self._ask("DELETE", path, timeout=timeout)
+
     def _ask(self, method: str, path: tuple[str, ...], **how: Any) -> Any:
         place = "/api/" + "/".join(quote(part, safe="") for part in path)
         try:

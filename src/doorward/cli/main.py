@@ -30,6 +30,7 @@ for _name, _where, _help in (
     ("policy", "policy:app", "Check policies, and ask why a decision is what it is."),
     ("secrets", "secrets:app", "Keep secrets in the local encrypted vault."),
     ("approvals", "approvals:app", "See, answer and wait for requests that need a person."),
+    ("keys", "keys:app", "Register, list and revoke the keys that you approve with."),
     ("sessions", "sessions:app", "List, show, replay and end sessions."),
     ("verify", "verify:verify_record", "Check a record offline, with public keys only."),
     ("classify", "classify:classify", "Look into a target's tables, and propose labels."),

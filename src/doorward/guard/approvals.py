@@ -1,5 +1,7 @@
 """Requests for a person's yes or no: asked, voted on, waited for, spent once.
 
+A vote is a signature over the request (`ballots`); there is no other kind.
+
 A request is bound to a digest of exactly what would run and for whom. Waiting: the client is there. Parked: it is not, and
 nothing runs; the same identity may submit the same digest again until it expires, and then spend the approval once, by
 compare-and-swap in the store just before dispatch. Denial, expiry and withdrawal are final.
@@ -11,15 +13,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
+from hashlib import sha256
 from typing import Any
 
+from doorward.errors import IntegrityError
+from doorward.guard.approver_keys import ApproverKeys
+from doorward.guard.ballots import Ballots, Exact
 from doorward.guard.policies import PolicyInForce
 from doorward.guard.ports import ApprovalStore, Clock
+from doorward.guard.reader import RecordReader
 from doorward.guard.recorder import Recorder
 from doorward.ledger.encoding import canonical
 from doorward.model import Approval, ApprovalState, Decision, Identity, Operation, Outcome, Session, Target, Vote
-from doorward.policy.decide import may_vote
 
+EVIDENCE = ("flags", "groups", "key", "method", "request", "session", "signature", "tier")  # of a vote, in its event
 OPEN = (ApprovalState.WAITING, ApprovalState.PARKED)
 
 
@@ -35,7 +43,14 @@ class Approvals:
     """The one place where the state of a request changes."""
 
     def __init__(
-        self, store: ApprovalStore, recorder: Recorder, clock: Clock, policies: PolicyInForce, *, most_open: int = 20
+        self,
+        store: ApprovalStore,
+        recorder: Recorder,
+        clock: Clock,
+        policies: PolicyInForce,
+        keys: ApproverKeys,
+        *,
+        most_open: int = 20,
     ) -> None:
         self._store = store
         self._recorder = recorder
@@ -43,21 +58,51 @@ class Approvals:
         self._policies = policies
         self._most_open = most_open
         self._changed: dict[str, set[asyncio.Event]] = {}
+        self.keys = keys
+        self.ballots = Ballots(recorder, clock, policies, keys)
+        self._voting = asyncio.Lock()  # one vote at a time: none is on record that another of the same person came before
         self._asking = asyncio.Lock()  # many at once would each find nothing to reuse, and room for one more
 
+    async def load(self, reader: RecordReader) -> None:
+        """Take up what an earlier life left: keys, who edited policies, and votes on record that it died before storing."""
+        await self.keys.load(reader)
+        async for opened in reader.events(types=("policy.changed",)):
+            event = opened.event
+            self._policies.edited(list(event.body.get("changed", [])), event.actor, event.at)
+        waiting = {approval.id: approval for state in OPEN for approval in await self._store.list(state, limit=10_000)}
+        if not waiting:
+            return
+        async for opened in reader.events(types=("approval.voted",)):
+            body, voter = opened.event.body, opened.event.actor
+            approval = waiting.get(body["approval"])
+            if approval is not None and "key" in body and all(vote.voter != voter for vote in approval.votes):
+                evidence = canonical({name: body[name] for name in EVIDENCE})
+                vote = Vote(voter, body["approve"], opened.event.at, body["comment"], body["key"], evidence)
+                await self._store.vote(approval.id, vote)
+
     async def ask(
-        self, session: Session, operation: Operation, decision: Decision, body: Mapping[str, Any], *, lasts: int
+        self,
+        session: Session,
+        operation: Operation,
+        decision: Decision,
+        body: Mapping[str, Any],
+        exact: Exact,
+        *,
+        lasts: int,
     ) -> Approval:
         """The open request for this digest, or a new one. `lasts` is seconds. Raises TooManyRequestsError."""
         async with self._asking:
-            return await self._ask(session, operation, decision, body, lasts)
+            return await self._ask(session, operation, decision, body, exact, lasts)
 
     async def _ask(
-        self, session: Session, operation: Operation, decision: Decision, body: Mapping[str, Any], lasts: int
+        self, session: Session, operation: Operation, decision: Decision, body: Mapping[str, Any], exact: Exact, lasts: int
     ) -> Approval:
         now = self._clock.now()
         who = session.identity
         found = await self._store.find_reusable(who.id, operation.digest, now)
+        if found is not None and not found.terms:  # of before votes were signed: nobody can answer it
+            await self.end(found.id, ApprovalState.WITHDRAWN, reason="asked before votes were signed")
+            found = None
         if found is not None:
             if found.state is ApprovalState.PARKED and await self._store.set_state(
                 found.id, ApprovalState.PARKED, ApprovalState.WAITING
@@ -99,12 +144,24 @@ class Approvals:
             "requested_at": now,
             "expires_at": approval.expires_at,
         }
-        # The record comes first: a request that nobody can find later must not be answerable.
-        await self._recorder.event("approval.requested", shown, session_id=session.id, actor=who.id)
         # The salt of the exact bytes stays in the sealed event: with it, what is masked here could be guessed.
-        exact = shown.get("exact", {})
+        sealed = shown.get("exact", {})
         public = {k: v for k, v in shown.items() if k != "exact"}
-        await self._store.create(approval, canonical({**public, "bytes": exact.get("bytes", 0)}))
+        rendering = canonical({**public, "bytes": sealed.get("bytes", 0)})
+        terms = self.ballots.terms(
+            approval, session, operation, decision, exact, rendering, log=self.ballots.checkpoint(),
+            preview=sha256(canonical(body["preview"])).hexdigest() if body.get("preview") else "",
+        )  # fmt: skip
+        approval = replace(approval, terms=canonical(terms))
+        # The record comes first: a request that nobody can find later must not be answerable.
+        await self._recorder.event(
+            "approval.requested",
+            {**shown, "terms": terms, "salts": self.ballots.salts(approval.id)},
+            session_id=session.id,
+            actor=who.id,
+        )
+        await self._store.create(approval, rendering)
+        self._wake(approval.id)
         return approval
 
     async def get(self, approval_id: str) -> Approval | None:
@@ -130,37 +187,56 @@ class Approvals:
         return await self._store.list(state, limit=limit)
 
     async def vote(
-        self, voter: Identity, target: Target, approval_id: str, *, approve: bool, comment: str = ""
+        self,
+        voter: Identity,
+        target: Target,
+        approval_id: str,
+        *,
+        approve: bool,
+        request: str,
+        signature: Mapping[str, Any],
+        comment: str = "",
     ) -> Approval:
-        """Cast one person's vote. Raises VoteRefusedError; LookupError if there is no such request."""
-        approval = await self.get(approval_id)
-        if approval is None:
-            raise LookupError(f"there is no request {approval_id}")
-        if approval.state not in OPEN:
-            raise VoteRefusedError(f"request {approval_id} is {approval.state} already")
-        decision = may_vote(self._policies.current, voter, approval, target)
-        if decision.outcome is not Outcome.ALLOW:
+        """Cast one person's signed vote. Raises VoteRefusedError; LookupError if there is no such request."""
+        self.ballots.standing.seen(voter)
+        async with self._voting:
+            approval = await self.get(approval_id)
+            if approval is None:
+                raise LookupError(f"there is no request {approval_id}")
+            if approval.state not in OPEN:
+                raise VoteRefusedError(f"request {approval_id} is {approval.state} already")
+            decision = self.ballots.refusal(approval, voter, target)
+            if decision.outcome is not Outcome.ALLOW:
+                await self._refused(approval_id, voter, decision.reason)
+                raise VoteRefusedError(decision.reason)
+            if any(vote.voter == voter.id for vote in approval.votes):
+                raise VoteRefusedError("you have voted on this request already")
+            try:
+                vote, evidence = self.ballots.cast(
+                    approval, voter, approve=approve, request=request, signature=signature, comment=comment[:1000]
+                )
+            except IntegrityError as error:
+                await self._refused(approval_id, voter, error.message)
+                raise VoteRefusedError(error.message) from None
             await self._recorder.event(
-                "approval.vote_refused", {"approval": approval_id, "reason": decision.reason}, actor=voter.id
+                "approval.voted",
+                {
+                    "approval": approval_id,
+                    "approve": approve,
+                    "comment": comment[:1000],
+                    "rules": list(decision.rules),
+                    "policy": decision.policy_hash,
+                    **evidence,
+                },
+                actor=voter.id,
             )
-            raise VoteRefusedError(decision.reason)
-        if any(vote.voter == voter.id for vote in approval.votes):
-            raise VoteRefusedError("you have voted on this request already")
-        await self._recorder.event(
-            "approval.voted",
-            {
-                "approval": approval_id,
-                "approve": approve,
-                "comment": comment[:1000],
-                "rules": list(decision.rules),
-                "policy": decision.policy_hash,
-                "groups": sorted(voter.groups)[:50],
-            },
-            actor=voter.id,
-        )
-        if not await self._store.vote(approval_id, Vote(voter.id, approve, self._clock.now(), comment[:1000])):
-            raise VoteRefusedError("you have voted on this request already, or it was decided meanwhile")
+            # If we die here, the vote is on record and not in the store: the next start takes it up (`load`).
+            if not await self._store.vote(approval_id, vote):
+                raise VoteRefusedError("you have voted on this request already, or it was decided meanwhile")
         return await self._count(approval_id)
+
+    async def _refused(self, approval_id: str, voter: Identity, reason: str) -> None:
+        await self._recorder.event("approval.vote_refused", {"approval": approval_id, "reason": reason}, actor=voter.id)
 
     async def _count(self, approval_id: str) -> Approval:
         """Turn votes into a state: any no is final; enough different people saying yes approve."""
@@ -169,9 +245,9 @@ class Approvals:
             assert approval is not None
             if approval.state not in OPEN:
                 break
-            if any(not vote.approve for vote in approval.votes):
+            if self.ballots.denied(approval):
                 wanted = ApprovalState.DENIED
-            elif len({vote.voter for vote in approval.votes if vote.approve}) >= approval.quorum:
+            elif self.ballots.count(approval)[0]:
                 wanted = ApprovalState.APPROVED
             else:
                 break
@@ -179,8 +255,7 @@ class Approvals:
                 break
         fresh = await self._store.get(approval_id)
         assert fresh is not None
-        if fresh.state not in OPEN:
-            self._wake(approval_id)
+        self._wake(approval_id)
         return fresh
 
     async def wait(self, approval_id: str, seconds: float) -> Approval | None:
@@ -225,18 +300,33 @@ class Approvals:
                 return True
         return False
 
-    async def spend(self, approval: Approval, operation: Operation) -> bool:
-        """Use an approval, once, for exactly what it was given for."""
-        if not await self._store.spend(approval.id, operation.digest, self._clock.now()):
-            return False
+    async def spend(
+        self, approval_id: str, session: Session, operation: Operation, decision: Decision, exact: Exact
+    ) -> str:
+        """Use an approval, once, for exactly what it was given for. Returns "", or why it cannot be used, in words."""
+        approval = await self._store.get(approval_id)
+        if approval is None or approval.state is not ApprovalState.APPROVED or not approval.terms:
+            return "it was used, withdrawn or expired meanwhile"
+        differs = self.ballots.unfit(
+            approval, session, operation, decision, exact, await self._store.body(approval_id)
+        )
+        if differs:
+            return f"what it was given for has changed (`{differs}`)"
+        enough, missing = self.ballots.count(approval, session.target)
+        if not enough:
+            # What was approved is so no more, and will not be again: a key that is revoked stays so.
+            await self.end(approval_id, ApprovalState.WITHDRAWN, reason=missing)
+            return missing
+        if not await self._store.spend(approval_id, operation.digest, self._clock.now()):
+            return "it was used, withdrawn or expired meanwhile"
         await self._recorder.event(
             "approval.spent",
-            {"approval": approval.id, "operation": operation.id},
+            {"approval": approval_id, "operation": operation.id},
             session_id=operation.session_id,
             actor=approval.requested_by,
         )
-        self._wake(approval.id)
-        return True
+        self._wake(approval_id)
+        return ""
 
     def _wake(self, approval_id: str) -> None:
         for flag in self._changed.get(approval_id, ()):

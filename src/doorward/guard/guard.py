@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from doorward.errors import DoorwardError, UpstreamError
 from doorward.guard.approvals import Approvals, TooManyRequestsError
+from doorward.guard.ballots import Exact
 from doorward.guard.budgets import Budgets, Exhausted
 from doorward.guard.labels import TargetLabels, TooManyPlacesError
 from doorward.guard.policies import PolicyInForce
@@ -114,6 +115,7 @@ class Guard:
         self, identity: Identity, target: Target, *, client: str, purpose: str = "", application: str = ""
     ) -> GuardedSession | Refusal:
         """Let an identity in, or not. The session's opening is durable when this returns."""
+        self.approvals.ballots.standing.seen(identity)
         decision = may(
             self.policies.current, identity, "connect", target, purpose=purpose,
             extra=circumstances(self.clock.now(), client, application),
@@ -167,9 +169,13 @@ class Guard:
         # On record first. If that fails, or we die here, the old policy stays; the caller tries again.
         await self.recorder.event(
             "policy.changed",
-            {"old": self.policies.current.hash, "new": policies.hash, "policies": sorted(policies.ids)},
+            {
+                "old": self.policies.current.hash, "new": policies.hash, "policies": sorted(policies.ids),
+                "changed": self.policies.changes(policies),
+            },
             actor=actor,
-        )
+        )  # fmt: skip
+        self.policies.edited(self.policies.changes(policies), actor, self.clock.now())
         self.policies.replace(policies)
         for guarded in list(self.sessions.values()):
             session = guarded.session
@@ -337,7 +343,7 @@ class GuardedSession:
             "in_transaction": turn.in_transaction,
         }
         try:
-            approval = await guard.approvals.ask(self.session, operation, decision, body, lasts=lasts)
+            approval = await guard.approvals.ask(self.session, operation, decision, body, _exact(turn), lasts=lasts)
         except TooManyRequestsError as error:
             return self._refuse(
                 turn, Refusal(operation, decision, "limit", str(error), "wait for an answer, or withdraw one"), decision
@@ -501,7 +507,8 @@ class GuardedSession:
             if isinstance(counted, Refusal):
                 return counted
             allowance = counted
-        if not await guard.approvals.spend(approval, operation):
+        why = await guard.approvals.spend(approval.id, self.session, operation, decision, _exact(turn))
+        if why:
             if allowance is not None:
                 allowance.release()
             return self._refuse(
@@ -510,7 +517,7 @@ class GuardedSession:
                     operation,
                     decision,
                     "voided",
-                    f"request {approval.id} was used, withdrawn or expired meanwhile",
+                    f"request {approval.id} can no longer be used: {why}",
                     "submit the statement again",
                 ),
                 decision,
@@ -772,6 +779,10 @@ class GuardedSession:
         except UpstreamError:
             pass  # nothing is going to run, so the missing record hides no action; the failure has its own event
         return refusal
+
+
+def _exact(turn: Turn) -> Exact:
+    return Exact(turn.template.exact, turn.params, turn.formats, turn.oids)
 
 
 def circumstances(now: int, client: str, application: str) -> dict[str, Any]:

@@ -39,9 +39,14 @@ class Keyring:
 
         self.wal = key("wal.key")
         self.log = Ed25519PrivateKey.from_private_bytes(key("log.key"))
-        kek = key("kek.key")
+        self._kek = kek = key("kek.key")
         self._wrapper = AESGCM(HKDFExpand(SHA256(), 32, b"doorward/wrap/v1\0").derive(kek))
         self._gateway = HKDFExpand(SHA256(), 32, b"doorward/gateway/v1\0").derive(kek)
+
+    def salt(self, purpose: str) -> bytes:
+        """32 bytes that only this key can make again: the salt of a commitment which is kept nowhere in clear, and still
+        is the same after a restart."""
+        return HKDFExpand(SHA256(), 32, b"doorward/salt/v1\0" + purpose.encode()).derive(self._kek)
 
     def wrap(self, key_id: str, dek: bytes) -> bytes:
         nonce = secrets.token_bytes(_NONCE)

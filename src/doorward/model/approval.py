@@ -21,17 +21,21 @@ class ApprovalState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """One person's word on one request. `at` is Unix milliseconds."""
+    """One person's word on one request. `at` is Unix milliseconds. `evidence` is canonical JSON of what proves it: the
+    exact request that they signed, the signature, their groups then; `key` the id of the key that signed."""
 
     voter: str  # Identity.id
     approve: bool
     at: int
     comment: str = ""
+    key: str = ""
+    evidence: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """`digest` is of exactly what was asked for; only that can spend it, once, before `expires_at` (Unix ms)."""
+    """`digest` is of exactly what was asked for; only that can spend it, once, before `expires_at` (Unix ms). `terms` are
+    those of the canonical request that approvers sign (`ledger.request`), as canonical JSON."""
 
     id: str
     digest: bytes
@@ -45,3 +49,4 @@ class Approval:
     expires_at: int
     votes: tuple[Vote, ...] = ()
     uses: int = 0
+    terms: bytes = b""

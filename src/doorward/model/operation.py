@@ -167,6 +167,7 @@ class Decision:
     budgets: tuple[Budget, ...] = ()
     hint: str = ""
     transforms: tuple[tuple[str, str], ...] = ()
+    seats: tuple[tuple[str, int], ...] = ()  # of a hold: of which group how many of the quorum must be
 
 
 @dataclass(frozen=True, slots=True)

@@ -401,7 +401,14 @@ def _fold(
             Outcome.DENY, rules, "no one group may approve all of this; ask for less at a time",
             policy_hash=policies.hash, cacheable=cacheable,
         )  # fmt: skip
-    quorum = max((note.quorum for note in notes if note.quorum is not None), default=1)
+    seats = {group: max(note.seats.get(group, 0) for note in notes) for note in notes for group in note.seats}
+    if not set(seats) <= set(approvers):
+        return Decision(
+            Outcome.DENY, rules, "no one group may approve all of this; ask for less at a time",
+            policy_hash=policies.hash, cacheable=cacheable,
+        )  # fmt: skip
+    # A person takes one seat, so those of several policies may need more people than each of them.
+    quorum = max([sum(seats.values()), 1, *(note.quorum for note in notes if note.quorum is not None)])
     reasons = dict.fromkeys(note.reason for note in notes if note.reason)
     return Decision(
         Outcome.HOLD,
@@ -410,6 +417,7 @@ def _fold(
         unmask=unmask,
         approvers=tuple(sorted(approvers)),
         quorum=quorum,
+        seats=tuple(sorted(seats.items())),
         transforms=_transforms(policies, verdicts),
         expires=min((note.expires for note in notes if note.expires is not None), default=policies.expiry),
         policy_hash=policies.hash,

@@ -53,6 +53,7 @@ class Explanation:
             "rules": [self._rule(rule) for rule in decision.rules],
             "approvers": list(decision.approvers) if decision.outcome is Outcome.HOLD else [],
             "quorum": decision.quorum if decision.outcome is Outcome.HOLD else 0,
+            "seats": dict(decision.seats),
             "expires": decision.expires if decision.outcome is Outcome.HOLD else 0,
             "policy_hash": decision.policy_hash,
         }
@@ -64,7 +65,8 @@ class Explanation:
         if decision.outcome is Outcome.HOLD:
             who = " or ".join(decision.approvers) or "whoever may approve on this target"
             people = "1 person" if decision.quorum == 1 else f"{decision.quorum} people"
-            lines.append(f"  approval: {people} of {who}, within {_time(decision.expires)}")
+            each = ", ".join(f"{count} of {group}" for group, count in decision.seats)
+            lines.append(f"  approval: {people} of {who}{f' ({each})' if each else ''}, within {_time(decision.expires)}")
         lines.append("resources:")
         lines += [f"  {self._line(verdict)}" for verdict in self.findings.verdicts[:_MOST_LINES]]
         if len(self.findings.verdicts) > _MOST_LINES:

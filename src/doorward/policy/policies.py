@@ -7,11 +7,11 @@ into policies at each `;` (outside strings and comments) and each is parsed alon
 the pieces, so that a disagreement about where a policy ends is an error and never a policy that was not looked at.
 
 Annotations: `@id("name")` names the policy in every record. `@reason("text")` is shown to those whom it stops.
-`@quorum("2")`, `@expires("15m")` and `@approvers("dba,security")` say what it takes to release a hold; they are errors
-on a policy that does not read `context.approved`, where they would promise a hold that never happens. `@budget("500")` on a
-permit for `infer` says how many answers an hour that is; anywhere else it would bound nothing, and is an error.
-`@transform("ssn=partial, card=null")` says what becomes of confidential values under what the policy permits; it is an
-error on a policy that permits no operation.
+`@quorum("2")` or `@quorum("dba:1, security:1")`, `@expires("15m")` and `@approvers("dba,security")` say what it takes to
+release a hold; they are errors on a policy that does not read `context.approved`, where they would promise a hold that
+never happens. `@budget("500")` on a permit for `infer` says how many answers an hour that is; anywhere else it would bound
+nothing, and is an error. `@transform("ssn=partial, card=null")` says what becomes of confidential values under what the
+policy permits; it is an error on a policy that permits no operation.
 
 Deliberately not here: reading files (the caller does), deciding (`decide`). Cedar's templates are refused: a policy
 whose principal is filled in from elsewhere cannot be reviewed where it stands.
@@ -67,6 +67,7 @@ _TRANSFORM = re.compile(r"\s*([a-z][a-z0-9_-]{0,31})\s*=\s*(\w+)\s*")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _LONGEST_EXPIRY = 7 * 86400
 _MOST_VOTES = 16
+_SEAT = re.compile(r"\s*([^\s:,][^:,]{0,255}?)\s*:\s*([1-9][0-9]?)\s*")
 _BUDGET = re.compile(r"[1-9][0-9]{0,8}")
 
 
@@ -88,6 +89,7 @@ class Rule:
     quorum: int | None = None
     expires: int | None = None
     approvers: tuple[str, ...] = ()
+    seats: Mapping[str, int] = field(default_factory=dict)  # by group, how many of `quorum` must be of it
     budget: int | None = None
     reads: frozenset[str] = frozenset()
     transforms: Mapping[str, str] = field(default_factory=dict)  # by label
@@ -309,11 +311,25 @@ def _rule(piece: _Piece, objection: Callable[[str, str], str]) -> Rule:
         complain("id", "@id must be 1 to 64 letters, digits and ._:/- and begin with a letter or digit")
     quorum = expires = budget = None
     approvers: tuple[str, ...] = ()
+    seats: dict[str, int] = {}
     if "quorum" in notes:
-        if re.fullmatch(r"[1-9][0-9]?", notes["quorum"]) and int(notes["quorum"]) <= _MOST_VOTES:
+        for part in notes["quorum"].split(",") if ":" in notes["quorum"] else ():
+            seat = _SEAT.fullmatch(part)
+            if seat is not None:
+                seats[seat[1]] = seats.get(seat[1], 0) + int(seat[2])
+            else:
+                seats = {"": _MOST_VOTES + 1}
+                break
+        if seats and sum(seats.values()) <= _MOST_VOTES:
+            quorum = sum(seats.values())
+        elif re.fullmatch(r"[1-9][0-9]?", notes["quorum"]) and int(notes["quorum"]) <= _MOST_VOTES:
             quorum = int(notes["quorum"])
         else:
-            complain("quorum", f'@quorum must be a number of people from 1 to {_MOST_VOTES}, as in @quorum("2")')
+            complain(
+                "quorum",
+                f'@quorum must be a number of people from 1 to {_MOST_VOTES}, as in @quorum("2"), or say how many of which '
+                'group, as in @quorum("dba:1, security:1")',
+            )
     if "expires" in notes:
         match = _EXPIRES.fullmatch(notes["expires"])
         expires = int(match[1]) * _SECONDS[match[2]] if match else 0
@@ -323,6 +339,10 @@ def _rule(piece: _Piece, objection: Callable[[str, str], str]) -> Rule:
         approvers = tuple(sorted({group.strip() for group in notes["approvers"].split(",")}))
         if "" in approvers:
             complain("approvers", '@approvers must be names of groups, as in @approvers("dba,security")')
+    if seats and not approvers:
+        approvers = tuple(sorted(seats))
+    elif seats and not set(seats) <= set(approvers):
+        complain("quorum", "@quorum asks for people of a group that @approvers leaves out")
     if "budget" in notes:
         if template.effect != "permit" or not (
             isinstance(template.action, pst.ActionEq) and _names_action(template.action, "infer")
@@ -352,7 +372,7 @@ def _rule(piece: _Piece, objection: Callable[[str, str], str]) -> Rule:
         raise _FaultyPolicyError(*wrong)
     return Rule(
         id=name, file=piece.file, line=piece.line(0), effect=template.effect, text=piece.text,
-        reason=notes.get("reason", ""), quorum=quorum, expires=expires, approvers=approvers, budget=budget,
+        reason=notes.get("reason", ""), quorum=quorum, expires=expires, approvers=approvers, seats=seats, budget=budget,
         reads=reads, transforms=transforms,
         template=template,
     )  # fmt: skip

@@ -30,13 +30,24 @@ class Authenticator(Protocol):
 
 
 class Access:
-    """`url` is where people reach the gateway."""
+    """`url` is where people reach the gateway; `seen` is told of everybody who comes."""
 
-    def __init__(self, authenticator: Authenticator, browsers: Browsers, url: Callable[[], str]) -> None:
-        self._authenticator, self._browsers, self._url = authenticator, browsers, url
+    def __init__(
+        self,
+        authenticator: Authenticator,
+        browsers: Browsers,
+        url: Callable[[], str],
+        seen: Callable[[Identity], None] = lambda _: None,
+    ) -> None:
+        self._authenticator, self._browsers, self._url, self._seen = authenticator, browsers, url, seen
 
     async def who(self, request: Request[Any, Any, Any]) -> Identity:
         """Who sends this. Raises AuthenticationError, or PermissionDeniedException where another site may be behind it."""
+        identity = await self._who(request)
+        self._seen(identity)
+        return identity
+
+    async def _who(self, request: Request[Any, Any, Any]) -> Identity:
         said = request.headers.get("authorization")
         if said is not None:
             scheme, _, token = said.partition(" ")

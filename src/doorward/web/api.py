@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Annotated, Any, Protocol
@@ -18,32 +17,29 @@ from urllib.parse import quote
 
 from litestar import Litestar, MediaType, Request, Response, get, post
 from litestar.exceptions import HTTPException, NotFoundException, PermissionDeniedException
-from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.status_codes import HTTP_200_OK
 
 from doorward.errors import AuthenticationError, DoorwardError, UpstreamError
-from doorward.guard.approvals import OPEN, Approvals, VoteRefusedError
 from doorward.guard.guard import Guard
 from doorward.guard.ports import SessionRow
 from doorward.guard.reader import RecordReader
-from doorward.model import Approval, ApprovalState, Identity, Outcome, Target
-from doorward.policy.decide import may, may_vote
-from doorward.web import targets
+from doorward.model import Identity, Outcome
+from doorward.policy.decide import may
+from doorward.web import approvals, keys, targets
 from doorward.web.access import Access, Authenticator
 from doorward.web.browser import page
 from doorward.web.headers import protection
 from doorward.web.pages import sign_in, views
 
-LONGEST_WAIT = 60.0  # seconds that one request may wait for an answer
 MOST_RECORDS = 20_000  # records of a recording that one answer holds
 MOST_BYTES = 8 << 20  # and their bytes, about
 
 
-class Served(targets.Served, sign_in.Served, Protocol):
+class Served(targets.Served, approvals.Served, keys.Served, sign_in.Served, Protocol):
     """What of the gateway the API and the pages serve."""
 
     guard: Guard
-    approvals: Approvals
 
     @property
     def authenticator(self) -> Authenticator: ...
@@ -60,14 +56,8 @@ class Served(targets.Served, sign_in.Served, Protocol):
 def application(gateway: Served) -> Litestar:
     """The ASGI application."""
 
-    access = Access(gateway.authenticator, gateway.browsers, lambda: gateway.url)
+    access = Access(gateway.authenticator, gateway.browsers, lambda: gateway.url, gateway.approvals.ballots.standing.seen)
     who = access.who
-
-    def target_of(name: str) -> Target:
-        target = gateway.targets.get(name)
-        if target is None:
-            raise NotFoundException(detail=f"there is no target {name}")
-        return target
 
     def allowed(
         identity: Identity,
@@ -82,37 +72,6 @@ def application(gateway: Served) -> Litestar:
             and may(gateway.guard.policies.current, identity, action, found, resource=resource, owners=owners).outcome
             is Outcome.ALLOW
         )
-
-    def sees(identity: Identity, approval: Approval) -> bool:
-        target = gateway.targets.get(approval.target)
-        return _asked(identity, approval) or (target is not None and (
-            may_vote(gateway.guard.policies.current, identity, approval, target).outcome is Outcome.ALLOW
-            or allowed(identity, "administer", approval.target)
-        ))  # fmt: skip
-
-    async def approval_for(identity: Identity, approval_id: str) -> Approval:
-        approval = await gateway.approvals.get(approval_id)
-        if approval is None or not sees(identity, approval):
-            raise NotFoundException(detail=f"there is no request {approval_id} that you may see")
-        return approval
-
-    async def rendered(identity: Identity, approval: Approval) -> dict[str, Any]:
-        body = await gateway.approvals.body(approval.id)
-        shown: dict[str, Any] = json.loads(body) if body else {}
-        shown.update(_state(approval))
-        shown["requested_by"], shown["on_behalf_of"] = approval.requested_by, list(approval.on_behalf_of)
-        shown["target"] = approval.target
-        open_still = approval.state in (*OPEN, ApprovalState.APPROVED)
-        # By the gateway's clock, which is the one that counts: the caller's may be off.
-        shown["left_ms"] = max(0, approval.expires_at - gateway.guard.clock.now()) if open_still else 0
-        target = gateway.targets.get(approval.target)
-        vote = None if target is None else may_vote(gateway.guard.policies.current, identity, approval, target)
-        shown["you_may_vote"] = vote is not None and vote.outcome is Outcome.ALLOW
-        if vote is not None and vote.outcome is not Outcome.ALLOW:
-            shown["why_not"] = vote.reason
-        if not shown["you_may_vote"]:
-            shown.pop("preview", None)  # a number of rows tells something of the data
-        return shown
 
     @get("/healthz", media_type=MediaType.TEXT)
     async def health() -> str:
@@ -134,85 +93,6 @@ def application(gateway: Served) -> Litestar:
     async def whoami(request: Request[Any, Any, Any]) -> dict[str, Any]:
         """Who the gateway takes the bearer of this token to be."""
         return _identity(await who(request))
-
-    @get("/api/approvals")
-    async def approvals(
-        request: Request[Any, Any, Any],
-        in_state: Annotated[str, QueryParameter(name="state")] = "",
-        limit: FromQuery[int] = 100,
-    ) -> list[dict[str, Any]]:
-        """Requests that the caller asked for or may vote on."""
-        identity = await who(request)
-        try:
-            wanted = ApprovalState(in_state) if in_state else None
-        except ValueError:
-            raise HTTPException(status_code=400, detail=f"state must be one of {', '.join(ApprovalState)}") from None
-        found = await gateway.approvals.list(wanted, limit=max(1, min(limit, 1000)))
-        shown = []
-        for approval in found:
-            if not sees(identity, approval):
-                continue
-            body = json.loads(await gateway.approvals.body(approval.id) or b"{}")
-            shown.append({
-                **_state(approval), "target": approval.target, "requested_by": approval.requested_by,
-                "on_behalf_of": list(approval.on_behalf_of), "action": body.get("action", ""),
-                "effect": body.get("effect", ""), "text": str(body.get("text", ""))[:400],
-            })  # fmt: skip
-        return shown
-
-    @get("/api/approvals/{approval_id:str}")
-    async def approval(request: Request[Any, Any, Any], approval_id: FromPath[str]) -> dict[str, Any]:
-        """One request, as the gateway renders it."""
-        identity = await who(request)
-        return await rendered(identity, await approval_for(identity, approval_id))
-
-    @get("/api/approvals/{approval_id:str}/wait")
-    async def wait(
-        request: Request[Any, Any, Any], approval_id: FromPath[str], seconds: FromQuery[float] = 30.0
-    ) -> dict[str, Any]:
-        """The request once it is decided, or as it stands when the time is over."""
-        identity = await who(request)
-        await approval_for(identity, approval_id)
-        decided = await gateway.approvals.wait(approval_id, max(0.0, min(seconds, LONGEST_WAIT)))
-        if decided is None:
-            raise NotFoundException(detail=f"there is no request {approval_id}")
-        return await rendered(identity, decided)
-
-    @post("/api/approvals/{approval_id:str}/votes", status_code=HTTP_200_OK)
-    async def vote(
-        request: Request[Any, Any, Any], approval_id: FromPath[str], data: JSONBody[dict[str, Any]]
-    ) -> dict[str, Any]:
-        """Cast the caller's vote: {"approve": true|false, "comment": "..."}."""
-        identity = await who(request)
-        if not isinstance(data.get("approve"), bool) or set(data) - {"approve", "comment"}:
-            raise HTTPException(status_code=400, detail='send {"approve": true or false, "comment": "..."}')
-        asked = await approval_for(identity, approval_id)
-        try:
-            voted = await gateway.approvals.vote(
-                identity,
-                target_of(asked.target),
-                approval_id,
-                approve=data["approve"],
-                comment=str(data.get("comment", "")),
-            )
-        except VoteRefusedError as error:
-            raise PermissionDeniedException(detail=str(error)) from None
-        return await rendered(identity, voted)
-
-    @post("/api/approvals/{approval_id:str}/withdraw", status_code=HTTP_200_OK)
-    async def withdraw(request: Request[Any, Any, Any], approval_id: FromPath[str]) -> dict[str, Any]:
-        """Take a request back: one's own, that of an agent acting for the caller, or any, with `administer`."""
-        identity = await who(request)
-        asked = await approval_for(identity, approval_id)
-        if not _asked(identity, asked) and not allowed(identity, "administer", asked.target):
-            raise PermissionDeniedException(
-                detail="only who asked, or whom they asked for, or an administrator can withdraw a request"
-            )
-        if not await gateway.approvals.end(
-            approval_id, ApprovalState.WITHDRAWN, reason="withdrawn", actor=identity.id
-        ):
-            raise PermissionDeniedException(detail=f"request {approval_id} is {asked.state} already")
-        return await rendered(identity, await approval_for(identity, approval_id))
 
     @get("/api/sessions")
     async def sessions(
@@ -293,7 +173,8 @@ def application(gateway: Served) -> Litestar:
         return {"policy": gateway.guard.policies.current.hash}
 
     routes: Sequence[Any] = (
-        health, readiness, metrics, whoami, approvals, approval, wait, vote, withdraw, sessions, session, records, end, reload,
+        health, readiness, metrics, whoami, sessions, session, records, end, reload,
+        *approvals.routes(gateway, who, allowed), *keys.routes(gateway, who, allowed),
         *targets.routes(gateway, who, allowed),
     )  # fmt: skip
     answers = {path: each.fn for each in routes if "GET" in each.http_methods for path in each.paths}
@@ -305,14 +186,6 @@ def application(gateway: Served) -> Litestar:
         request_max_body_size=64 * 1024, logging_config=None,
         exception_handlers={DoorwardError: _doorward, HTTPException: _http, RecursionError: _deep, Exception: _unexpected},
     )  # fmt: skip
-
-
-def _asked(identity: Identity, approval: Approval) -> bool:
-    """Whether a request is this very identity's, acting for the same people, or was made for it. An agent has no part in
-    what its principal, or another agent of its principal's, asked for."""
-    chain = tuple(link.id for link in identity.chain())
-    asked = (approval.requested_by, *approval.on_behalf_of)
-    return len(chain) <= len(asked) and chain == asked[-len(chain) :]  # the same people, from here on
 
 
 def _page(found: Iterator[tuple[int, int, bytes]], skip: int) -> tuple[list[dict[str, Any]], bool]:
@@ -362,14 +235,6 @@ def _identity(identity: Identity) -> dict[str, Any]:
     if identity.on_behalf_of is not None:
         shown["on_behalf_of"] = _identity(identity.on_behalf_of)
     return shown
-
-
-def _state(approval: Approval) -> dict[str, Any]:
-    return {
-        "id": approval.id, "state": approval.state.value, "requested_at": approval.requested_at,
-        "expires_at": approval.expires_at, "quorum": approval.quorum, "approvers": sorted(approval.approvers),
-        "votes": [{"voter": v.voter, "approve": v.approve, "at": v.at, "comment": v.comment} for v in approval.votes],
-    }  # fmt: skip
 
 
 def _session(row: SessionRow, observed: int) -> dict[str, Any]:

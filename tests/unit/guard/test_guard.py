@@ -11,6 +11,7 @@ import pytest
 
 from doorward.errors import UpstreamError
 from doorward.guard.approvals import Approvals, VoteRefusedError
+from doorward.guard.approver_keys import ApproverKeys
 from doorward.guard.guard import Guard, GuardedSession
 from doorward.guard.keyring import Keyring
 from doorward.guard.policies import PolicyInForce
@@ -33,6 +34,7 @@ from doorward.model import (
     Vote,
 )
 from doorward.policy.policies import PolicySet, load
+from tests.rig.signers import register, sign_and_vote, ssh
 from tests.suites.lives import CLOCK, Disk
 
 POLICY = """
@@ -73,7 +75,10 @@ class World:
         self.disk = Disk()
         self.recorder: Recorder = self.disk.recorder()
         self.policies = PolicyInForce(policies())
-        self.approvals = Approvals(self.disk.store.approvals, self.recorder, CLOCK, self.policies, most_open=3)
+        self.approvals = Approvals(
+            self.disk.store.approvals, self.recorder, CLOCK, self.policies, ApproverKeys(self.recorder, CLOCK, "doorward"),
+            most_open=3,
+        )  # fmt: skip
         self.guard = Guard(self.policies, self.recorder, self.approvals, CLOCK)
 
     async def session(self, target: Target = SHOP, identity: Identity = ADA) -> GuardedSession:
@@ -240,7 +245,7 @@ async def test_an_approved_statement_runs_once(world: World) -> None:
     async with asyncio.TaskGroup() as group:
         held = group.create_task(hold(session, turn(Effect.WRITE), told=told.append))
         approval = await world.waiting()
-        await world.approvals.vote(DORA, SHOP, approval.id, approve=True)
+        await sign_and_vote(world.approvals, DORA, SHOP, approval.id, approve=True)
     permit = held.result()
     assert isinstance(permit, Permit)
     assert permit.approval is not None
@@ -264,12 +269,12 @@ async def test_a_denied_statement_does_not_run(world: World) -> None:
     async with asyncio.TaskGroup() as group:
         held = group.create_task(hold(session, turn(Effect.DEFINE)))
         approval = await world.waiting()
-        await world.approvals.vote(DORA, SHOP, approval.id, approve=False)
+        await sign_and_vote(world.approvals, DORA, SHOP, approval.id, approve=False)
     refusal = held.result()
     assert isinstance(refusal, Refusal)
     assert refusal.code == "denied"
     with pytest.raises(VoteRefusedError):
-        await world.approvals.vote(DEAN, SHOP, approval.id, approve=True)
+        await sign_and_vote(world.approvals, DEAN, SHOP, approval.id, approve=True)
 
 
 async def test_a_quorum_is_of_different_people_and_never_of_the_requester(world: World) -> None:
@@ -282,14 +287,14 @@ async def test_a_quorum_is_of_different_people_and_never_of_the_requester(world:
         approval = await world.waiting()
         for voter in (dataclasses.replace(ADA, groups=frozenset({"dba"})), EVE):
             with pytest.raises(VoteRefusedError):
-                await world.approvals.vote(voter, SHOP, approval.id, approve=True)
-        await world.approvals.vote(DORA, SHOP, approval.id, approve=True)
+                await sign_and_vote(world.approvals, voter, SHOP, approval.id, approve=True)
+        await sign_and_vote(world.approvals, DORA, SHOP, approval.id, approve=True)
         with pytest.raises(VoteRefusedError):
-            await world.approvals.vote(DORA, SHOP, approval.id, approve=True)
+            await sign_and_vote(world.approvals, DORA, SHOP, approval.id, approve=True)
         fresh = await world.approvals.get(approval.id)
         assert fresh is not None
         assert fresh.state is ApprovalState.WAITING
-        await world.approvals.vote(DEAN, SHOP, approval.id, approve=True)
+        await sign_and_vote(world.approvals, DEAN, SHOP, approval.id, approve=True)
     assert isinstance(held.result(), Permit)
 
 
@@ -304,7 +309,7 @@ async def test_a_client_that_goes_parks_its_request_and_may_come_back(world: Wor
     parked = await world.approvals.get(approval.id)
     assert parked is not None
     assert parked.state is ApprovalState.PARKED
-    await world.approvals.vote(DORA, SHOP, approval.id, approve=True)
+    await sign_and_vote(world.approvals, DORA, SHOP, approval.id, approve=True)
     other = await world.session(identity=dataclasses.replace(ADA, subject="mallory"))
     gone = asyncio.Event()
     async with asyncio.TaskGroup() as group:
@@ -330,7 +335,7 @@ async def test_an_approval_fits_exactly_what_was_asked(world: World, change: dic
         group.create_task(hold(session, turn(Effect.WRITE, params=(b"1",)), gone))
         first = await world.waiting()
         gone.set()
-    await world.approvals.vote(DORA, SHOP, first.id, approve=True)
+    await sign_and_vote(world.approvals, DORA, SHOP, first.id, approve=True)
     gone = asyncio.Event()
     async with asyncio.TaskGroup() as group:
         other = group.create_task(hold(session, turn(Effect.WRITE, **{"params": (b"1",), **change}), gone))
@@ -346,7 +351,7 @@ async def test_a_policy_that_changes_under_a_hold_voids_the_approval(world: Worl
         held = group.create_task(hold(session, turn(Effect.WRITE)))
         approval = await world.waiting()
         await world.guard.replace_policies(policies(BLIND))
-        await world.approvals.vote(DORA, SHOP, approval.id, approve=True)
+        await sign_and_vote(world.approvals, DORA, SHOP, approval.id, approve=True)
     refusal = held.result()
     assert isinstance(refusal, Refusal)
     assert refusal.code == "voided"
@@ -361,7 +366,7 @@ async def test_two_sessions_that_wait_for_one_approval_run_it_once(world: World)
         approval = await world.waiting()
         while (await world.types()).count("operation.held") < 2:
             await asyncio.sleep(0.005)
-        await world.approvals.vote(DORA, SHOP, approval.id, approve=True)
+        await sign_and_vote(world.approvals, DORA, SHOP, approval.id, approve=True)
     assert sorted(type(each.result()).__name__ for each in both) == ["Permit", "Refusal"]
 
 
@@ -388,7 +393,7 @@ async def test_a_request_expires_by_itself(world: World) -> None:
     assert isinstance(refusal, Refusal)
     found = (await world.approvals.list())[0]
     with pytest.raises(VoteRefusedError):
-        await world.approvals.vote(DORA, SHOP, found.id, approve=True)
+        await sign_and_vote(world.approvals, DORA, SHOP, found.id, approve=True)
 
 
 async def test_votes_of_before_a_crash_are_counted_after_it(world: World) -> None:
@@ -399,7 +404,16 @@ async def test_votes_of_before_a_crash_are_counted_after_it(world: World) -> Non
         group.create_task(hold(session, turn(Effect.WRITE), gone))
         approval = await world.waiting()
         gone.set()
-    await world.disk.store.approvals.vote(approval.id, Vote(DORA.id, True, CLOCK.now()))
+    await register(world.approvals.keys, DORA)
+    request = world.approvals.ballots.request(approval, DORA.id, approve=True)
+    vote, _ = world.approvals.ballots.cast(
+        approval, DORA, approve=True, request=request.decode(), signature=ssh(DORA.id).vote(request), comment=""
+    )
+    await world.disk.store.approvals.vote(approval.id, Vote(DEAN.id, True, CLOCK.now()))
+    unsigned = await world.approvals.get(approval.id)
+    assert unsigned is not None
+    assert unsigned.state is ApprovalState.PARKED, "a vote in the store that nobody signed"
+    await world.disk.store.approvals.vote(approval.id, vote)
     fresh = await world.approvals.get(approval.id)
     assert fresh is not None
     assert fresh.state is ApprovalState.APPROVED
@@ -469,7 +483,7 @@ async def test_a_failing_store_never_makes_a_permit_of_nothing(number: int, *, a
             while not asking.done() and not (await world.approvals.list(ApprovalState.WAITING)):
                 await asyncio.sleep(0.002)
             for approval in await world.approvals.list(ApprovalState.WAITING):
-                await world.approvals.vote(DORA, SHOP, approval.id, approve=True)
+                await sign_and_vote(world.approvals, DORA, SHOP, approval.id, approve=True)
         except UpstreamError:
             pass
         await asyncio.wait({asking}, timeout=0.1)

@@ -7,7 +7,7 @@ import hashlib
 import hmac
 import json
 import zlib
-from base64 import b64decode
+from base64 import b64decode, urlsafe_b64decode
 from typing import Any
 
 import pytest
@@ -19,6 +19,7 @@ from vectors import make
 
 LEDGER: dict[str, Any] = json.loads((make.HERE / "ledger.json").read_text(encoding="ascii"))
 RECORDING: dict[str, Any] = json.loads((make.HERE / "recording.json").read_text(encoding="ascii"))
+APPROVAL: dict[str, Any] = json.loads((make.HERE / "approval.json").read_text(encoding="ascii"))
 
 
 def sha256(*parts: bytes) -> bytes:
@@ -36,7 +37,8 @@ def expand(key: bytes, info: bytes, length: int) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("name", "remade"), [("ledger", make.ledger_vectors()), ("recording", make.recording_vectors())]
+    ("name", "remade"),
+    [("ledger", make.ledger_vectors()), ("recording", make.recording_vectors()), ("approval", make.approval_vectors())],
 )
 def test_current(name: str, remade: dict[str, Any]) -> None:
     """The files are those that `python vectors/make.py` writes."""
@@ -125,3 +127,57 @@ def test_recording() -> None:
             records.append({"kind": payload[0], "at": at, "body": payload[13:end].hex()})
             payload = payload[end:]
     assert records == RECORDING["records"]
+
+
+def test_an_approval_from_the_specification_alone() -> None:
+    """Commitments, the request, its challenge and words, and both signatures."""
+    salt = bytes.fromhex(APPROVAL["salt"])
+    terms = APPROVAL["terms"]
+
+    def commitment(kind: str, record: bytes) -> str:
+        return hmac.digest(salt, b"doorward/commit/v1\0" + kind.encode() + b"\0" + record, "sha256").hex()
+
+    def compact(value: object) -> bytes:
+        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+    assert terms["stmt_commit"] == commitment("approval.statement", bytes.fromhex(APPROVAL["statement"]))
+    assert terms["params_commit"] == commitment("approval.parameters", compact(APPROVAL["parameters"]))
+    assert terms["operation_commit"] == commitment("approval.operation", bytes.fromhex(APPROVAL["operation_digest"]))
+    assert terms["display_commit"] == commitment("approval.display", APPROVAL["rendering"].encode())
+    request = compact({**terms, "approver": "https://idp.example.com|dora", "decision": "approve"})
+    assert request.decode() == APPROVAL["request"]
+    challenge = sha256(b"doorward/approval/v1\0", request)
+    assert challenge.hex() == APPROVAL["challenge"]
+    letters = "bdfghjklmnprstvz", "aiou"
+    words = []
+    for at in range(0, 12, 2):
+        bits = f"{int.from_bytes(challenge[at : at + 2]):016b}"
+        cut = (bits[:4], bits[4:6], bits[6:10], bits[10:12], bits[12:])
+        words.append("".join(letters[n % 2][int(part, 2)] for n, part in enumerate(cut)))
+    assert " ".join(words) == APPROVAL["words"]
+
+    key = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(APPROVAL["private_key"])).public_key()
+    ssh = APPROVAL["sshsig"]
+    blob = b64decode("".join(ssh["signature"].splitlines()[1:-1]))
+    parts: list[bytes] = []
+    rest = blob[10:]
+    while rest:
+        size = int.from_bytes(rest[:4])
+        parts.append(rest[4 : 4 + size])
+        rest = rest[4 + size :]
+    public, namespace, reserved, hash_, signature = parts
+    assert (blob[:10], namespace.decode(), reserved, hash_) == (b"SSHSIG\0\0\0\1", ssh["namespace"], b"", b"sha512")
+    assert public == b64decode(ssh["public_key"].split()[1])
+    fields = (namespace, b"", hash_, hashlib.sha512(request).digest())
+    signed = b"SSHSIG" + b"".join(len(f).to_bytes(4) + f for f in fields)
+    key.verify(signature[-64:], signed)
+    assert ssh["key"] == sha256(b"doorward/key/v1\0sshsig\0", ssh["public_key"].encode()).hex()[:32]
+
+    passkey = {
+        name: urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        for name, text in APPROVAL["webauthn"]["credential"]["response"].items()
+    }
+    key.verify(passkey["signature"], passkey["authenticatorData"] + sha256(passkey["clientDataJSON"]))
+    said = json.loads(passkey["clientDataJSON"])["challenge"]
+    assert urlsafe_b64decode(said + "=") == challenge
+    assert passkey["authenticatorData"][:32] == sha256(APPROVAL["webauthn"]["rp_id"].encode())

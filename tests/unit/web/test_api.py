@@ -10,12 +10,14 @@ import hashlib
 import json
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 import pytest
 
 from doorward.errors import AuthenticationError, UpstreamError
 from doorward.guard.approvals import Approvals
+from doorward.guard.approver_keys import ApproverKeys
 from doorward.guard.guard import Guard, GuardedSession
 from doorward.guard.keyring import Keyring
 from doorward.guard.policies import PolicyInForce
@@ -23,11 +25,14 @@ from doorward.guard.ports import SessionRow
 from doorward.guard.reader import RecordReader
 from doorward.guard.template import Template
 from doorward.guard.turn import Turn
+from doorward.ledger import request as requests
 from doorward.ledger.encoding import canonical
+from doorward.ledger.webauthn import base64url, unbase64url
 from doorward.model import Approval, Effect, Identity, Kind, Permit, Phase, Refusal, Resource, Target
 from doorward.policy.policies import load
 from doorward.web.api import application
 from doorward.web.browser import Browsers, SignIn
+from tests.rig.signers import Authenticator, ssh
 from tests.suites.lives import CLOCK, Disk
 
 POLICY = """
@@ -92,7 +97,8 @@ class Served:
         self.disk = Disk()
         self.recorder = self.disk.recorder()
         policies = PolicyInForce(load({"policy.cedar": POLICY}))
-        self.approvals = Approvals(self.disk.store.approvals, self.recorder, CLOCK, policies)
+        keys = ApproverKeys(self.recorder, CLOCK, "doorward")
+        self.approvals = Approvals(self.disk.store.approvals, self.recorder, CLOCK, policies, keys)
         self.guard = Guard(policies, self.recorder, self.approvals, CLOCK)
         self.targets = {"shop": SHOP, "ware": WARE}
         self.wrong = self.why = ""
@@ -249,8 +255,11 @@ async def test_who_has_no_right_learns_and_does_nothing(served: Served, method: 
         answer = await ask(served, place, {"approve": True} if method == "POST" else None, who="eve", method=method)
         if path == "/api/whoami":
             assert answer.json()["id"] == f"{ISSUER}|eve"
-        elif path in ("/api/approvals", "/api/sessions"):
+        elif path in ("/api/approvals", "/api/sessions", "/api/keys") and method == "GET":
             assert (answer.status_code, answer.json()) == (200, [])
+        elif path.startswith("/api/keys/") and method == "POST":  # about the caller's own keys
+            assert answer.status_code in (200, 400)
+            assert served.approvals.keys.of(f"{ISSUER}|eve") == []
         elif path == "/api/policy/reload":
             assert (answer.status_code, served.reloads) == (403, [])
         else:
@@ -264,23 +273,125 @@ async def test_who_has_no_right_learns_and_does_nothing(served: Served, method: 
         task.cancel()
 
 
-async def test_a_vote_is_one_persons_and_in_one_form(served: Served) -> None:
-    """Not the requester's, not twice, and nothing but yes or no with a comment; then the statement is permitted."""
+async def ballot(served: Served, approval: Approval, who: str, *, approve: bool = True) -> dict[str, Any]:
+    """What somebody signs."""
+    answer = await ask(served, f"/api/approvals/{approval.id}/ballot", {"approve": approve}, who=who)
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+async def add_key(served: Served, who: str, name: str = "") -> httpx2.Response:
+    """Register somebody's SSH key."""
+    signer = ssh(name or who)
+    asked = (await ask(served, "/api/keys/ssh/options", {"public_key": signer.public.line}, who=who)).json()
+    proof = signer.sign(asked["challenge"].encode(), asked["namespace"])
+    return await ask(served, "/api/keys/ssh", {"public_key": signer.public.line, "name": "laptop", "proof": proof}, who=who)
+
+
+async def test_a_vote_is_one_persons_signed_and_in_one_form(served: Served) -> None:
+    """Not the requester's, not twice, not unsigned, and in no other form; then the statement is permitted."""
     async with asyncio.TaskGroup() as group:
         approval, task = await served.held(group)
         place = f"/api/approvals/{approval.id}/votes"
-        assert (await ask(served, place, {"approve": True}, who="ada")).status_code == 403
-        wrong: list[Any] = [{}, {"approve": "yes"}, {"approve": 1}, {"approve": True, "voter": "eve"}, [], "x", None]
-        for body in wrong:
-            answer = await ask(served, place, raw=json.dumps(body).encode(), who="dora")
-            assert answer.status_code == 400, body
+        assert (await ask(served, f"/api/approvals/{approval.id}/ballot", {"approve": True}, who="ada")).status_code == 403
+        for unsigned in ({"approve": True}, {"approve": True, "comment": "x"}, {"approve": False, "request": "{}"}):
+            assert (await ask(served, place, unsigned, who="dora")).status_code == 403
+        paper = await ballot(served, approval, "dora")
+        assert paper["webauthn"] is None
+        assert paper["ssh_namespace"] == "doorward-approval@doorward"
+        assert paper["digest"] == requests.challenge(paper["request"].encode()).hex()
+        assert paper["words"] == requests.words(bytes.fromhex(paper["digest"]))
+        text = paper["request"]
+        signature = ssh("dora").vote(text.encode())
+        body = {"approve": True, "comment": "fine", "request": text, "signature": signature}
+        early = await ask(served, place, body, who="dora")
+        assert (early.status_code, early.json()["error"]) == (
+            403, "this vote is signed by a key that is not registered as yours"
+        )  # fmt: skip
+        assert (await add_key(served, "dora")).status_code == 200
+        wrong: list[Any] = [
+            {}, {**body, "approve": "yes"}, {**body, "approve": 1}, {**body, "voter": "eve"}, [], "x", None,
+            {**body, "signature": {**signature, "method": "none"}}, {**body, "comment": 5},
+        ]  # fmt: skip
+        for each in wrong:
+            answer = await ask(served, place, raw=json.dumps(each).encode(), who="dora")
+            assert answer.status_code == 400, each
         assert (await ask(served, place, raw=b"{", who="dora")).status_code == 400
         assert (await ask(served, place, raw=b"[" * 60_000, who="dora")).status_code == 400
         assert (await ask(served, place, raw=b" " * 70_000, who="dora")).status_code == 413
+        flipped = await ask(served, place, {**body, "approve": False}, who="dora")
+        assert (flipped.status_code, "`decision` differs" in flipped.json()["error"]) == (403, True)
         assert not task.done()
-        answer = await ask(served, place, {"approve": True, "comment": "fine"}, who="dora")
+        answer = await ask(served, place, body, who="dora")
         assert (answer.status_code, answer.json()["state"]) == (200, "approved")
-        assert (await ask(served, place, {"approve": False}, who="dora")).status_code == 403
+        assert answer.json()["votes"][0]["method"] == "sshsig"
+        assert (await ask(served, place, body, who="dora")).status_code == 403
+        assert isinstance(await task, Permit)
+
+
+async def test_a_key_is_its_owners_and_is_revoked_by_them_or_an_administrator(served: Served) -> None:
+    """Registered with proof, listed, not by a second person, revoked once; each is an event that says who."""
+    added = (await add_key(served, "dora")).json()
+    assert [(key["id"], key["tier"]) for key in (await ask(served, "/api/keys", who="dora")).json()] == [
+        (added["id"], "software")
+    ]
+    assert (await add_key(served, "eve", "dora")).status_code == 403
+    assert (await ask(served, f"/api/keys/{added['id']}", who="eve", method="DELETE")).status_code == 404
+    stolen = (await ask(served, "/api/keys/ssh/options", {"public_key": ssh("ada").public.line}, who="eve")).json()
+    proof = ssh("eve").sign(stolen["challenge"].encode(), stolen["namespace"])
+    body = {"public_key": ssh("ada").public.line, "proof": proof}
+    assert (await ask(served, "/api/keys/ssh", body, who="eve")).status_code == 403
+    assert (await ask(served, "/api/keys/ssh", body, who="eve")).status_code == 403, "a challenge is answered once"
+    for bad in ({"public_key": "ssh-dss AAAA"}, {"public_key": "x"}, {"public_key": 5}, {"key": "x"}):
+        assert (await ask(served, "/api/keys/ssh/options", bad, who="eve")).status_code == 400
+    assert (await ask(served, f"/api/keys/{added['id']}", who="adam", method="DELETE")).status_code == 200
+    assert (await ask(served, f"/api/keys/{added['id']}", who="dora", method="DELETE")).status_code == 404
+    assert (await add_key(served, "dora")).status_code == 403, "a revoked key does not come back"
+    found = [event for event in await served.events() if event.type.startswith("approver_key.")]
+    assert [(event.type, event.actor) for event in found] == [
+        ("approver_key.registered", f"{ISSUER}|dora"), ("approver_key.revoked", f"{ISSUER}|adam"),
+    ]  # fmt: skip
+    again = ApproverKeys(served.recorder, CLOCK, "doorward")
+    await again.load(served.reader)
+    assert [(key.id, bool(key.revoked_at)) for key in again.of(f"{ISSUER}|dora")] == [(added["id"], True)]
+
+
+async def test_a_passkey_is_registered_and_votes(served: Served) -> None:
+    """With the options that the gateway gives, from its own origin, its user verified, bound to the request."""
+    passkey = Authenticator("dora", rp_id=urlsplit(served.url).hostname or "", origin=served.url)
+    options = (await ask(served, "/api/keys/webauthn/options", {}, who="dora")).json()
+    assert options["authenticatorSelection"]["userVerification"] == "required"
+    challenge = unbase64url(options["challenge"], "challenge")
+    for changes in ({"flags": 0x41}, {"origin": "http://evil"}):
+        credential = passkey.attestation(challenge, **changes)
+        answer = await ask(served, "/api/keys/webauthn", {"name": "yubi", "credential": credential}, who="dora")
+        assert answer.status_code == 403, answer.text
+        challenge = unbase64url(
+            (await ask(served, "/api/keys/webauthn/options", {}, who="dora")).json()["challenge"], "challenge"
+        )
+    for bad in ({}, {"id": "x"}, {"id": "x", "response": {}}, {"id": 5, "response": {"attestationObject": 1}}):
+        answer = await ask(served, "/api/keys/webauthn", {"name": "", "credential": bad}, who="dora")
+        assert answer.status_code == 403, answer.text
+        challenge = unbase64url(
+            (await ask(served, "/api/keys/webauthn/options", {}, who="dora")).json()["challenge"], "challenge"
+        )
+    body = {"name": "yubi", "credential": passkey.attestation(challenge)}
+    added = await ask(served, "/api/keys/webauthn", body, who="dora")
+    assert (added.status_code, added.json()["tier"]) == (200, "hardware")
+    async with asyncio.TaskGroup() as group:
+        approval, task = await served.held(group)
+        paper = await ballot(served, approval, "dora")
+        assert [each["id"] for each in paper["webauthn"]["allowCredentials"]] == [body["credential"]["id"]]  # type: ignore[index]
+        assert paper["webauthn"]["challenge"] == base64url(bytes.fromhex(paper["digest"]))
+        text = paper["request"].encode()
+        said = {"approve": True, "request": paper["request"]}
+        place = f"/api/approvals/{approval.id}/votes"
+        for wrong in ({"flags": 0x01}, {"origin": "http://evil"}, {"rp_id": "evil"}, {"crossOrigin": True}):
+            signature = passkey.vote(text, **wrong)
+            assert (await ask(served, place, {**said, "signature": signature}, who="dora")).status_code == 403
+        answer = await ask(served, place, {**said, "signature": passkey.vote(text)}, who="dora")
+        assert (answer.status_code, answer.json()["state"]) == (200, "approved")
         assert isinstance(await task, Permit)
 
 

@@ -19,6 +19,7 @@ import pytest
 from doorward.model import Identity, Kind
 from doorward.web.api import application
 from doorward.web.browser import Browsers
+from tests.rig.signers import ssh
 from tests.suites.lives import CLOCK
 from tests.unit.web.test_api import ISSUER, PEOPLE, Served
 from tests.unit.web.test_pages import Grant, Idp
@@ -62,8 +63,15 @@ TABLE: dict[tuple[str, str], dict[str, int]] = {
     ("GET", "/api/approvals"): ANYONE,
     ("GET", "/api/approvals/{approval_id:str}"): only(OK, *SEES_REQUEST),
     ("GET", "/api/approvals/{approval_id:str}/wait"): only(OK, *SEES_REQUEST),
-    ("POST", "/api/approvals/{approval_id:str}/votes"): only(NO, "agent", "requester", "administrator") | {"approver": OK},
+    ("POST", "/api/approvals/{approval_id:str}/votes"): only(NO, *SEES_REQUEST),  # it is not signed
+    ("POST", "/api/approvals/{approval_id:str}/ballot"): only(NO, "agent", "requester", "administrator") | {"approver": OK},
     ("POST", "/api/approvals/{approval_id:str}/withdraw"): only(OK, "agent", "requester", "administrator") | {"approver": NO},
+    ("GET", "/api/keys"): ANYONE,
+    ("POST", "/api/keys/ssh/options"): only(NO, "agent", others=FORM),
+    ("POST", "/api/keys/ssh"): only(FORM, others=FORM),
+    ("POST", "/api/keys/webauthn/options"): only(NO, "agent", others=OK),
+    ("POST", "/api/keys/webauthn"): only(FORM, others=FORM),
+    ("DELETE", "/api/keys/{key:str}"): only(GONE),
     ("GET", "/api/sessions"): ANYONE,
     ("GET", "/api/sessions/{session_id:str}"): only(OK, *SEES_SESSION),
     ("GET", "/api/sessions/{session_id:str}/records"): only(OK, "auditor") | {"agent": NO, "administrator": NO},
@@ -79,11 +87,16 @@ TABLE: dict[tuple[str, str], dict[str, int]] = {
     ("GET", "/sessions/{session_id:str}"): only(OK, *SEES_SESSION),
     ("GET", "/sessions/{session_id:str}/statements"): only(OK, "auditor") | {"agent": NO, "administrator": NO},
     ("GET", "/me"): ANYONE,
+    ("GET", "/keys"): ANYONE,
     ("POST", "/sign-out"): dict.fromkeys(ROLES, LEAVE),
 }
 
 
-BODIES: dict[str, Any] = {"/api/approvals/{approval_id:str}/votes": {"approve": True}}
+BODIES: dict[str, Any] = {
+    "/api/approvals/{approval_id:str}/votes": {"approve": True},
+    "/api/approvals/{approval_id:str}/ballot": {"approve": True},
+    "/api/keys/ssh/options": {"public_key": ssh("ada").public.line[:-1]},
+}
 
 
 def table() -> Iterator[tuple[str, str]]:
@@ -145,7 +158,7 @@ async def door() -> AsyncIterator[tuple[Held, dict[str, str], httpx2.AsyncClient
             await served.events()
             names = {
                 "approval_id": approval.id, "session_id": next(iter(served.guard.sessions)), "target": "shop", "proof": "p2",
-                "name": "x",
+                "name": "x", "key": "x",
             }  # fmt: skip
             transport = httpx2.ASGITransport(app=application(served))  # type: ignore[arg-type]
             async with httpx2.AsyncClient(transport=transport, base_url=HERE) as client:

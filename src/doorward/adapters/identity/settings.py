@@ -39,6 +39,7 @@ DEFAULT_CLAIMS: Mapping[str, str] = {
     "client_id": "client_id",
     "azp": "azp",
     "acr": "acr",
+    "auth_time": "auth_time",
     "scope": "scope",
 }
 

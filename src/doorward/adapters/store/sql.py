@@ -312,6 +312,7 @@ class SqlApprovals:
             "expires_at": approval.expires_at,
             "uses": approval.uses,
             "body": body,
+            "terms": approval.terms,
         }
         try:
             async with self._store.transaction() as connection:
@@ -339,9 +340,11 @@ class SqlApprovals:
     async def vote(self, approval_id: str, vote: Vote) -> bool:
         open_for_votes = select(
             literal(approval_id), literal(vote.voter), literal(int(vote.approve)), literal(vote.at),
-            literal(vote.comment),
+            literal(vote.comment), literal(vote.key), literal(vote.evidence),
         ).where(exists(select(approvals.c.id).where(approvals.c.id == approval_id, approvals.c.state.in_(VOTABLE))))
-        statement = insert(votes).from_select(["approval_id", "voter", "approve", "at", "comment"], open_for_votes)
+        statement = insert(votes).from_select(
+            ["approval_id", "voter", "approve", "at", "comment", "key", "evidence"], open_for_votes
+        )
         try:
             async with self._store.transaction() as connection:
                 return (await connection.execute(statement)).rowcount == 1
@@ -396,7 +399,7 @@ class SqlApprovals:
         for row in cast:
             by_approval[row.approval_id] = (
                 *by_approval.get(row.approval_id, ()),
-                Vote(row.voter, bool(row.approve), row.at, row.comment),
+                Vote(row.voter, bool(row.approve), row.at, row.comment, row.key, bytes(row.evidence)),
             )
         return [_approval(row, by_approval.get(row.id, ())) for row in rows]
 
@@ -415,4 +418,5 @@ def _approval(row: Row[Any], cast: tuple[Vote, ...]) -> Approval:
         expires_at=row.expires_at,
         votes=cast,
         uses=row.uses,
+        terms=bytes(row.terms),
     )

@@ -17,6 +17,7 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+    text,
 )
 
 metadata = MetaData(
@@ -127,6 +128,7 @@ approvals = Table(
     Column("expires_at", BigInteger, nullable=False),
     Column("uses", Integer, nullable=False),
     Column("body", LargeBinary, nullable=False),
+    Column("terms", LargeBinary, nullable=False, server_default=text("x''")),  # canonical JSON
     CheckConstraint("uses in (0, 1)", name="uses"),
     Index(None, "state"),
     Index(None, "requested_by", "digest"),
@@ -216,4 +218,6 @@ votes = Table(
     Column("approve", Integer, nullable=False),
     Column("at", BigInteger, nullable=False),
     Column("comment", String, nullable=False),
+    Column("key", String, nullable=False, server_default=text("''")),
+    Column("evidence", LargeBinary, nullable=False, server_default=text("x''")),  # canonical JSON
 )

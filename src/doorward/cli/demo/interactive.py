@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from doorward.cli.demo.shown import Screen
-from doorward.cli.demo.stage import AGENT, APPROVER, Stage
+from doorward.cli.demo.stage import AGENT, APPROVER, KEY, Stage
 
 
 def lines(stage: Stage, screen: Screen) -> None:
@@ -35,7 +35,8 @@ def lines(stage: Stage, screen: Screen) -> None:
     screen.line(f"export DOORWARD_TOKEN_FILE=tokens/{APPROVER}")
     screen.line("doorward approvals list")
     screen.line("doorward approvals show ID")
-    screen.line("doorward approvals approve ID")
+    screen.line(f"doorward keys add {KEY}")
+    screen.line(f"doorward approvals approve ID --key {KEY}")
     screen.line()
     screen.line("# What happened", "dim")
     screen.line("doorward sessions list")

@@ -21,14 +21,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
 from doorward.adapters.identity.development import DevelopmentIssuer, Person, bind, serve
 from doorward.cli.certificate import write_new
 from doorward.cli.demo import postgres
 from doorward.cli.first_config import CERTIFICATE, Answers, FirstTarget, Issuer, write
 from doorward.errors import UpstreamError
+from doorward.ledger.sshsig import ed25519
 from doorward.model import Kind
 
 AGENT, APPROVER = "refund-bot", "dana"
+KEY = f"ssh/{APPROVER}.pub"  # of the approver
 LABELS = {"public.customers.ssn": "ssn", "public.customers.card": "card"}
 _HOUR = 3600  # a token that lasts longer is good for nothing (the first policy)
 _PATIENCE = 40.0
@@ -135,10 +140,18 @@ def set_up(folder: Path, *, ports: Sequence[int] = (0, 0)) -> Iterator[Stage]:
         approver = issuer.issue(APPROVER, ["people", "approvers", "admins"])
         for name, token in ((AGENT, agent), (APPROVER, approver)):
             write_new(folder / "tokens" / name, token.encode(), 0o600)
+        _make_key(folder / KEY)
         gateway = Gateway(folder, http_port)
         stack.callback(gateway.stop)
         gateway.wait()
         yield Stage(folder, shop, issuer, port, http_port, gateway)
+
+
+def _make_key(public: Path) -> None:
+    """An SSH key of the approver's, as `ssh-keygen -t ed25519` would make it."""
+    key = Ed25519PrivateKey.generate()
+    write_new(public.with_suffix(""), key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()), 0o600)
+    write_new(public, (ed25519(key.public_key().public_bytes_raw()).line + "\n").encode(), 0o644)
 
 
 @contextlib.contextmanager

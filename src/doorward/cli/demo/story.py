@@ -18,7 +18,7 @@ from collections.abc import Callable
 import psycopg
 
 from doorward.cli.demo.shown import Screen, UntrueError
-from doorward.cli.demo.stage import AGENT, APPROVER, Stage
+from doorward.cli.demo.stage import AGENT, APPROVER, KEY, Stage
 
 SELECT = "select id, name, email, card, ssn, reverse(ssn) as trick from customers order by id limit 3"
 DELETE = "delete from orders where state = %s"
@@ -97,7 +97,11 @@ def _approve(stage: Stage, screen: Screen, request: str) -> None:
     request_as_json = json.loads(stage.doorward("approvals", "show", request, "--json", as_=APPROVER).stdout)
     expected = (request_as_json.get("preview") or {}).get("rows")
     screen.check(expected == touched, f"it would delete {touched} rows, and the request says so", shown)
-    _doorward(stage, screen, "approvals", "approve", request, "--comment", "agreed with support")
+    screen.says("A vote is signed. Dana registers her SSH key first, with proof that she has it.")
+    _doorward(stage, screen, "keys", "add", KEY)
+    signed = ("--key", KEY, "--comment", "agreed with support")
+    said = _doorward(stage, screen, "approvals", "approve", request, *signed)
+    screen.check("you sign" in said, "what is signed is this request and no other; six words say which", said)
 
 
 def _done(stage: Stage, screen: Screen, deletion: Deletion) -> None:

@@ -1,0 +1,221 @@
+"""Votes that nobody can dispute: approvers' keys, a vote's signature, and what a log's votes must say together.
+
+A vote is a canonical request (request.py) and a signature over it: an SSHSIG of exactly its bytes, or a WebAuthn assertion
+whose challenge is its digest. `check` is what the gateway asks when a vote is cast and again just before it is spent, and
+what `VoteTrail` asks years later of the events alone.
+
+`VoteTrail` is fed with the opened events of a log in order: a key is registered before it votes and not revoked when it
+does; what was signed is what was asked; nothing is spent without enough people, after a no, too late, or twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from typing import Any, Final
+
+from doorward.errors import IntegrityError, ProtocolError
+from doorward.ledger import request as requests
+from doorward.ledger import sshsig, webauthn
+from doorward.ledger.encoding import canonical
+
+SSHSIG: Final = "sshsig"
+WEBAUTHN: Final = "webauthn"
+HARDWARE, PASSKEY, SOFTWARE = TIERS = ("hardware", "passkey", "software")
+
+
+def namespace(gateway: str) -> str:
+    """Of the SSH signatures of votes at a gateway."""
+    return f"doorward-approval@{gateway}"
+
+
+def key_namespace(gateway: str) -> str:
+    """Of the SSH signatures by which a key is registered there."""
+    return f"doorward-key@{gateway}"
+
+
+@dataclass(frozen=True, slots=True)
+class ApproverKey:
+    """A public key and whose it is. `public_key` is a line of SSH, or a COSE key in base64url. `tier` is hardware (cannot
+    leave its device), passkey (may be copied between its owner's devices) or software. Times are Unix ms; `revoked_at` is 0
+    while it may vote. `credential`, `rp_id` and `origins` are those of a WebAuthn key."""
+
+    id: str
+    owner: str  # Identity.id
+    name: str
+    method: str
+    public_key: str
+    tier: str
+    registered_at: int
+    revoked_at: int = 0
+    credential: str = ""
+    rp_id: str = ""
+    origins: tuple[str, ...] = ()
+    aaguid: str = ""
+
+    def body(self) -> dict[str, Any]:
+        """As the event of its registration has it."""
+        return {
+            "key": self.id, "owner": self.owner, "name": self.name, "method": self.method, "public_key": self.public_key,
+            "tier": self.tier, "registered_at": self.registered_at, "credential": self.credential, "rp_id": self.rp_id,
+            "origins": list(self.origins), "aaguid": self.aaguid,
+        }  # fmt: skip
+
+    @classmethod
+    def of(cls, body: Mapping[str, Any]) -> ApproverKey:
+        """The key of such an event. IntegrityError if its id is not that of the key."""
+        try:
+            found = cls(
+                body["key"], body["owner"], body["name"], body["method"], body["public_key"], body["tier"],
+                body["registered_at"], 0, body["credential"], body["rp_id"], tuple(body["origins"]), body["aaguid"],
+            )  # fmt: skip
+            sound = found.id == key_id(found.method, found.public_key)
+        except (KeyError, TypeError, AttributeError):
+            sound = False
+        if not sound:
+            raise IntegrityError("the registration of a key that does not fit together")
+        return found
+
+
+def key_id(method: str, public_key: str) -> str:
+    """What a key is called: 32 hexadecimal digits of the hash of what it is."""
+    return sha256(f"doorward/key/v1\0{method}\0{public_key}".encode()).hexdigest()[:32]
+
+
+def ssh_tier(key: sshsig.PublicKey) -> str:
+    """Of an SSH key: a security key cannot leave its device."""
+    return HARDWARE if key.application else SOFTWARE
+
+
+def check(key: ApproverKey, request: bytes, signature: Mapping[str, Any], gateway: str) -> int:
+    """The flags (UP 1, UV 4; 0 of plain SSH keys) of a signature by this key over this request. ProtocolError,
+    IntegrityError. Whether the key may vote, and on this, is for the caller to say."""
+    if signature.get("method") != key.method:
+        raise IntegrityError("the signature is not by this key: it is of another kind")
+    if key.method == SSHSIG:
+        armored = signature.get("signature")
+        if not isinstance(armored, str):
+            raise ProtocolError("a vote's `signature` is the text that `ssh-keygen -Y sign` wrote")
+        verified = sshsig.verify(armored, request, namespace(gateway))
+        if verified.key.line != key.public_key:
+            raise IntegrityError("the signature is by another key")
+        if verified.key.application and not verified.flags & sshsig.PRESENT:
+            raise IntegrityError("nobody touched the security key")
+        return verified.flags
+    assertion = webauthn.parse(signature.get("credential"))
+    if webauthn.base64url(assertion.credential_id) != key.credential:
+        raise IntegrityError("the assertion is by another key")
+    cose = webauthn.unbase64url(key.public_key, "the public key")
+    return webauthn.check(
+        assertion, cose, challenge=requests.challenge(request), rp_id=key.rp_id, origins=key.origins
+    ).flags
+
+
+@dataclass(slots=True)
+class _Asked:
+    terms: dict[str, Any] | None  # None: asked before votes were signed
+    votes: dict[str, tuple[bool, frozenset[str], str]] = field(default_factory=dict)  # approver -> yes, groups, key
+    spent: str = ""  # the operation
+    ran: bool = False
+
+
+class VoteTrail:
+    """What the opened events of a log say of keys and votes. `add` raises IntegrityError for what does not fit."""
+
+    TYPES: Final = (
+        "approver_key.registered", "approver_key.revoked", "approval.requested", "approval.voted", "approval.spent",
+        "operation.permitted",
+    )
+
+    def __init__(self, gateway: str) -> None:
+        self.keys: dict[str, ApproverKey] = {}
+        self.votes = 0  # whose signature was checked
+        self.unsigned = 0  # from before votes were signed
+        self.spent = 0
+        self._gateway = gateway
+        self._asked: dict[str, _Asked] = {}
+
+    def add(self, type_: str, actor: str, at: int, body: Mapping[str, Any]) -> None:
+        """The next event of one of `TYPES`. `at` is Unix ms."""
+        try:
+            match type_:
+                case "approver_key.registered":
+                    self._register(actor, body)
+                case "approver_key.revoked":
+                    key = self._key(body["key"])
+                    self.keys[key.id] = replace(key, revoked_at=at)
+                case "approval.requested":
+                    terms = body.get("terms")
+                    self._asked.setdefault(body["approval"], _Asked(terms))
+                case "approval.voted":
+                    self._vote(actor, body)
+                case "approval.spent":
+                    self._spend(at, body)
+                case "operation.permitted" if body.get("approval"):
+                    asked = self._request(body["approval"])
+                    if asked.ran or asked.spent != body["operation"]:
+                        raise IntegrityError(f"request {body['approval']} let an operation run that it was not spent for")
+                    asked.ran = True
+        except (KeyError, TypeError, AttributeError, ValueError, ProtocolError) as error:
+            what = error.message if isinstance(error, ProtocolError) else "a member is missing, or of another kind"
+            raise IntegrityError(f"{type_}: {what}") from None
+
+    def _request(self, rid: str) -> _Asked:
+        asked = self._asked.get(rid)
+        if asked is None:
+            raise IntegrityError(f"request {rid} was never asked")
+        return asked
+
+    def _key(self, id_: str) -> ApproverKey:
+        key = self.keys.get(id_)
+        if key is None:
+            raise IntegrityError(f"key {id_} was never registered")
+        return key
+
+    def _register(self, actor: str, body: Mapping[str, Any]) -> None:
+        key = ApproverKey.of(body)
+        if key.id in self.keys or key.owner != actor:
+            raise IntegrityError(f"key {key.id} is registered twice, or by another than its owner")
+        if key.method == SSHSIG:
+            proof = body["proof"]
+            said = canonical(proof["challenge"])
+            verified = sshsig.verify(proof["signature"], said, key_namespace(self._gateway))
+            if verified.key.line != key.public_key or proof["challenge"]["owner"] != key.owner:
+                raise IntegrityError(f"key {key.id} was registered without proof that its owner has it")
+        self.keys[key.id] = key
+
+    def _vote(self, actor: str, body: Mapping[str, Any]) -> None:
+        asked = self._request(body["approval"])
+        if asked.terms is None:
+            self.unsigned += 1
+            return
+        said = requests.request(asked.terms, actor, approve=body["approve"])
+        if said != body["request"].encode():
+            raise IntegrityError(f"what {actor} signed is not what request {body['approval']} asked")
+        requests.parse(said)
+        key = self._key(body["key"])
+        if key.owner != actor or key.revoked_at:
+            raise IntegrityError(f"key {key.id} was revoked, or is not {actor}'s")
+        check(key, said, body["signature"], self._gateway)
+        self.votes += 1
+        # A vote that was on record when the gateway died is cast again by the same person, or taken up at the start.
+        asked.votes.setdefault(actor, (body["approve"], frozenset(body["groups"]), key.id))
+
+    def _spend(self, at: int, body: Mapping[str, Any]) -> None:
+        rid = body["approval"]
+        asked = self._request(rid)
+        if asked.spent:
+            raise IntegrityError(f"request {rid} was spent twice")
+        asked.spent = body["operation"]
+        self.spent += 1
+        if asked.terms is None:
+            return
+        quorum = asked.terms["quorum"]
+        yes = [groups for approve, groups, key in asked.votes.values() if approve and not self.keys[key].revoked_at]
+        if len(yes) != len(asked.votes):
+            raise IntegrityError(f"request {rid} was spent after a no, or with a key that was revoked")
+        if not requests.seats_met(yes, quorum["k"], quorum["seats"]):
+            raise IntegrityError(f"request {rid} was spent with fewer people than it takes")
+        if at >= asked.terms["exp"]:
+            raise IntegrityError(f"request {rid} was spent after its time")
