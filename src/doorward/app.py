@@ -277,7 +277,7 @@ class Gateway:
         web = WebServer(application(self), said.address, said.port, certificate=said.tls_cert, key=said.tls_key)
         self.http_port = web.port
         group.create_task(web.run())
-        self.log.info("listener.opened", protocol="http", address=said.address, port=self.http_port)
+        self.log.info("listener.opened", protocol="http", address=said.address, port=self.http_port, url=self.url)
         return web
 
     # What the API serves.

@@ -1,7 +1,8 @@
 """A development issuer: an OpenID provider for the demo and for trying things out, on loopback only.
 
 Contract: an ASGI application with discovery, JWK Set, and the token endpoint for client credentials (RFC 6749 section
-4.4) and the device flow (RFC 8628), whose page lets whoever sits at this machine be anybody on a list. Its key is made
+4.4), the authorization code with PKCE (RFC 7636), and the device flow (RFC 8628); their pages let whoever sits at this machine
+be anybody on a list. Its key is made
 at start and never leaves the process, so a restart makes every token of before worthless. `issue` makes tokens
 directly. It refuses to exist unless the caller says, by name, that it knows what this is.
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import hashlib
 import hmac
 import html
 import json
@@ -22,7 +24,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qs, unquote_plus, urlsplit
+from urllib.parse import parse_qs, unquote_plus, urlencode, urlsplit
 
 import uvicorn
 from joserfc import jwt
@@ -71,6 +73,15 @@ class _Pending:
     denied: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Code:
+    """An authorization code that was given and not used yet."""
+
+    request: Mapping[str, str]
+    person: Person
+    expires: float
+
+
 class _OAuthError(Exception):
     """RFC 6749 section 5.2."""
 
@@ -110,6 +121,7 @@ class DevelopmentIssuer:
         self._people = {person.subject: person for person in people}
         self._clients = {client.id: client for client in clients}
         self._pending: dict[str, _Pending] = {}
+        self._codes: dict[str, _Code] = {}
         self._key = ECKey.generate_key("P-256", parameters={"use": "sig", "alg": "ES256"}, auto_kid=True)
 
     def settings(self) -> IssuerSettings:
@@ -133,12 +145,14 @@ class DevelopmentIssuer:
         act: Mapping[str, Any] | None = None,
         lifetime: int | None = None,
         claims: Mapping[str, Any] | None = None,
+        typ: str = "at+jwt",
     ) -> str:
         """An RFC 9068 access token.
 
         act       who acts for `subject`: {"sub": ..., "groups": [...]} (RFC 8693)
         lifetime  seconds; negative for a token that expired already
         claims    more claims, which win over the usual ones
+        typ       "JWT" for an ID token
         """
         now = int(time.time())
         body: dict[str, Any] = {
@@ -156,7 +170,7 @@ class DevelopmentIssuer:
         if act is not None:
             body["act"] = dict(act)
         body.update(claims or {})
-        header = {"alg": "ES256", "typ": "at+jwt", "kid": self._key.kid}
+        header = {"alg": "ES256", "typ": typ, "kid": self._key.kid}
         return jwt.encode(header, body, self._key, algorithms=["ES256"])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -164,8 +178,11 @@ class DevelopmentIssuer:
         if scope["type"] != "http":
             return
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        sent_to = ""
         try:
             status, kind, body = await self._answer(scope, headers, receive)
+            if status == 303:
+                sent_to, body = body, ""
         except _OAuthError as error:
             status, kind, body = error.status, "application/json", json.dumps(error.body)
         await send(
@@ -175,8 +192,13 @@ class DevelopmentIssuer:
                 "headers": [
                     (b"content-type", kind.encode()),
                     (b"cache-control", b"no-store"),
-                    (b"content-security-policy", b"default-src 'none'; form-action 'self'; frame-ancestors 'none'"),
+                    # The code flow's form is sent on to whoever asked, which is on this machine.
+                    (
+                        b"content-security-policy",
+                        b"default-src 'none'; form-action 'self' http://localhost:* http://127.0.0.1:*; frame-ancestors 'none'",
+                    ),
                     (b"x-content-type-options", b"nosniff"),
+                    *([(b"location", sent_to.encode())] if sent_to else []),
                 ],
             }
         )
@@ -196,7 +218,9 @@ class DevelopmentIssuer:
         if path == "/device" and not post:
             query = _form(scope["query_string"])
             return 200, "text/html; charset=utf-8", self._page(query.get("user_code", ""))
-        if not post or path not in ("/token", "/device_authorization", "/device"):
+        if path == "/authorize" and not post:
+            return 200, "text/html; charset=utf-8", self._ask(_form(scope["query_string"]))
+        if not post or path not in ("/token", "/device_authorization", "/device", "/authorize"):
             raise _OAuthError("not_found", "there is no such page", 404)
         form = _form(await _body(receive))
         if path == "/token":
@@ -205,6 +229,8 @@ class DevelopmentIssuer:
             return _json(self._device_authorization(form))
         if headers.get("origin", self.url) != self.url:  # another site's form must not log anybody in
             raise _OAuthError("access_denied", "the form was sent from another site", 403)
+        if path == "/authorize":
+            return 303, "text/html; charset=utf-8", self._authorize(form)
         return 200, "text/html; charset=utf-8", self._decide(form)
 
     def _discovery(self) -> dict[str, Any]:
@@ -212,11 +238,14 @@ class DevelopmentIssuer:
             "issuer": self.url,
             "jwks_uri": f"{self.url}/jwks",
             "token_endpoint": f"{self.url}/token",
+            "authorization_endpoint": f"{self.url}/authorize",
+            "authorization_response_iss_parameter_supported": True,
+            "code_challenge_methods_supported": ["S256"],
             "device_authorization_endpoint": f"{self.url}/device_authorization",
-            "grant_types_supported": ["client_credentials", _DEVICE_GRANT],
+            "grant_types_supported": ["authorization_code", "client_credentials", _DEVICE_GRANT],
             "id_token_signing_alg_values_supported": ["ES256"],
             "subject_types_supported": ["public"],
-            "response_types_supported": [],
+            "response_types_supported": ["code"],
         }
 
     def _token(self, form: Mapping[str, str], headers: Mapping[str, str]) -> dict[str, Any]:
@@ -227,6 +256,8 @@ class DevelopmentIssuer:
         elif grant == _DEVICE_GRANT:
             person = self._finished(form)
             token = self.issue(person.subject, person.groups)
+        elif grant == "authorization_code":
+            return self._redeemed(form)
         else:
             raise _OAuthError("unsupported_grant_type")
         return {"access_token": token, "token_type": "Bearer", "expires_in": self._lifetime}
@@ -275,11 +306,68 @@ class DevelopmentIssuer:
         del self._pending[form["device_code"]]
         return pending.person
 
+    def _asked(self, form: Mapping[str, str]) -> dict[str, str]:
+        """An authorization request that may be answered: PKCE, and a program on this machine to answer to."""
+        asked = {name: form.get(name, "") for name in ("client_id", "redirect_uri", "state", "nonce", "code_challenge")}
+        to = urlsplit(asked["redirect_uri"])
+        if to.scheme != "http" or not is_loopback(to.hostname or "") or to.fragment or not asked["redirect_uri"].isprintable():
+            raise _OAuthError("invalid_request", "the redirect_uri is not on this machine")
+        if (
+            form.get("response_type") != "code" or form.get("code_challenge_method") != "S256"
+            or len(asked["code_challenge"]) != 43 or not asked["client_id"]
+        ):  # fmt: skip
+            raise _OAuthError("invalid_request", "ask for a code, with an S256 challenge")
+        return asked
+
+    def _ask(self, query: Mapping[str, str]) -> str:
+        kept = {**self._asked(query), "response_type": "code", "code_challenge_method": "S256"}
+        hidden = "".join(f"<input type=hidden name={name} value='{html.escape(value)}'>" for name, value in kept.items())
+        return self._choose("/authorize", hidden, "")
+
+    def _authorize(self, form: Mapping[str, str]) -> str:
+        """Where the browser goes with its answer (RFC 6749 section 4.1.2, RFC 9207)."""
+        asked = self._asked(form)
+        person = self._people.get(form.get("subject", ""))
+        answer = {"state": asked["state"], "iss": self.url}
+        if form.get("answer") != "yes" or person is None:
+            answer["error"] = "access_denied"
+        else:
+            self._forget_expired()
+            if len(self._codes) >= _MAX_PENDING:
+                raise _OAuthError("temporarily_unavailable", "too many logins wait already", 503)
+            answer["code"] = secrets.token_urlsafe(32)
+            self._codes[answer["code"]] = _Code(asked, person, time.monotonic() + 60)
+        joint = "&" if urlsplit(asked["redirect_uri"]).query else "?"
+        return f"{asked['redirect_uri']}{joint}{urlencode(answer)}"
+
+    def _redeemed(self, form: Mapping[str, str]) -> dict[str, Any]:
+        self._forget_expired()
+        code = self._codes.pop(form.get("code", ""), None)
+        challenge = base64.urlsafe_b64encode(hashlib.sha256(form.get("code_verifier", "").encode()).digest()).rstrip(b"=")
+        if (
+            code is None or code.request["client_id"] != form.get("client_id")
+            or code.request["redirect_uri"] != form.get("redirect_uri")
+            or not hmac.compare_digest(code.request["code_challenge"].encode(), challenge)
+        ):  # fmt: skip
+            raise _OAuthError("invalid_grant")
+        now = int(time.time())
+        said = {"aud": code.request["client_id"], "nonce": code.request["nonce"], "auth_time": now}
+        person = code.person
+        return {
+            "access_token": self.issue(person.subject, person.groups), "token_type": "Bearer", "expires_in": self._lifetime,
+            "id_token": self.issue(person.subject, person.groups, claims=said, typ="JWT"),
+        }  # fmt: skip
+
     def _forget_expired(self) -> None:
         now = time.monotonic()
+        self._codes = {code: given for code, given in self._codes.items() if given.expires > now}
         self._pending = {code: pending for code, pending in self._pending.items() if pending.expires > now}
 
     def _page(self, user_code: str, said: str = "") -> str:
+        code = f"<p><label>Code <input name=user_code required value='{html.escape(user_code)}'></label></p>"
+        return self._choose("/device", code, said)
+
+    def _choose(self, action: str, fields: str, said: str) -> str:
         options = "".join(
             f"<option value='{html.escape(person.subject)}'>{html.escape(person.subject)} "
             f"({html.escape(', '.join(person.groups) or 'no groups')})</option>"
@@ -288,8 +376,7 @@ class DevelopmentIssuer:
         return (
             "<!doctype html><html lang=en><meta charset=utf-8><title>Doorward development issuer</title>"
             "<h1>Doorward development issuer</h1><p>For trying things out: whoever sits here can be anybody.</p>"
-            f"<p role=status>{html.escape(said)}</p><form method=post action=/device>"
-            f"<p><label>Code <input name=user_code required value='{html.escape(user_code)}'></label></p>"
+            f"<p role=status>{html.escape(said)}</p><form method=post action={action}>{fields}"
             f"<p><label>Be <select name=subject>{options}</select></label></p>"
             "<p><button name=answer value=yes>Log in</button> <button name=answer value=no>Refuse</button></p></form>"
         )

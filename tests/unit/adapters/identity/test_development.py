@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import socket
+import time
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import httpx2
 import pytest
 
+from doorward.adapters.identity.code import Begun, SignIn
 from doorward.adapters.identity.development import DevelopmentIssuer, serve
 from doorward.adapters.identity.device import DEVICE_GRANT
 from doorward.adapters.identity.oidc import OidcAuthenticator
 from doorward.errors import AuthenticationError, ConfigError
-from doorward.model import Kind
+from doorward.model import Kind, SecretRef
 from tests.rig.issuer import development_issuer
 
 __all__ = ["development_issuer"]
@@ -133,3 +137,61 @@ async def test_another_start_has_another_key(development_issuer: DevelopmentIssu
     door = OidcAuthenticator([development_issuer.settings()])
     with pytest.raises(AuthenticationError, match="no such key"):
         await door.authenticate(other.issue("alice"))
+
+
+BACK = "http://localhost:7480/sign-in/callback"
+
+
+async def signed_in(issuer: DevelopmentIssuer, *, say: str = "yes", **changes: str) -> tuple[SignIn, Begun, dict[str, str]]:
+    """As far as the issuer's answer to a sign-in: what somebody chose on its page."""
+    settings = issuer.settings()
+
+    async def reveal(_: SecretRef | None) -> bytes:
+        return b""
+
+    sign_in = SignIn(settings, OidcAuthenticator([settings]), reveal, lambda: int(time.time() * 1000))
+    begun = await sign_in.begin(BACK)
+    asked = dict(parse_qsl(urlsplit(begun.address).query)) | changes
+    page = httpx2.get(f"{issuer.url}/authorize", params=asked, trust_env=False)
+    if page.status_code != 200:
+        return sign_in, begun, {"refused": str(page.status_code)}
+    form = dict(re.findall(r"<input type=hidden name=(\w+) value='([^']*)'>", page.text))
+    back = post(issuer, "/authorize", {**form, "subject": "alice", "answer": say})
+    assert back.headers["location"].startswith(BACK + "?")
+    return sign_in, begun, dict(parse_qsl(urlsplit(back.headers["location"]).query))
+
+
+async def test_a_person_signs_in_to_the_pages(development_issuer: DevelopmentIssuer) -> None:
+    """The code flow with PKCE: the gateway's own client takes the answer, once."""
+    sign_in, begun, answer = await signed_in(development_issuer)
+    grant = await sign_in.finish(begun, answer, BACK)
+    assert (grant.identity.subject, grant.identity.kind, sorted(grant.identity.groups)) == ("alice", Kind.HUMAN, ["dba", "staff"])
+    assert grant.logged_in_at > 0
+    with pytest.raises(AuthenticationError, match="invalid_grant"):
+        await sign_in.finish(begun, answer, BACK)
+
+
+async def test_a_person_may_say_no(development_issuer: DevelopmentIssuer) -> None:
+    """Which the gateway is told."""
+    sign_in, begun, answer = await signed_in(development_issuer, say="no")
+    with pytest.raises(AuthenticationError, match="access_denied"):
+        await sign_in.finish(begun, answer, BACK)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"redirect_uri": "https://evil.example/"}, {"redirect_uri": "http://evil.example/"}, {"redirect_uri": "javascript:x"},
+     {"code_challenge_method": "plain"}, {"code_challenge": ""}, {"response_type": "token"}, {"client_id": ""}],
+)  # fmt: skip
+async def test_a_code_is_for_this_machine_and_has_a_challenge(
+    development_issuer: DevelopmentIssuer, changes: dict[str, str]
+) -> None:
+    """Anything else is refused where it is asked for."""
+    assert (await signed_in(development_issuer, **changes))[2] == {"refused": "400"}
+
+
+async def test_a_code_without_its_verifier_is_nothing(development_issuer: DevelopmentIssuer) -> None:
+    """Whoever saw the answer has no use for it."""
+    _, _, answer = await signed_in(development_issuer)
+    form = {"grant_type": "authorization_code", "code": answer["code"], "client_id": "doorward", "redirect_uri": BACK}
+    assert post(development_issuer, "/token", {**form, "code_verifier": "guessed"}).json()["error"] == "invalid_grant"
