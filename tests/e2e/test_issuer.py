@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import dataclasses
 import hmac
 import html
 import json
@@ -12,6 +13,7 @@ import re
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from urllib.parse import urljoin
 
 import httpx2
@@ -19,6 +21,7 @@ import pytest
 from joserfc.jwk import RSAKey
 
 from doorward.adapters.identity.oidc import KindRule, OidcAuthenticator
+from doorward.cli.logins import Logins
 from doorward.errors import AuthenticationError
 from doorward.model import Kind
 from tests.rig.issuer import RealIssuer, b64, issuer
@@ -147,6 +150,46 @@ async def test_device_flow(issuer: RealIssuer, arguments: list[str], claim: str 
     assert (identity.subject, identity.kind) == ("alice", Kind.HUMAN)
     assert identity.groups == {"dba", "staff"}
     assert ("client_id" in identity.claims) is bool(claim)
+
+
+async def test_a_login_lasts(issuer: RealIssuer, tmp_path: Path) -> None:
+    """`doorward login` once; later a new token comes by itself, for the same person, until the login is forgotten."""
+    gateway = "http://127.0.0.1:1"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "doorward", "login", "--issuer", issuer.url, "--client-id", "cli", "--scope", "openid groups",
+         "--gateway", gateway],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
+        env={**os.environ, "DOORWARD_KEYRING": "file", "XDG_CONFIG_HOME": str(tmp_path)},
+    )  # fmt: skip
+    assert process.stderr is not None
+    watchdog = threading.Timer(60, process.kill)
+    watchdog.start()
+    try:
+        said = ""
+        while "Waiting" not in said:
+            line = await asyncio.to_thread(process.stderr.readline)
+            assert line, said
+            said += line
+        complete = re.search(r"or open (\S+) and", said)
+        assert complete, said
+        assert "Sign-in Success" in await asyncio.to_thread(login, complete[1], "alice")
+        out, err = await asyncio.to_thread(process.communicate)
+    finally:
+        watchdog.cancel()
+        process.kill()
+        process.wait()
+    assert (process.returncode, "and stay so" in out) == (0, True), err
+    kept = Logins(tmp_path / "doorward" / "logins", keyring=False)
+    first = kept.get(gateway)
+    assert first is not None
+    assert await asyncio.to_thread(kept.token, gateway) == first.token
+    kept.keep(dataclasses.replace(first, expires_at=0.0))
+    fresh = await asyncio.to_thread(kept.token, gateway)
+    assert fresh != first.token
+    identity = await OidcAuthenticator([issuer.settings()]).authenticate(fresh)
+    assert (identity.subject, identity.kind) == ("alice", Kind.HUMAN)
+    assert kept.forget(gateway)
+    assert kept.token(gateway) == ""
 
 
 @pytest.mark.parametrize("case", ["alg none", "HS256 under the public key", "tampered", "cut"])

@@ -41,7 +41,7 @@ class Connection:
     gateway
         The gateway's HTTP address. Default: what --config says, or http://127.0.0.1:7480.
     token_file
-        A file that holds the token. Default: DOORWARD_TOKEN, or the login of `doorward token`.
+        A file that holds the token. Default: DOORWARD_TOKEN, or what `doorward login` keeps.
     ca
         PEM file of the authorities to trust for the gateway's TLS.
     config
@@ -61,16 +61,16 @@ class GatewayClient:
     """One command's conversation with the gateway. Use as a context manager."""
 
     def __init__(self, connection: Connection) -> None:
-        self._settings = _settings(connection.config)
-        self.url = _address(connection, self._settings)
-        self.token = _token(connection, self._settings)
+        self._settings = settings_of(connection.config)
+        self.url = address(connection, self._settings)
+        self.token = token_of(connection, self._settings, self.url)
         self._client = httpx2.Client(
             base_url=self.url,
             headers={"authorization": f"Bearer {self.token}", "accept": "application/json"},
             verify=_authorities(connection.ca) if self.url.startswith("https:") else False,
             timeout=TIMEOUT,
             # A proxy of the environment must not see traffic that is meant for loopback.
-            trust_env=not _loopback(urlsplit(self.url).hostname or ""),
+            trust_env=not loopback(urlsplit(self.url).hostname or ""),
         )
 
     def __enter__(self) -> GatewayClient:
@@ -117,7 +117,8 @@ class GatewayClient:
                 raise UpstreamError(message, hint=hint or "is that the gateway's HTTP address?")
 
 
-def _settings(config: Path | None) -> Config | None:
+def settings_of(config: Path | None) -> Config | None:
+    """The configuration that a command is given, or that lies where it is called; None without one."""
     if config is None:
         if not tokens.DEFAULT_CONFIG.is_file():
             return None
@@ -127,7 +128,8 @@ def _settings(config: Path | None) -> Config | None:
     return load(config)
 
 
-def _address(connection: Connection, settings: Config | None) -> str:
+def address(connection: Connection, settings: Config | None) -> str:
+    """The gateway's HTTP address. Raises ConfigError for one that would not keep a token from others."""
     url = connection.gateway.rstrip("/")
     if not url and settings is not None and settings.listen.http.port:
         said = settings.listen.http
@@ -137,14 +139,15 @@ def _address(connection: Connection, settings: Config | None) -> str:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.path or parts.query or parts.username:
         raise ConfigError(f"{url} is no address of a gateway", hint="write it as https://host:port")
-    if parts.scheme == "http" and not _loopback(parts.hostname):
+    if parts.scheme == "http" and not loopback(parts.hostname):
         raise ConfigError(
             f"{url} would send your token in clear to another machine", hint="give the gateway TLS and use https://"
         )
     return url
 
 
-def _loopback(host: str) -> bool:
+def loopback(host: str) -> bool:
+    """Whether a host is this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -158,20 +161,28 @@ def _authorities(ca: Path | None) -> ssl.SSLContext:
         raise ConfigError(f"--ca {ca} cannot be read as PEM certificates ({error})") from None
 
 
-def _token(connection: Connection, settings: Config | None) -> str:
+def kept(gateway: str) -> str:
+    """The token of a kept login; "" without one."""
+    from doorward.cli.logins import Logins  # may ask a keyring, and that takes its time
+
+    return Logins().token(gateway)
+
+
+def token_of(connection: Connection, settings: Config | None, gateway: str) -> str:
+    """The caller's token: of a file, the environment, a kept login, or a login now, if somebody is there to log in."""
     if connection.token_file is not None:
         token = tokens.from_file(connection.token_file)
         if not token:
             raise ConfigError(f"{connection.token_file} holds no token")
     else:
-        token = os.environ.get("DOORWARD_TOKEN", "").strip()
+        token = os.environ.get("DOORWARD_TOKEN", "").strip() or kept(gateway)
     if not token and settings is not None and settings.issuers[0].client_id and sys.stderr.isatty():
         token = tokens.log_in(settings)  # by somebody who reads what it asks for; a job would wait for nobody
     if not token:
         raise AuthenticationError(
             "this needs your token",
-            hint="set DOORWARD_TOKEN=$(doorward token), or give --token-file (DOORWARD_TOKEN_FILE); it is never taken from the "
-            "command line",
+            hint="log in with `doorward login`, set DOORWARD_TOKEN=$(doorward token), or give --token-file "
+            "(DOORWARD_TOKEN_FILE); it is never taken from the command line",
         )
     if not token.isascii() or not token.isprintable() or " " in token:
         raise AuthenticationError("what is given as the token is none", hint="get one with `doorward token`")

@@ -36,6 +36,10 @@ for _name, _where, _help in (
     ("classify", "classify:classify", "Look into a target's tables, and propose labels."),
     ("masking", "masking:app", "Show that masking holds at a target, and keep the proof."),
     ("scan", "scan:scan", "Look for planted values in everything that is kept."),
+    ("login", "login:login", "Log in once, for all commands."),
+    ("logout", "login:logout", "Forget a login."),
+    ("connect", "connect:connect", "Open a local port that carries your identity to a target."),
+    ("run", "connect:run", "Run a command with such ports, and no credential in its environment."),
     ("whoami", "whoami:whoami", "Say who the gateway takes you to be."),
     ("completion", "completion:completion", "Print a completion script for a shell."),
 ):

@@ -94,8 +94,8 @@ def token_command(
         import asyncio
 
         client = _client(issuer, client_id, client_credentials, client_secret, scope, audience, resource, ca, config)
-        tokens = asyncio.run(client.client_credentials() if client_credentials else client.device(_show))
-        token = _chosen(tokens, id_token)
+        tokens = asyncio.run(client.client_credentials() if client_credentials else client.device(show))
+        token = chosen(tokens, id_token)
     parsed = jwt.parse(token)
     expires = parsed.claims.get("exp")
     if isinstance(expires, int | float) and expires <= time.time():
@@ -153,17 +153,19 @@ def log_in(settings: Config) -> str:
 
     first = settings.issuers[0]
     client = TokenClient(first.url, first.client_id, ca_file=first.ca_file, scope="openid")
-    return _chosen(asyncio.run(client.device(_show)), id_token=False)
+    return chosen(asyncio.run(client.device(show)), id_token=False)
 
 
-def _show(prompt: Prompt) -> None:
+def show(prompt: Prompt) -> None:
+    """Tell a person where to log in, on standard error."""
     lines = [f"Open {prompt.address} and type the code {prompt.code}"]
     if prompt.complete:
         lines.append(f"  or open {prompt.complete} and check that it shows {prompt.code}")
     print(*lines, f"Waiting for {prompt.seconds // 60 or 1} minutes at most.", sep="\n", file=sys.stderr, flush=True)
 
 
-def _chosen(tokens: Tokens, id_token: bool) -> str:
+def chosen(tokens: Tokens, id_token: bool) -> str:
+    """The token for a gateway, of those that the issuer gave. Raises AuthenticationError when there is none."""
     if id_token:
         if not tokens.id_token:
             raise AuthenticationError("the issuer gave no ID token", hint="ask for scope openid")

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
-from litestar import Request, post
+from litestar import Request, get, post
 from litestar.exceptions import HTTPException, NotFoundException
 from litestar.params import FromPath, JSONBody
 from litestar.status_codes import HTTP_200_OK, HTTP_409_CONFLICT
@@ -165,7 +165,17 @@ def routes(gateway: Served, who: Who, allowed: Allowed) -> Sequence[Any]:
         )  # fmt: skip
         return digest
 
-    return sample, begin, plant, end
+    @get("/api/targets")
+    async def listing(request: Request[Any, Any, Any]) -> list[dict[str, Any]]:
+        """The targets that the caller may connect to, and where the door to them is."""
+        caller = await who(request)
+        return [
+            {"name": name, "protocol": target.protocol, "mode": str(target.mode), "port": gateway.postgres_port,
+             "tls": gateway.postgres_tls}
+            for name, target in sorted(gateway.targets.items()) if allowed(caller, "connect", name)
+        ]  # fmt: skip
+
+    return listing, sample, begin, plant, end
 
 
 def _sane(report: Any, target: str, proof: str) -> bool:

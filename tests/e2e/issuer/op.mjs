@@ -30,7 +30,7 @@ const provider = new Provider(issuer, {
       client_id: 'cli',
       token_endpoint_auth_method: 'none',
       application_type: 'native',
-      grant_types: ['urn:ietf:params:oauth:grant-type:device_code'],
+      grant_types: ['urn:ietf:params:oauth:grant-type:device_code', 'refresh_token'],
       redirect_uris: [],
       response_types: [],
     },

@@ -65,7 +65,7 @@ def test_device_flow(
 ) -> None:
     """Address and code go to standard error, the token alone to standard output."""
     shown: list[Prompt] = []
-    show = module._show
+    show = module.show
 
     def login(prompt: Prompt) -> None:
         shown.append(prompt)
@@ -73,7 +73,7 @@ def test_device_flow(
         form = {"user_code": prompt.code, "subject": "alice", "answer": "yes"}
         threading.Thread(target=httpx2.post, args=(prompt.address,), kwargs={"data": form, "trust_env": False}).start()
 
-    monkeypatch.setattr(module, "_show", login)
+    monkeypatch.setattr(module, "show", login)
     assert run("--issuer", development_issuer.url, "--client-id", "cli") == 0
     out, err = capsys.readouterr()
     assert out.count("\n") == 1
@@ -151,8 +151,8 @@ def test_a_login_is_asked_for_only_where_somebody_reads_the_question(monkeypatch
     monkeypatch.setattr("doorward.cli.token.log_in", lambda _: "a.b.c")
     settings = cast(Config, SimpleNamespace(issuers=(SimpleNamespace(client_id="doorward"),)))
     if reads:
-        assert gateway._token(gateway.Connection(), settings) == "a.b.c"
+        assert gateway.token_of(gateway.Connection(), settings, "http://127.0.0.1:1") == "a.b.c"
     else:
         with pytest.raises(AuthenticationError) as refused:
-            gateway._token(gateway.Connection(), settings)
+            gateway.token_of(gateway.Connection(), settings, "http://127.0.0.1:1")
         assert "DOORWARD_TOKEN_FILE" in refused.value.hint

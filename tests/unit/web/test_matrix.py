@@ -77,6 +77,7 @@ TABLE: dict[tuple[str, str], dict[str, int]] = {
     ("GET", "/api/sessions/{session_id:str}/records"): only(OK, "auditor") | {"agent": NO, "administrator": NO},
     ("POST", "/api/sessions/{session_id:str}/end"): only(OK, "administrator"),
     ("POST", "/api/policy/reload"): only(OK, "administrator", others=NO),
+    ("GET", "/api/targets"): ANYONE,
     ("POST", "/api/targets/{target:str}/samples"): only(OK, "administrator"),
     ("POST", "/api/targets/{target:str}/proofs"): only(FORM, "administrator"),
     ("POST", "/api/targets/{target:str}/proofs/{proof:str}"): only(FORM, "administrator"),

@@ -4,7 +4,7 @@ Contract: speaks to any OpenID provider that its discovery document describes. P
 and no longer than the code lives. What the issuer sends is shown to a person, so it is checked first: a page to open
 is http or https, and nothing has control characters. Nothing is stored, and no printed form of a result holds a token.
 
-Deliberately not here: refresh tokens (a new login is a new proof of who is there) and browsers.
+Deliberately not here: keeping what an issuer gives (`cli/logins.py`), and browsers (`code.py`).
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ class Tokens:
 
     access_token: str = field(repr=False)
     id_token: str = field(repr=False)
+    refresh_token: str = field(default="", repr=False)
 
 
 class TokenClient:
@@ -114,6 +115,12 @@ class TokenClient:
             elif error != "authorization_pending":
                 raise _said_no(answer, status)
         raise AuthenticationError("nobody logged in before the code expired", hint="run `doorward token` again")
+
+    async def refresh(self, refresh_token: str) -> Tokens:
+        """RFC 6749 section 6. Raises AuthenticationError when the issuer says no, UpstreamError without an answer."""
+        form = {"grant_type": "refresh_token", "refresh_token": refresh_token} | self._extra
+        form.pop("scope", None)  # the same as before
+        return _tokens(await self.grant(form))
 
     async def grant(self, form: dict[str, str]) -> dict[str, Any]:
         """What the issuer gives for a grant (RFC 6749 sections 4.1.3 and 6). Raises AuthenticationError when it says no,
@@ -192,9 +199,11 @@ def _seconds(answer: Mapping[str, Any], name: str, default: int) -> int:
 
 def _tokens(answer: Mapping[str, Any]) -> Tokens:
     access, identity = answer.get("access_token"), answer.get("id_token")
+    refresh = answer.get("refresh_token")
     tokens = Tokens(
-        access_token=access if isinstance(access, str) else "", id_token=identity if isinstance(identity, str) else ""
-    )
+        access_token=access if isinstance(access, str) else "", id_token=identity if isinstance(identity, str) else "",
+        refresh_token=refresh if isinstance(refresh, str) and len(refresh) <= 16384 else "",
+    )  # fmt: skip
     if not tokens.access_token and not tokens.id_token:
         raise UpstreamError("the issuer said yes and gave no token")
     return tokens
