@@ -260,6 +260,8 @@ async def test_who_has_no_right_learns_and_does_nothing(served: Served, method: 
         elif path.startswith("/api/keys/") and method == "POST":  # about the caller's own keys
             assert answer.status_code in (200, 400)
             assert served.approvals.keys.of(f"{ISSUER}|eve") == []
+        elif path == "/api/targets":  # those that this policy lets everybody connect to, and of them not where they are
+            assert [set(each) for each in answer.json()] == [{"name", "protocol", "mode", "port", "tls"}]
         elif path == "/api/policy/reload":
             assert (answer.status_code, served.reloads) == (403, [])
         else:
