@@ -101,10 +101,87 @@ def place(tmp_path_factory: pytest.TempPathFactory, postgres: PostgresServer, is
 
 @pytest.fixture
 def alice(chromium: Browser, place: Place) -> Iterator[Person]:
-    """At a browser, not yet signed in."""
+    """Signed in, with a passkey."""
     with person(chromium, place.url, viewport={"width": 1000, "height": 700}) as somebody:
         yield somebody
         assert somebody.troubles == []
+
+
+def with_passkey(somebody: Person, name: str) -> None:
+    """Sign in, and register a passkey, for which the issuer asks again who it is."""
+    somebody.sign_in(name, "/keys")
+    somebody.passkeys()
+    somebody.page.click("text=log in anew")
+    somebody.log_in(name)
+    somebody.page.wait_for_url(somebody.url + "/keys")
+    somebody.page.fill("#key-name", "laptop")
+    somebody.page.click("#register-passkey")
+    expect(somebody.page.locator("#said")).to_have_text("The passkey laptop can sign your votes now")
+    expect(somebody.page.locator("b", has_text="laptop").first).to_be_visible()
+
+
+LONG = "\n".join(["update pages_notes set note = 'seen' where id = 1", *("  -- and on" for _ in range(198)), "  and id < 5"])
+
+
+def test_a_person_signs_in_reads_and_approves(alice: Person, place: Place) -> None:
+    """From the issuer's login to a signed yes: a held UPDATE comes up by itself, Approve works once all of it was on the
+    screen, the passkey signs, it runs, and the page says so."""
+    with_passkey(alice, "alice")
+    page = alice.page
+    page.goto("/")
+    expect(page.locator("h1")).to_have_text("Requests")
+    asked = place.asks(LONG)
+    page.click(f"#r-{asked.id}", timeout=15_000)  # it came up by itself
+    expect(page.locator("#statement li")).to_have_count(200)
+    approve = page.locator("#approve")
+    expect(approve).to_be_disabled()
+    expect(page.locator("#deny")).to_be_enabled()
+    page.keyboard.press("End")
+    page.wait_for_timeout(500)
+    expect(approve).to_be_disabled()  # the end was seen, and not what is before it
+    assert re.search(r"\d+ of 201 parts", page.locator("#unread-count").inner_text())
+    page.keyboard.press("Home")
+    for _ in range(40):
+        page.keyboard.press("PageDown")
+        page.wait_for_timeout(60)
+        if approve.is_enabled():
+            break
+    expect(approve).to_be_enabled()
+    page.fill("#comment", "looks <b>right</b>")
+    approve.click()
+    expect(page.locator("#words")).to_have_text(re.compile(r"^(\w+[ -]){5}\w+$"))
+    page.click("#sign")
+    expect(page.locator("#said")).to_contain_text("Your yes is on record", timeout=15_000)
+    assert asked.done() == 1
+    expect(page.locator("#decide")).to_have_count(0)
+    expect(page.locator(".votes")).to_contain_text("looks <b>right</b>")
+    [vote] = next(a for a in place.approvals() if a["id"] == asked.id)["votes"]
+    assert (vote["approve"], vote["voter"].rpartition("|")[2], vote["comment"]) == (True, "alice", "looks <b>right</b>")
+
+
+def test_a_no_is_final_and_a_stale_tab_says_so(alice: Person, place: Place, chromium: Browser) -> None:
+    """Denied in one tab, the other loses its buttons by itself; and if it had kept them, the gateway refuses."""
+    with_passkey(alice, "alice")
+    asked = place.asks("delete from pages_notes where id = 2")
+    page = alice.page
+    page.goto(f"/approvals/{asked.id}")
+    other = alice.context.new_page()
+    alice.watch(other)
+    other.goto(f"/approvals/{asked.id}")
+    expect(other.locator("#approve")).to_be_enabled()
+    page.click("#deny")
+    page.click("#sign")
+    expect(page.locator("#said")).to_contain_text("Your no is on record", timeout=15_000)
+    expect(other.locator("#decide")).to_have_count(0, timeout=15_000)
+    expect(other.locator(".lead")).to_contain_text("denied")
+    assert "denied" in str(asked.done())
+    refused = other.evaluate(
+        """async (id) => (await fetch(`/api/approvals/${id}/ballot`, {method: 'POST', body: '{"approve": true}', headers: {
+        'content-type': 'application/json', 'x-doorward-csrf': document.querySelector('meta[name=csrf]').content}})).status""",
+        asked.id,
+    )
+    assert refused == 403
+    alice.troubles = [said for said in alice.troubles if "403" not in said]  # the browser notes what this test provoked
 
 
 def test_signing_out_ends_it_here_and_at_the_issuer(alice: Person, place: Place) -> None:
@@ -206,7 +283,7 @@ def test_every_page_can_be_used_by_everybody(alice: Person, place: Place) -> Non
     last = page.locator("a.row[href^='/sessions/']").last.get_attribute("href") or ""
     for width in (360, 1280):
         page.set_viewport_size({"width": width, "height": 740})
-        for path in ("/", f"/approvals/{asked.id}", "/sessions", last, f"{last}/statements", "/me", "/signed-out"):
+        for path in ("/", f"/approvals/{asked.id}", "/sessions", last, f"{last}/statements", "/me", "/keys", "/signed-out"):
             page.goto(path)
             found = page.evaluate(SEEN)
             assert found.pop("title").endswith("Doorward"), path

@@ -13,10 +13,11 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 from rich.text import Text
 
-from doorward.cli import output, preview
+from doorward.cli import output
 from doorward.cli.gateway import HERE, Connection, GatewayClient
 from doorward.cli.output import RefusedError
 from doorward.errors import IntegrityError
+from doorward.guard import blast
 from doorward.ledger import request as requests
 
 YES = ("approved", "spent")
@@ -263,7 +264,7 @@ def _show(found: dict[str, Any], as_json: bool) -> None:
         ("effect", see(str(found.get("effect", "")))),
         ("touches", "\n".join(see(_resource(r)) for r in found.get("resources") or [])),
         ("labels", see(", ".join(found.get("labels") or []))),
-        *preview.facts(found.get("preview") or {}),
+        *blast.facts(found.get("preview") or {}),
         ("transaction", Text("inside one: it keeps its locks while this waits", style="yellow")
          if found.get("in_transaction") else ""),
         ("held by", see(", ".join(decision.get("rules") or []))),

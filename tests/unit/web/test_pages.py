@@ -423,8 +423,8 @@ async def test_what_others_wrote_is_text(door: Door, text: str) -> None:
     known = {"subject": text, "kind": text, "issuer": text, "groups": [text], "assurance": text, "expires_at": 5}
     pages = [
         render("inbox.html", yours=[one], mine=[one], decided=[one], news="01a2:waiting:1", **common),
-        render("approval.html", a=one, open=True, signed=True, **common),
-        render("approval.html", a={**one, "you_may_vote": False}, open=True, signed=True, **common),
+        render("approval.html", a=one, radius=[(text, text)], open=True, **common),
+        render("approval.html", a={**one, "you_may_vote": False}, radius=[], open=True, **common),
         render("sessions.html", going=[row], past=[row], may_end={text: True}, news="01a2:waiting:1", **common),
         render("session.html", s=row, may_end=True, statements=None, **common),
         render("me.html", identity={**known, "on_behalf_of": known}, claims={text: text}, **common),

@@ -16,6 +16,7 @@ from litestar import Request, Response, get
 from litestar.exceptions import NotFoundException
 from litestar.params import FromPath
 
+from doorward.guard import blast
 from doorward.guard.ports import Clock
 from doorward.model import Identity
 from doorward.protocols.postgres.replay import Replay, Statement
@@ -96,8 +97,8 @@ def routes(
         """One request, and the vote on it."""
         found = await answers["/api/approvals/{approval_id:str}"](request, approval_id=approval_id)
         return await shown(
-            request, "approval.html", "/", a=found, open=found["state"] in OPEN,
-            signed="/api/keys" in answers, fresh=fresh(access.session(request), f"/approvals/{found['id']}"),
+            request, "approval.html", "/", a=found,
+            radius=[each for each in blast.facts(found.get("preview") or {}) if each[1]], open=found["state"] in OPEN,
         )  # fmt: skip
 
     @get("/sessions")

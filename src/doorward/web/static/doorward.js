@@ -34,7 +34,12 @@ const untilShown = () => new Promise((done) => {
   });
 });
 
+let leaving = false; // one reason to load the page again is enough
+let signing = false; // what comes of our own vote is no news
+
 function reload(said) {
+  if (leaving) return;
+  leaving = true;
   sessionStorage.setItem('focus', document.activeElement?.id ?? '');
   sessionStorage.setItem('said', said);
   location.reload();
@@ -99,11 +104,16 @@ async function lookForNews(place) {
 
 async function watchRequest(article) {
   const { id, state, votes } = article.dataset;
-  if (state !== 'waiting' && state !== 'parked') return;
+  if (!['waiting', 'parked', 'approved'].includes(state)) return;
   for (;;) {
+    if (state === 'approved') await pause(2000); // until it is used, or its time is over
     await untilShown();
     try {
       const now = await call('GET', `/api/approvals/${id}/wait?seconds=20`, undefined, { live: true });
+      if (signing) {
+        await pause(1000);
+        continue;
+      }
       if (now.state !== state && !(now.state === 'waiting' || now.state === 'parked')) {
         byId('decide')?.remove();
         return reload(`This request is ${now.state}`);
@@ -177,7 +187,7 @@ function voting(article) {
   });
   sign.addEventListener('click', async () => {
     byId('trouble').hidden = true;
-    sign.disabled = true;
+    sign.disabled = signing = true;
     try {
       const publicKey = PublicKeyCredential.parseRequestOptionsFromJSON(ballot.webauthn);
       const credential = (await navigator.credentials.get({ publicKey })).toJSON();
@@ -188,7 +198,7 @@ function voting(article) {
       reload(`Your ${yes ? 'yes' : 'no'} is on record: the request is ${voted.state}`);
     } catch (error) {
       trouble(error.name === 'NotAllowedError' ? new Error('Nothing was signed: the passkey said no, or nobody touched it') : error);
-      sign.disabled = false;
+      sign.disabled = signing = false;
     }
   });
 }

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from doorward.cli.output import visible
+from doorward.model.visible import visible
 
 
 def facts(preview: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What a terminal shows of it, as (heading, text). Whatever a target says is made visible, and nothing else of it is
+    """What people are shown of it, as (heading, text). Whatever a target says is made visible, and nothing else of it is
     believed to be what it should be."""
     lock = preview.get("lock") or {}
     return [

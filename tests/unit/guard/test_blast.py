@@ -1,8 +1,8 @@
-"""The blast radius in a terminal."""
+"""The blast radius in words."""
 
 from __future__ import annotations
 
-from doorward.cli.preview import facts, size
+from doorward.guard.blast import facts, size
 
 FOUND = {
     "rows": 2, "estimated_rows": 40, "lock": {"mode": "ROW EXCLUSIVE", "blocks": "changes of the same rows"},
