@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import sqlite3
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -244,3 +247,44 @@ def test_a_key_is_added_listed_and_revoked(door: Gateway) -> None:
 def test_an_agent_adds_no_key(door: Gateway) -> None:
     """Keys to approve with are people's."""
     assert run(door, "keys", "add", key_of(door, "bot"), sub="repo:acme/shop").returncode == 1
+
+
+def test_the_record_proves_the_votes(door: Gateway, tmp_path: Path) -> None:
+    """`verify` checks every signature where it may open records, beside the running gateway too; a record that is gone or
+    changed is a fault, and where records may not be opened it says so."""
+    held = Held(door, "DELETE FROM customers WHERE id = -2")
+    assert run(door, "approvals", "approve", held.request).returncode == 0
+    held.over()
+    copy = tmp_path / "copy"
+    limit = time.monotonic() + 20
+    while True:  # an event is in the log up to a second later
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(door.data, copy, ignore=shutil.ignore_patterns("store.sqlite*", "wal"))
+        with sqlite3.connect(door.data / "store.sqlite") as live, sqlite3.connect(copy / "store.sqlite") as kept:
+            live.backup(kept)
+            kept.execute("pragma journal_mode = delete")
+        live.close()
+        kept.close()
+        said = json.loads(door.cli("verify", copy, "--json").stdout)
+        if said["votes"]["spent"] and said["types"].get("operation.permitted"):
+            break
+        assert time.monotonic() < limit, said
+        time.sleep(0.3)
+    assert said["faults"] == []
+    assert (said["votes"]["signatures"] >= 1, said["votes"]["keys"] >= 1, said["votes"]["unread"]) == (True, True, "")
+    assert "every signature holds" in door.cli("verify", door.data).stdout
+    (copy / "keys").rename(tmp_path / "keys")
+    assert "not looked at: keys/kek.key is not here" in door.cli("verify", copy).stdout
+    (tmp_path / "keys").rename(copy / "keys")
+    for change in (
+        "delete from events where type = 'approver_key.registered'", "delete from events where type = 'approval.voted'",
+        "update events set sealed = cast(substr(sealed, 1, 40) || x'00' || substr(sealed, 42) as blob) "
+        "where type = 'approval.spent'",
+    ):  # fmt: skip
+        shutil.copy(copy / "store.sqlite", tmp_path / "kept")
+        with sqlite3.connect(copy / "store.sqlite") as store:
+            store.execute(change)
+        store.close()
+        broken = door.cli("verify", copy)
+        assert (broken.returncode, "store.sqlite" in broken.stdout) == (1, True), change
+        shutil.copy(tmp_path / "kept", copy / "store.sqlite")

@@ -18,9 +18,9 @@ TESTS = {
     node.name: ast.get_docstring(node) or ""
     for place in PLACES
     for node in ast.walk(ast.parse(place.read_text()))
-    if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_")
 }
-CORPUS = {name: said for name, said in TESTS.items() if re.match(r"(?:PG|HD|DW|CN|AT|MK)-\d+", said)}
+CORPUS = {name: said for name, said in TESTS.items() if re.match(r"(?:PG|HD|DW|CN|AT|MK|SA)-\d+", said)}
 FIRST = {
     f"PG-{number:02}"
     for numbers in (
@@ -41,7 +41,7 @@ def test_every_row_has_its_tests(row: str) -> None:
 @pytest.mark.parametrize("name", CORPUS)
 def test_every_test_of_the_corpus_has_its_row(name: str) -> None:
     """A test says in its docstring which rows it is of, and they name it."""
-    for row in re.findall(r"(?:PG|HD|DW|CN|AT|MK)-\d+", CORPUS[name].partition(":")[0]):
+    for row in re.findall(r"(?:PG|HD|DW|CN|AT|MK|SA)-\d+", CORPUS[name].partition(":")[0]):
         assert name in ROWS.get(row, ()), row
 
 

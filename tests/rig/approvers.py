@@ -11,12 +11,15 @@ from tests.rig.gateway import Gateway
 from tests.rig.signers import ssh
 
 
-def call(gateway: Gateway, path: str, body: object = None, *, token: str = "", **claims: Any) -> tuple[int, Any]:
-    """Status and JSON (or text) of one request by somebody with these claims; POST when there is a body."""
+def call(
+    gateway: Gateway, path: str, body: object = None, *, token: str = "", method: str = "", **claims: Any
+) -> tuple[int, Any]:
+    """Status and JSON (or text) of one request by somebody with these claims; POST when there is a body, or as said."""
     request = urllib.request.Request(
         f"http://127.0.0.1:{gateway.http_port}{path}",
         data=None if body is None else json.dumps(body).encode(),
         headers={"authorization": f"Bearer {token or gateway.token(**claims)}", "content-type": "application/json"},
+        method=method or None,
     )
     try:
         with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310  loopback only

@@ -122,7 +122,7 @@ async def sign_and_vote(
     approval = await approvals.get(approval_id)
     assert approval is not None
     signer = ssh(voter.id)
-    if not approvals.keys.of(voter.id) and voter.kind == "human":
+    if not approvals.keys.of(voter.id) and voter.kind == "human" and voter.on_behalf_of is None:
         await register(approvals.keys, voter)
     request = approvals.ballots.request(approval, voter.id, approve=approve)
     return await approvals.vote(

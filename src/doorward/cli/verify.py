@@ -18,6 +18,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from doorward.adapters.blobs.evidence import DirectoryEvidence
+from doorward.cli.verify_votes import Votes, check_votes
 from doorward.config import load
 from doorward.errors import ConfigError, IntegrityError
 from doorward.ledger.checkpoint import NoteVerifier
@@ -74,12 +75,15 @@ def verify_command(data: Path, vkey: str | None, as_json: bool, expect_checkpoin
                 hint="give a copy of log/checkpoint that was kept elsewhere",
             ) from None
 
+    votes = Votes(unread="the log does not hold")
     try:
         report, verifier = _verify(DirectoryEvidence(data), trusted, kept)
+        if report.status is not Status.BROKEN:
+            votes = check_votes(data, report)
     except OSError as error:
         report, verifier = Report(), trusted
         report.gap(str(error.filename or data), "", "a file that can be read", error.strerror or str(error))
-    print(_as_json(report, verifier, trusted) if as_json else _as_text(report, verifier, trusted, data))
+    print(_as_json(report, verifier, trusted, votes) if as_json else _as_text(report, verifier, trusted, data, votes))
     return report.exit_code
 
 
@@ -156,7 +160,7 @@ def _progress() -> Callable[[str, int, int], None]:
     return show
 
 
-def _as_json(report: Report, verifier: NoteVerifier | None, trusted: NoteVerifier | None) -> str:
+def _as_json(report: Report, verifier: NoteVerifier | None, trusted: NoteVerifier | None, votes: Votes) -> str:
     checkpoint = report.checkpoint
     shown = {
         "status": str(report.status),
@@ -180,11 +184,14 @@ def _as_json(report: Report, verifier: NoteVerifier | None, trusted: NoteVerifie
         "last_at": report.last_at,
         "types": report.types,
         "continues": report.kept,
+        "votes": asdict(votes),
     }
     return json.dumps(shown, indent=2)
 
 
-def _as_text(report: Report, verifier: NoteVerifier | None, trusted: NoteVerifier | None, data: Path) -> str:
+def _as_text(
+    report: Report, verifier: NoteVerifier | None, trusted: NoteVerifier | None, data: Path, votes: Votes
+) -> str:
     lines = [f"Record in {_shown(str(data))}"]
     if verifier is not None:
         whose = "as given" if trusted is not None else "found beside the log: give --vkey to check whose record this is"
@@ -204,6 +211,8 @@ def _as_text(report: Report, verifier: NoteVerifier | None, trusted: NoteVerifie
             lines.append(f"  recordings  {report.recordings:,} looked at; {sealed} in them are as they were sealed")
         else:
             lines.append(f"  recordings  {report.recordings:,} with {sealed} sealed")
+    if report.types.get("approval.voted"):
+        lines.append(f"  votes       {votes}")
     for size in report.kept:
         lines.append(f"  continues   the checkpoint of {size:,} leaves that was kept elsewhere")
     lines.append("")

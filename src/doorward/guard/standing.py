@@ -23,6 +23,9 @@ class Standing:
 
     def seen(self, identity: Identity) -> None:
         """Somebody has just shown who they are."""
+        known = self._known.get(identity.id)
+        if known is not None and known.issued_at > identity.issued_at > 0:
+            return  # an older token than the newest says nothing new, though it is still good
         if identity.on_behalf_of is None:
             self._known[identity.id] = identity
             self._known.move_to_end(identity.id)

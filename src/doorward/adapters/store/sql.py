@@ -10,6 +10,7 @@ It does not cache, retry, or know what an event means. Whatever the database say
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from collections.abc import AsyncIterator, Sequence
@@ -17,6 +18,7 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from alembic import command
 from alembic.config import Config
@@ -86,6 +88,14 @@ class SqlStore:
         event.listen(self._engine.sync_engine, "connect", _pragmas)
         async with self.transaction() as connection:
             await connection.run_sync(migrate)
+
+    async def open_to_read(self) -> None:
+        """Open a store that is there, to read it and nothing else: no file is made or changed beside it, and a schema that
+        is not the newest is not brought there."""
+        # What nobody has open cannot change; what a gateway has open is read as its write-ahead journal has it.
+        in_use = await asyncio.to_thread(Path(f"{self._path}-wal").exists)
+        how = "mode=ro" if in_use else "immutable=1"
+        self._engine = create_async_engine(f"sqlite+aiosqlite:///file:{quote(str(self._path))}?{how}&uri=true")
 
     async def close(self) -> None:
         if self._engine is not None:

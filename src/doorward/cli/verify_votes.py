@@ -1,0 +1,111 @@
+"""The part of `doorward verify` that needs more than public keys: votes, which are private records under the log's leaves.
+
+Where the store and the key that it is sealed under are beside the log, every event about keys, votes and what they let run
+is opened, compared with the commitment of its leaf, and checked (`ledger.votes`). Without them the log is still verified, and
+votes are not looked at. Nothing is written: not into the store, not beside it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from doorward.adapters.blobs.evidence import DirectoryEvidence
+from doorward.adapters.blobs.files import LocalKeyFiles, LocalRecordingFiles
+from doorward.adapters.store.sql import SqlStore
+from doorward.errors import DoorwardError, IntegrityError, in_words
+from doorward.guard.keyring import Keyring
+from doorward.guard.reader import RecordReader
+from doorward.ledger import leaf, tiles
+from doorward.ledger.commitment import opens
+from doorward.ledger.verify import Report
+from doorward.ledger.votes import VoteTrail
+
+KEYS = ("kek.key", "log.key", "wal.key")
+STORE = "store.sqlite"
+_NO_SESSION = ("approver_key.registered", "approver_key.revoked", "approval.voted")  # their key is never destroyed
+
+
+@dataclass(slots=True)
+class Votes:
+    """What was found. `unread` says why votes were not looked at."""
+
+    signatures: int = 0
+    unsigned: int = 0
+    keys: int = 0
+    spent: int = 0
+    unread: str = ""
+
+    def __str__(self) -> str:
+        if self.unread:
+            return f"not looked at: {self.unread}"
+        old = f", {self.unsigned:,} of before votes were signed" if self.unsigned else ""
+        return f"{self.signatures:,} signed by {self.keys:,} keys, {self.spent:,} approvals spent{old}; every signature holds"
+
+
+def check_votes(data: Path, report: Report) -> Votes:
+    """Check the votes on record, and put what does not hold into the report of a log that is sound so far. OSError."""
+    missing = next((f"keys/{name}" for name in KEYS if not (data / "keys" / name).is_file()), "")
+    if not missing and not (data / STORE).is_file():
+        missing = STORE
+    if missing:
+        return Votes(unread=f"{missing} is not here")
+    if report.checkpoint is None:
+        return Votes(unread="there is no signed log")
+    return asyncio.run(_check(data, report))
+
+
+async def _check(data: Path, report: Report) -> Votes:
+    store = SqlStore(data / STORE)
+    try:
+        await store.open_to_read()
+        reader = RecordReader(store, LocalRecordingFiles(data), Keyring(LocalKeyFiles(data)))
+        return await _follow(reader, DirectoryEvidence(data), report)
+    except IntegrityError as error:
+        report.fault(STORE, error.spot, "what was sealed there", error.message)
+        return Votes(unread="the store is not what was sealed")
+    except (DoorwardError, OSError) as error:
+        report.gap(STORE, "", "a store that can be read", in_words(error))
+        return Votes(unread=in_words(error))
+    finally:
+        await store.close()
+
+
+async def _follow(reader: RecordReader, source: DirectoryEvidence, report: Report) -> Votes:
+    assert report.checkpoint is not None
+    size = report.checkpoint.size
+    trail: VoteTrail | None = None
+    seen: Counter[str] = Counter()
+    number, entries = -1, list[bytes]()
+    async for opened in reader.events(types=VoteTrail.TYPES):
+        event, place = opened.event, f"leaf {opened.index}"
+        if opened.index >= size:
+            break  # not under the checkpoint yet
+        if opened.index // tiles.WIDTH != number:
+            number = opened.index // tiles.WIDTH
+            try:
+                entries = tiles.read_bundle(number, size, source.read)
+            except IntegrityError:  # it was read before, and was sound
+                return Votes(unread="the log moved on meanwhile; try again")
+        stated = leaf.parse(entries[opened.index % tiles.WIDTH])
+        if stated.type != event.type or not opens(stated.commitment or b"", opened.salt, event.type, opened.record):
+            report.fault(STORE, place, f"the record of {stated.type} that the leaf commits to", f"another {event.type}")
+            return Votes(unread="the store is not what was recorded")
+        seen[event.type] += 1
+        if trail is None:
+            trail = VoteTrail(stated.gateway)
+        try:
+            trail.add(event.type, event.actor, event.at, event.body)
+        except IntegrityError as error:
+            report.fault(STORE, place, f"{event.type} to hold", error.message)
+            return Votes(unread="what is on record does not hold")
+    for kind in _NO_SESSION:
+        if seen[kind] != report.types.get(kind, 0):
+            expected = f"the records of {report.types.get(kind, 0)} leaves {kind}"
+            report.fault(STORE, "", expected, str(seen[kind]))
+            return Votes(unread="records are missing")
+    if trail is None:
+        return Votes()
+    return Votes(trail.votes, trail.unsigned, len(trail.keys), trail.spent)
