@@ -18,6 +18,7 @@ import dataclasses
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -146,7 +147,12 @@ class Gateway:
                 raise RuntimeError(f"the gateway did not start:\n{self.log.read_text(errors='replace')[-4000:]}")
             time.sleep(0.02)
         self.port = self._listening("postgres")
-        return self
+        while True:  # its HTTP port is known a moment before anybody answers there
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.http_port), timeout=5):
+                return self
+            if time.monotonic() > limit:
+                raise RuntimeError(f"nobody answers at its HTTP port:\n{self.log.read_text(errors='replace')[-4000:]}")
+            time.sleep(0.01)
 
     def stop(self, *, patience: float = 40.0) -> int:
         """SIGTERM; its exit code. Killed if it does not end."""

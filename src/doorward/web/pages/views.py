@@ -137,15 +137,15 @@ def routes(
         found = await answers["/api/whoami"](request)
         who = await access.who(request)
         return await shown(
-            request, "me.html", "/me", identity=found, claims=dict(who.claims), fresh=fresh(access.session(request), "/me")
-        )
+            request, "me.html", "/me", identity=found, fresh=fresh(access.session(request), "/me"),
+            claims={name: value for name, value in who.claims.items() if name != "auth_time"},  # said below, as a time
+        )  # fmt: skip
 
     @get("/keys")
     async def keys(request: Request[Any, Any, Any]) -> Response[Any]:
         """The keys with which this person signs votes."""
         found = await answers["/api/keys"](request)
-        listed = found if isinstance(found, list) else found["keys"]
-        return await shown(request, "keys.html", "/keys", keys=listed, fresh=fresh(access.session(request), "/keys"))
+        return await shown(request, "keys.html", "/keys", keys=found, fresh=fresh(access.session(request), "/keys"))
 
     @get("/agents")
     async def agents(request: Request[Any, Any, Any]) -> Response[Any]:

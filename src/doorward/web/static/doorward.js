@@ -171,6 +171,7 @@ function voting(article) {
     byId('words').textContent = ballot.words;
     byId('no-key').hidden = Boolean(ballot.webauthn);
     byId('cli').textContent = `doorward approvals ${yes ? 'approve' : 'deny'} ${id}`;
+    sign.textContent = `Sign \u201c${yes ? 'yes' : 'no'}\u201d with a passkey`;
     sign.hidden = !ballot.webauthn;
     document.querySelector('#decide .ask').hidden = true;
     byId('ballot').hidden = false;
