@@ -34,9 +34,11 @@ from doorward.guard.policies import PolicyInForce
 from doorward.guard.ports import SessionRow
 from doorward.guard.reader import RecordReader
 from doorward.guard.recorder import Recorder
+from doorward.guard.reveals import Reveals
+from doorward.guard.token_vault import TokenVault
 from doorward.masking.detect import Detectors
 from doorward.masking.labelling import Labelling, labelling
-from doorward.masking.transforms import Transforms
+from doorward.masking.transforms import Transforms, keep_nothing
 from doorward.model import Mode, SecretRef, Target
 from doorward.protocols.postgres.judge import CatalogueSource
 from doorward.protocols.postgres.masks import PostgresMasks
@@ -101,6 +103,8 @@ class Gateway:
             self.policies, self.recorder, self.approvals, self.clock, budgets=self.budgets,
             hold_in_transaction=config.limits.hold_in_transaction, longest_hold=config.limits.hold,
         )  # fmt: skip
+        self.reveals = self._reveals()
+        self.guard.vault = None if self.reveals is None else self.reveals.vault
         self.detectors = config.detectors
         self.guard.detected_labels = self.detectors.labels
         self.reach: dict[str, Reach] = {}
@@ -164,6 +168,8 @@ class Gateway:
             stack.push_async_callback(self.store.close)
             await self.budgets.load()
             stack.push_async_callback(self.budgets.flush)
+            if self.reveals is not None:
+                await self.reveals.vault.load()
             recovery = await self.recorder.start()
             stack.push_async_callback(self.recorder.stop)
             await self.approvals.load(self.reader)
@@ -174,11 +180,15 @@ class Gateway:
                 self.reach[target.name] = self._reach(target)
             async with asyncio.TaskGroup() as group:
                 listener = await self._listen(group)
-                sweeping = group.create_task(listener.sweep())
-                sequencing = group.create_task(self.recorder.run())
-                budgeting = group.create_task(self.budgets.run())
+                background = [
+                    group.create_task(listener.sweep()),
+                    group.create_task(self.recorder.run()),
+                    group.create_task(self.budgets.run()),
+                ]
+                if self.reveals is not None:
+                    background.append(group.create_task(self.reveals.vault.run()))
                 web = await self._serve_web(group)
-                watching = group.create_task(self._watch_policies())
+                background.append(group.create_task(self._watch_policies()))
                 looking = [listener.start(self._look_at(reach)) for reach in self.reach.values()]
                 if signals:
                     loop = asyncio.get_running_loop()
@@ -193,7 +203,7 @@ class Gateway:
                 for task in looking:
                     task.cancel()
                 await listener.drain(self.config.gateway.drain)
-                for task in (sweeping, watching, sequencing, budgeting):
+                for task in background:
                     task.cancel()
                 web.stop()
         self.log.info("gateway.stopped")
@@ -207,7 +217,10 @@ class Gateway:
         key = b""
         if self.config.masking.token_key is not None:
             key = bytes(SecretSources(self.config.gateway.data).get(self.config.masking.token_key))
-        transforms = Transforms(self.config.masking.transforms, key, tenant=target.tenant)
+        keep = None
+        if self.reveals is not None:  # who only observes sends values as they are, and puts none into a vault
+            keep = keep_nothing if target.mode is Mode.OBSERVE else self.reveals.vault.keeper(target.name)
+        transforms = Transforms(self.config.masking.transforms, key, tenant=target.tenant, keep=keep)
         detectors = self.detectors if target.detect else Detectors(())
 
         def masks(catalogue: CatalogueSource) -> PostgresMasks:
@@ -221,6 +234,17 @@ class Gateway:
 
         catalogue = CatalogueHolder(own, labels, self.guard.labels[target.name])
         return Reach(target, own, Previews(self.guard, target, self.secrets, catalogue), catalogue, masks)
+
+    def _reveals(self) -> Reveals | None:
+        said = self.config.masking.vault
+        if not said.keys:
+            return None
+        sources = SecretSources(self.config.gateway.data)
+        vault = TokenVault(
+            self.store, self.recorder, self.clock, [bytes(sources.get(key)) for key in said.keys],
+            retention=said.retention // 86400, most=said.entries,
+        )  # fmt: skip
+        return Reveals(vault, self.policies, self.recorder, self.budgets, per_hour=said.reveals_per_hour)
 
     async def _look_at(self, reach: Reach) -> None:
         """Say at the start what is wrong with a target, before its first client does."""

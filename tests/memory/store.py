@@ -12,6 +12,8 @@ from doorward.guard.ports import (
     Boot,
     Fold,
     Head,
+    KeptCount,
+    KeptToken,
     OpenOperation,
     Principal,
     Revocation,
@@ -45,6 +47,41 @@ class MemoryLabels:
 
     async def keep_places(self, target: str, places: Sequence[tuple[str, int, int, str]]) -> None:
         self.kept.setdefault(target, set()).update(places)
+
+
+class MemoryVault:
+    def __init__(self) -> None:
+        self.tokens: dict[tuple[str, str], KeptToken] = {}
+
+    async def keep_tokens(self, rows: Sequence[KeptToken]) -> None:
+        self.tokens |= {(row.target, row.token): row for row in rows}
+
+    async def kept_token(self, target: str, token: str) -> KeptToken | None:
+        return self.tokens.get((target, token))
+
+    async def kept_counts(self, target: str = "") -> list[KeptCount]:
+        days: dict[tuple[str, str], list[int]] = {}
+        for row in self.tokens.values():
+            if target in ("", row.target):
+                days.setdefault((row.label, row.epoch), []).append(row.day)
+        return [KeptCount(*key, len(found), min(found), max(found)) for key, found in days.items()]
+
+    async def kept_under(self, epochs: Sequence[str], limit: int) -> list[KeptToken]:
+        return [row for row in self.tokens.values() if row.epoch in epochs][:limit]
+
+    async def forget_tokens(self, target: str, *, tokens: Sequence[str] = (), label: str = "") -> int:
+        return self._erase([
+            key for key, row in self.tokens.items()
+            if row.target == target and (row.label == label if label else row.token in tokens)
+        ])  # fmt: skip
+
+    async def expire_tokens(self, before: int) -> int:
+        return self._erase([key for key, row in self.tokens.items() if row.day < before])
+
+    def _erase(self, keys: Sequence[tuple[str, str]]) -> int:
+        for key in keys:
+            del self.tokens[key]
+        return len(keys)
 
 
 class MemoryApprovals:
@@ -173,10 +210,11 @@ class MemoryIdentities:
         return sorted(found)
 
 
-class MemoryStore(MemoryBudgets, MemoryLabels):
+class MemoryStore(MemoryBudgets, MemoryLabels, MemoryVault):
     def __init__(self) -> None:
         MemoryBudgets.__init__(self)
         MemoryLabels.__init__(self)
+        MemoryVault.__init__(self)
         self._head: Head | None = None
         self._boots: dict[str, Boot] = {}
         self._events: list[StoredEvent] = []

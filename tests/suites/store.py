@@ -14,6 +14,8 @@ from doorward.guard.ports import (
     Boot,
     Fold,
     Head,
+    KeptCount,
+    KeptToken,
     OpenOperation,
     Principal,
     Revocation,
@@ -58,6 +60,28 @@ class StoreSuite:
             ("", 16400, 2, "public.c.ssn"), ("public.t.a", 0, 0, "=card"), ("public.t.a", 0, 0, "=ssn"),
         ]  # fmt: skip
         assert await store.places("other") == []
+
+    async def test_tokens_are_kept_by_target_until_they_are_erased(self, store: Any) -> None:
+        """A token shown again replaces its entry; one target's are not another's; erasing says how many there were."""
+        one = KeptToken("shop", "ssn_a", "ssn", "e1", 7, b"one")
+        other = KeptToken("other", "ssn_a", "ssn", "e1", 7, b"other")
+        await store.keep_tokens([one, other, KeptToken("shop", "card_b", "card", "e1", 8, b"b")])
+        await store.keep_tokens([replace(one, epoch="e2", day=9, sealed=b"again")])
+        assert await store.kept_token("shop", "ssn_a") == replace(one, epoch="e2", day=9, sealed=b"again")
+        assert await store.kept_token("other", "ssn_a") == other
+        assert await store.kept_token("shop", "ssn_b") is None
+        assert sorted(await store.kept_counts("shop"), key=str) == [
+            KeptCount("card", "e1", 1, 8, 8), KeptCount("ssn", "e2", 1, 9, 9),
+        ]  # fmt: skip
+        assert sum(count.tokens for count in await store.kept_counts()) == 3
+        assert {row.target for row in await store.kept_under(["e1"], 10)} == {"shop", "other"}
+        assert len(await store.kept_under(["e1"], 1)) == 1
+        assert await store.expire_tokens(8) == 1
+        assert await store.kept_token("other", "ssn_a") is None
+        assert await store.forget_tokens("shop", tokens=["ssn_a", "ssn_z"]) == 1
+        assert await store.forget_tokens("other", label="card") == 0
+        assert await store.forget_tokens("shop", label="card") == 1
+        assert await store.kept_counts() == []
 
     async def test_what_was_spent_is_kept_by_slot(self, store: Any) -> None:
         """A slot's answers are replaced, not added to; slots that are over go."""

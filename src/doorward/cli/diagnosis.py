@@ -135,7 +135,9 @@ def secrets(config: Config) -> list[Finding]:
             findings.append(failed("vault", error))
     sources = SecretSources(data)
     named = {f"target {target.name}": target.credential for target in config.targets.values()}
-    for part, reference in {**named, "masking.token_key": config.masking.token_key}.items():
+    named["masking.token_key"] = config.masking.token_key
+    named |= {f"masking.vault.keys[{number}]": key for number, key in enumerate(config.masking.vault.keys)}
+    for part, reference in named.items():
         if reference is None:
             continue
         try:

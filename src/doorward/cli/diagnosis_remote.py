@@ -20,7 +20,7 @@ from doorward.cli.diagnosis import Finding, Verdict, failed
 from doorward.config import Config, HttpListener, PostgresListener
 from doorward.errors import DoorwardError
 from doorward.masking.labelling import labelling
-from doorward.masking.transforms import Transforms
+from doorward.masking.transforms import Transforms, keep_nothing
 from doorward.model import Mode, Target
 from doorward.server import dial
 from doorward.server.side import Row, SideConnection
@@ -185,8 +185,8 @@ async def target(config: Config, target: Target) -> list[Finding]:
     findings.append(_clock(part, float(role[4] or 0) - time.time(), 60))
     try:
         labels = labelling(
-            build(relations(rows, columns)), target.labels, Transforms(config.masking.transforms, bytes(32)),
-            by_name=config.masking.column_names,
+            build(relations(rows, columns)), target.labels,
+            Transforms(config.masking.transforms, bytes(32), keep=keep_nothing), by_name=config.masking.column_names,
         )  # fmt: skip
     except ValueError as error:
         return [*findings, Finding(part, Verdict.FAIL, f"its catalogue is not what it should be: {error}")]

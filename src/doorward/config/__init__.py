@@ -41,7 +41,7 @@ from doorward.masking.detect import DEFAULT, Detectors
 from doorward.masking.detectors import Detector
 from doorward.masking.labelling import NONE
 from doorward.masking.names import LABELS
-from doorward.masking.transforms import KEYED, Transforms
+from doorward.masking.transforms import KEYED, Transforms, keep_nothing
 from doorward.model import Kind, Mode, Target
 from doorward.policy import policies
 from doorward.policy.policies import PolicySet
@@ -144,12 +144,13 @@ def load_policies(config: Config, sources: Mapping[str, str] | None = None) -> P
     if config.masking.column_names == "mask":
         labels |= LABELS
     key = bytes(32) if config.masking.token_key is not None else b""
+    keep = keep_nothing if config.masking.vault.keys else None
 
     def objection(label: str, transform: str) -> str:
         if label not in labels:
             return f"no column has the label {label}, so nothing would be masked by it"
         try:
-            Transforms({label: transform}, key)
+            Transforms({label: transform}, key, keep=keep)
         except ConfigError as error:
             return error.message + (f"; {error.hint}" if error.hint else "")
         return ""
@@ -209,11 +210,13 @@ def _checked(path: Path, settings: Settings, wrong: list[str], written: str) -> 
         elif label not in labels:
             wrong.append(f"masking.transforms.{label}: no column has this label, so nothing would be masked by it")
         try:
-            Transforms({label: name}, bytes(32))
+            Transforms({label: name}, bytes(32), keep=keep_nothing)
         except ConfigError as error:
             wrong.append(f"masking.transforms: {error.message}")
         if name in KEYED and settings.masking.token_key is None:
             wrong.append(f"masking.token_key: it is missing, and {name} (of {label}) needs it")
+        if name == "vault" and not settings.masking.vault.keys:
+            wrong.append(f"masking.vault.keys: there is none, and vault (of {label}) needs one")
     detectors = _detectors(settings.masking, written, wrong)
     if detectors is None:
         return None

@@ -230,6 +230,22 @@ class PatternSettings:
 
 
 @dataclass(frozen=True)
+class TokenVault:
+    """What tokens stand for, kept sealed in the store, so that people who may `unmask` can have it back."""
+
+    keys: tuple[SecretRef, ...] = setting(
+        list_of(secret(), most=8), "Keys of at least 32 bytes. The first seals, all of them open; none: there is no vault.", ()
+    )
+    retention: int = setting(
+        duration("1d", "3650d"), "How long a token is kept after it was last shown, in whole days.", 90 * 86400
+    )
+    entries: int = setting(
+        whole(1, 1_000_000_000), "Tokens that are kept; results with more to keep end with an error.", 10_000_000
+    )
+    reveals_per_hour: int = setting(whole(1, 100_000), "Tokens that one person may ask for in an hour.", 20)
+
+
+@dataclass(frozen=True)
 class Masking:
     """What becomes of confidential values."""
 
@@ -252,8 +268,9 @@ class Masking:
     )
     tenant: str = setting(TENANT, "The tenant of every target that names no other.", "")
     token_key: SecretRef | None = setting(
-        secret(), "The key for hash, token, date_shift and format_preserving, at least 32 bytes.", None
+        secret(), "The key for hash, token, vault, date_shift and format_preserving, at least 32 bytes.", None
     )
+    vault: TokenVault = setting(section(TokenVault), "What tokens stand for, kept for people who may know.", TokenVault())
 
 
 @dataclass(frozen=True)

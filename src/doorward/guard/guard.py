@@ -29,6 +29,7 @@ from doorward.guard.policies import PolicyInForce
 from doorward.guard.ports import Clock
 from doorward.guard.recorder import Recorder, SessionRecorder
 from doorward.guard.template import Template
+from doorward.guard.token_vault import TokenVault
 from doorward.guard.turn import Result, Turn
 from doorward.ledger.commitment import commit
 from doorward.ledger.encoding import canonical
@@ -97,6 +98,7 @@ class Guard:
         self.hold_in_transaction = hold_in_transaction
         self.longest_hold = longest_hold
         self.detected_labels: frozenset[str] = frozenset()  # of the detectors in use
+        self.vault: TokenVault | None = None  # where tokens go before they are shown
         self.sessions: dict[str, GuardedSession] = {}
         self._closed: Counter[str] = Counter()  # what closed sessions counted
 

@@ -414,6 +414,56 @@ class LabelStore(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class KeptToken:
+    """A token that was shown at a target, and what it stands for, sealed under the key of `epoch` for `day`: the Unix day on
+    which it was last shown (`guard.token_vault`)."""
+
+    target: str
+    token: str
+    label: str
+    epoch: str
+    day: int
+    sealed: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class KeptCount:
+    """How many tokens of a label are kept under a key, last shown from `first` to `last` (Unix days)."""
+
+    label: str
+    epoch: str
+    tokens: int
+    first: int
+    last: int
+
+
+class VaultStore(Protocol):
+    """What the vault keeps."""
+
+    async def keep_tokens(self, rows: Sequence[KeptToken]) -> None:
+        """Insert or replace, all or none."""
+        ...
+
+    async def kept_token(self, target: str, token: str) -> KeptToken | None: ...
+    async def kept_counts(self, target: str = "") -> list[KeptCount]:
+        """By label and epoch; of every target, if none is named."""
+        ...
+
+    async def kept_under(self, epochs: Sequence[str], limit: int) -> list[KeptToken]:
+        """Some of the tokens that are sealed under these keys."""
+        ...
+
+    async def forget_tokens(self, target: str, *, tokens: Sequence[str] = (), label: str = "") -> int:
+        """Erase these, or all of a label; how many there were. Neither their rows nor copies of them in the store's own
+        journal are left."""
+        ...
+
+    async def expire_tokens(self, before: int) -> int:
+        """Erase what was last shown before that day; how many there were."""
+        ...
+
+
 class RecordStore(EventStore, SessionStore, Protocol):
     """The whole store, as the recorder uses it."""
 

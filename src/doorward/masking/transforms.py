@@ -8,6 +8,8 @@ null               no value.
 hash               32 hexadecimal digits: HMAC-SHA256 under the tenant's key. Equal values are equal wherever they stand.
 token              `label_` and 16 characters of base 32: the same, but under the label, too: equal values are equal only
                    within one label.
+vault              the same token; the original is kept, sealed, so that people who may can have it back
+                   (`guard.token_vault`). A value that is too long to be kept is redacted.
 date_shift         a date or time moved by a number of days that is constant for the label and tenant, at most a year and
                    never none: intervals and order hold. What is not a date of ISO 8601 is redacted.
 format_preserving  digits become other digits (NIST SP 800-38G, FF1), separators stay: equal values are equal, different ones
@@ -17,15 +19,17 @@ Hash, token and format_preserving let who sees them count, join and compare, and
 the key, small value spaces can be enumerated, and FF1 is undone: it is a secret of the gateway. Who knows one true date
 of a label knows them all. A number in a preserved format may be somebody else's.
 
-Contract: pure functions of label, tenant, key and value. It deliberately does not know columns or results (`plan`).
+`vault` is a transform of its own and not a setting of `token`, so that a policy can say whose tokens lead back.
+
+Contract: pure functions of label, tenant, key and value; what `vault` is to keep, it is told. It deliberately does not know
+columns or results (`plan`).
 """
 
 from __future__ import annotations
 
-import base64
 import hmac
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date, timedelta
 from typing import Final
 
@@ -41,7 +45,7 @@ NAMES = TRANSFORMS
 # Transforms that look at each value; the others do not care what it was.
 BY_VALUE = frozenset(NAMES) - {"redact", "null"}
 # Transforms that need a key.
-KEYED = frozenset({"hash", "token", "date_shift", "format_preserving"})
+KEYED = frozenset({"hash", "token", "vault", "date_shift", "format_preserving"})
 # Where a number of the same form would say something untrue: of an account, an address or a person.
 _FORM_SAYS_MORE = {
     "card": "the bank and the check digit are in it: use partial",
@@ -51,11 +55,22 @@ _FORM_SAYS_MORE = {
     "date_of_birth": "it would not be a date: use date_shift",
 }
 
+Keep = Callable[[str, str, str], bool]  # label, token, value: whether it can be kept. Durable before the token is sent
+
+
+def keep_nothing(label: str, token: str, text: str) -> bool:
+    """Where tokens are made that nobody is to reverse."""
+    return True
+
+
 _EMAIL = re.compile(r"([^\s@])[^\s@]*@([A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,24})")
 _IBAN = re.compile(r"([A-Za-z]{2})[0-9]{2}[A-Za-z0-9]{11,30}")
 _SEPARATORS = re.compile(r"[ ._/-]")
 _NUMBER = re.compile(r"[+(]{0,2}[0-9](?:[ ./()-]{0,2}[0-9])*")
 _DATE = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})((?:[ T][0-9:.,+Zz -]{1,40})?)|([0-9]{4})([0-9]{2})([0-9]{2})")
+_BASE_32: Final = "abcdefghijklmnopqrstuvwxyz234567"  # RFC 4648, in small letters; base64.b32encode takes three times as long
+_PAIRS: Final = [one + other for one in _BASE_32 for other in _BASE_32]
+_SHIFTS: Final = range(70, -1, -10)
 _DAYS: Final = 365  # the farthest that a date moves
 _DAY: Final = 86_400_000_000  # microseconds
 _INFINITE: Final = frozenset({b"\x7f\xff\xff\xff", b"\x80\0\0\0", b"\x7f" + b"\xff" * 7, b"\x80" + b"\0" * 7})
@@ -92,23 +107,34 @@ class Transforms:
     """Which transform each label has; labels not named are redacted.
 
     `key`: at least 32 bytes, else ConfigError as soon as a label asks for a transform that needs one. `tenant`: what
-    hashes, tokens, shifts and preserved formats are equal within; another tenant's cannot be compared.
+    hashes, tokens, shifts and preserved formats are equal within; another tenant's cannot be compared. `keep`: the vault;
+    without one, no label may have that transform.
     """
 
-    __slots__ = ("_by_label", "_ff1", "_key", "_overridden", "_root", "_shifts", "tenant")
+    __slots__ = ("_by_label", "_ff1", "_keep", "_key", "_overridden", "_root", "_shifts", "tenant")
 
-    def __init__(self, by_label: Mapping[str, str] | None = None, key: bytes = b"", *, tenant: str = "") -> None:
+    def __init__(
+        self,
+        by_label: Mapping[str, str] | None = None,
+        key: bytes = b"",
+        *,
+        tenant: str = "",
+        keep: Keep | None = None,
+    ) -> None:
         self._by_label = dict(by_label or {})
         for label, name in self._by_label.items():
             if name not in NAMES:
                 raise ConfigError(f"label {label}: no transform is named {name}", hint=f"one of: {', '.join(NAMES)}")
             if name in KEYED and len(key) < 32:
                 raise ConfigError(f"label {label}: {name} needs a key of 32 bytes or more", hint="set masking.token_key")
+            if name == "vault" and keep is None:
+                raise ConfigError(f"label {label}: vault needs keys of its own", hint="set masking.vault.keys")
             if name == "format_preserving" and label in _FORM_SAYS_MORE:
                 raise ConfigError(f"label {label}: no format is preserved here; {_FORM_SAYS_MORE[label]}")
         self.tenant = tenant
         self._root = key
         self._key = hmac.digest(key, f"doorward/tenant/v1\0{tenant}".encode(), "sha256") if key else b""
+        self._keep = keep
         self._ff1: Ff1 | None = None
         self._shifts: dict[str, int] = {}
         self._overridden: dict[frozenset[tuple[str, str]], Transforms] = {}
@@ -124,7 +150,7 @@ class Transforms:
         key = frozenset(by_label.items())
         found = self._overridden.get(key)
         if found is None:
-            found = Transforms({**self._by_label, **by_label}, self._root, tenant=self.tenant)
+            found = Transforms({**self._by_label, **by_label}, self._root, tenant=self.tenant, keep=self._keep)
             if len(self._overridden) < 256:
                 self._overridden[key] = found
         return found
@@ -138,6 +164,9 @@ class Transforms:
             return partial(label, text)
         if name == "token":
             return self.token(label, text)
+        if name == "vault":
+            token = self.token(label, text)
+            return token if self._keep is not None and self._keep(label, token, text) else redaction(label)
         if name == "hash":
             return self._mac("hash", "", text).hex()[:32]
         if name == "date_shift":
@@ -148,7 +177,8 @@ class Transforms:
 
     def token(self, label: str, text: str) -> str:
         """The token of a value under a label."""
-        return f"{label}_{base64.b32encode(self._mac('token', label, text)[:10]).decode('ascii').lower()}"
+        number = int.from_bytes(self._mac("token", label, text)[:10], "big")
+        return f"{label}_{''.join([_PAIRS[number >> shift & 1023] for shift in _SHIFTS])}"
 
     def shift(self, label: str) -> int:
         """By how many days dates of a label are moved."""

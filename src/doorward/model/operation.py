@@ -40,7 +40,7 @@ class Outcome(StrEnum):
 
 # What may become of a confidential value, the strictest first: nothing is left of it; that there is one; which are equal
 # within a label; which are equal anywhere; their form, too; their order and distances; a part of each.
-TRANSFORMS: tuple[str, ...] = ("null", "redact", "token", "hash", "format_preserving", "date_shift", "partial")
+TRANSFORMS: tuple[str, ...] = ("null", "redact", "token", "vault", "hash", "format_preserving", "date_shift", "partial")
 
 
 _IDENTIFIER = re.compile(r'"((?:[^"]|"")+)"|([^".]+)')

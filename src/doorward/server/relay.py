@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from doorward.errors import DoorwardError, ProtocolError, UpstreamError
 from doorward.guard.guard import GuardedSession
 from doorward.guard.session_recorder import PRESSURE
+from doorward.guard.token_vault import TokenVault
 from doorward.guard.turn import Result, Turn
 from doorward.ledger.encoding import canonical
 from doorward.masking.statement import mask_statement
@@ -103,12 +104,14 @@ class Relay:
         "_gated_size",
         "_gone",
         "_holding",
+        "_keeping",
         "_look",
         "_looked_at",
         "_looked_for",
         "_sent",
         "_server_paused",
         "_unsent",
+        "_vault",
         "_verdict",
         "_waiting",
         "active_at",
@@ -168,6 +171,8 @@ class Relay:
         self._look = -1
         self._looked_at: Pending | None = None  # the answer that was masked last, and the seconds that this took
         self._looked_for = 0.0
+        self._vault = guarded.guard.vault
+        self._keeping = 0  # chunks of answers whose tokens are not in the vault yet: nothing goes to the client
         guarded.on_end = self._ended
 
     # -- client ------------------------------------------------------------------------------------------------------
@@ -278,7 +283,7 @@ class Relay:
     @property
     def idle(self) -> bool:
         """Whether nothing runs and nothing is held."""
-        return not self._busy and self.conversation.quiescent
+        return not self._busy and not self._keeping and self.conversation.quiescent
 
     def check_statement(self, now: float, limit: float) -> None:
         """Once a second: cancel what the target has been at for more than `limit` seconds, once; if the target does not
@@ -366,6 +371,8 @@ class Relay:
         self._to_client()
 
     def _to_client(self) -> None:
+        if self._keeping:
+            return
         conversation = self.conversation
         out = conversation.to_client()
         if out:
@@ -550,6 +557,8 @@ class Relay:
             if self._looked_for > self.listener.limits.masking_seconds:
                 self._unmasked(front, f"masking it took longer than {self.listener.limits.masking_seconds:g} s")
                 return
+            if self._vault is not None:
+                self._keep(self._vault, front)
             for result in results:
                 self.guarded.settle(result)
             if self._closing:
@@ -575,6 +584,30 @@ class Relay:
             # Its message may hold a value.
             self.listener.log.error("masking.failed", error=type(error).__name__ + place)
             self._unmasked(front, f"masking it failed ({type(error).__name__}); the gateway's log says where")
+
+    def _keep(self, vault: TokenVault, front: Pending | None) -> None:
+        """Hold back what goes to the client until the vault has the tokens in it: both directions wait meanwhile."""
+        position = vault.owed()
+        future = vault.wait(position) if position else None
+        if future is None:
+            return
+        self._keeping += 1
+        self.pause_server("vault")
+        self.pause_client("vault")
+
+        def kept(future: asyncio.Future[None]) -> None:
+            self._keeping -= 1
+            error = None if future.cancelled() else future.exception()
+            if self._closed:
+                return
+            if future.cancelled() or error is not None:
+                self._unmasked(front, error.message if isinstance(error, DoorwardError) else "the gateway is stopping")
+            elif not self._keeping:
+                self.resume_server("vault")
+                self.resume_client("vault")
+                self._to_client()
+
+        future.add_done_callback(kept)
 
     def _unmasked(self, front: Pending | None, why: str) -> None:
         """An answer could not be masked, so none of it goes on: the session ends, and the record says why."""
@@ -626,7 +659,7 @@ class Relay:
         if self._holding and self._gone is not None:
             self._gone.set()  # parked: it can be continued at another gateway
             return False
-        if self.conversation.quiescent and not self.conversation.in_transaction and not self._busy:
+        if self.idle and not self.conversation.in_transaction:
             self._ended("the gateway is shutting down")
             return True
         return False

@@ -26,7 +26,7 @@ from doorward.guard.ports import SessionRow
 from doorward.guard.reader import RecordReader
 from doorward.model import Identity, Outcome
 from doorward.policy.decide import may
-from doorward.web import approvals, keys, targets
+from doorward.web import approvals, keys, targets, tokens
 from doorward.web.access import Access, Authenticator
 from doorward.web.browser import page
 from doorward.web.headers import protection
@@ -36,7 +36,7 @@ MOST_RECORDS = 20_000  # records of a recording that one answer holds
 MOST_BYTES = 8 << 20  # and their bytes, about
 
 
-class Served(targets.Served, approvals.Served, keys.Served, sign_in.Served, Protocol):
+class Served(targets.Served, tokens.Served, approvals.Served, keys.Served, sign_in.Served, Protocol):
     """What of the gateway the API and the pages serve."""
 
     guard: Guard
@@ -175,7 +175,7 @@ def application(gateway: Served) -> Litestar:
     routes: Sequence[Any] = (
         health, readiness, metrics, whoami, sessions, session, records, end, reload,
         *approvals.routes(gateway, who, allowed), *keys.routes(gateway, who, allowed),
-        *targets.routes(gateway, who, allowed),
+        *targets.routes(gateway, who, allowed), *tokens.routes(gateway, who, allowed),
     )  # fmt: skip
     answers = {path: each.fn for each in routes if "GET" in each.http_methods for path in each.paths}
     routes = (

@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 from doorward.adapters.store.sql import SqlStore
 from doorward.adapters.store.tables import metadata
 from doorward.errors import UpstreamError
+from doorward.guard.ports import KeptToken
 from tests.memory.store import MemoryStore
 from tests.suites.store import ASKED, IdentitiesSuite, StoreSuite
 
@@ -71,3 +72,14 @@ class TestSql(StoreSuite, IdentitiesSuite):
         broken.close()
         with pytest.raises(UpstreamError, match="no such table"):
             await store.head()
+
+    async def test_what_is_erased_is_nowhere_in_the_files(self, store: SqlStore, tmp_path: Path) -> None:
+        """Neither in the store's file nor in its journal: not the sealed value, nor which token it was."""
+        secret = b"sealed-\x01-value-that-is-erased"
+        await store.keep_tokens([KeptToken("shop", f"ssn_{n:016d}", "ssn", "e1", 7, secret + bytes(n)) for n in range(200)])
+        held = b"".join(path.read_bytes() for path in tmp_path.glob("store.sqlite*"))
+        assert secret in held
+        assert await store.forget_tokens("shop", label="ssn") == 200
+        left = b"".join(path.read_bytes() for path in tmp_path.glob("store.sqlite*"))
+        assert secret not in left
+        assert b"ssn_0000000000000007" not in left

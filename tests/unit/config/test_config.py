@@ -133,6 +133,8 @@ counterexamples = ["EMP-"]
         ("[policy]", '[masking]\ntransforms = { ssn = "rot13" }\n[policy]', "masking.transforms: 'ssn': 'rot13'"),
         ("[policy]", '[masking]\ndetectors = ["soul"]\n[policy]', "masking.detectors: 'soul' is not allowed"),
         ("[policy]", '[masking]\ntransforms = { ssn = "token" }\n[policy]', "masking.token_key: it is missing, and token"),
+        ("[policy]", '[masking]\ntransforms = { ssn = "vault" }\n[policy]', "masking.vault.keys: there is none, and vault"),
+        ("[policy]", '[masking.vault]\nretention = "1h"\n[policy]', "masking.vault.retention: '1h' is not allowed"),
         ("[policy]", '[masking]\ntransforms = { card = "format_preserving" }\n[policy]', "masking.transforms: label card"),
         ("[policy]", '[masking]\nphone_region = "XX"\n[policy]', "masking: no telephone region is named XX"),
         ("[policy]", PATTERN.replace("EMP", "(EMP") + "[policy]", "masking.patterns.emp (line {}): the pattern is not"),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from doorward.errors import ConfigError
 from doorward.masking.detect import DETECTORS, Detectors
-from doorward.masking.transforms import NAMES, Transforms, partial
+from doorward.masking.transforms import NAMES, Transforms, keep_nothing, partial
 
 ALL = Detectors()
 KEY = bytes(range(32))
@@ -21,7 +21,7 @@ SECRETS = [(detector.label, secret) for detector in DETECTORS for _, secret in d
 @pytest.mark.parametrize(("label", "secret"), SECRETS)
 def test_nothing_leads_back(name: str, label: str, secret: str) -> None:
     """A masked value does not hold the value, and our own detectors find nothing in it."""
-    masked = Transforms({label: name}, KEY).apply(label, secret)
+    masked = Transforms({label: name}, KEY, keep=keep_nothing).apply(label, secret)
     if name == "null":
         assert masked is None
         return
@@ -187,6 +187,8 @@ def test_tokens_are_deterministic_by_label_and_key() -> None:
         ({"ssn": "rot13"}, KEY, "no transform is named rot13"),
         ({"ssn": "token"}, b"short", "32 bytes"),
         ({"ssn": "hash"}, b"", "32 bytes"),
+        ({"ssn": "vault"}, b"", "32 bytes"),
+        ({"ssn": "vault"}, KEY, "vault needs keys of its own"),
         ({"dob": "date_shift"}, b"", "32 bytes"),
         ({"ssn": "format_preserving"}, b"", "32 bytes"),
         ({"card": "format_preserving"}, KEY, "use partial"),
@@ -197,6 +199,22 @@ def test_settings_that_cannot_work_are_errors(by_label: dict[str, str], key: byt
     """An unknown transform and a token without a key are refused when they are set, not when they are used."""
     with pytest.raises(ConfigError, match=says):
         Transforms(by_label, key)
+
+
+def test_a_vault_shows_the_token_and_is_told_the_value() -> None:
+    """The same token as without a vault, under any policy; what cannot be kept is redacted."""
+    kept: list[tuple[str, str, str]] = []
+
+    def keep(label: str, token: str, text: str) -> bool:
+        kept.append((label, token, text))
+        return len(text) < 5
+
+    transforms = Transforms({"ssn": "vault"}, KEY, tenant="a", keep=keep)
+    token = Transforms({"ssn": "token"}, KEY, tenant="a").apply("ssn", "4711")
+    assert transforms.apply("ssn", "4711") == token == transforms.overridden({"id": "hash"}).apply("ssn", "4711")
+    assert kept == [("ssn", token, "4711")] * 2
+    assert transforms.apply("ssn", "12345") == "[ssn]"
+    assert Transforms({}, KEY, tenant="a", keep=keep).overridden({"ssn": "vault"}).apply("ssn", "4711") == token
 
 
 def test_a_label_without_a_transform_is_redacted() -> None:

@@ -18,12 +18,15 @@ import pytest
 from doorward.errors import AuthenticationError, UpstreamError
 from doorward.guard.approvals import Approvals
 from doorward.guard.approver_keys import ApproverKeys
+from doorward.guard.budgets import Budgets
 from doorward.guard.guard import Guard, GuardedSession
 from doorward.guard.keyring import Keyring
 from doorward.guard.policies import PolicyInForce
 from doorward.guard.ports import SessionRow
 from doorward.guard.reader import RecordReader
+from doorward.guard.reveals import Reveals
 from doorward.guard.template import Template
+from doorward.guard.token_vault import TokenVault
 from doorward.guard.turn import Turn
 from doorward.ledger import request as requests
 from doorward.ledger.encoding import canonical
@@ -107,6 +110,8 @@ class Served:
         self.postgres_port, self.postgres_tls = 7432, True
         self.proofs = Place()
         self.samples = Sampler()
+        vault = TokenVault(self.disk.store, self.recorder, CLOCK, [bytes(32)], retention=1, most=9)
+        self.reveals = Reveals(vault, policies, self.recorder, Budgets(self.disk.store, CLOCK), per_hour=9)
         self.url = "http://gateway"
         self.browsers = Browsers(CLOCK, lasts=3600, idle=600, secure=True)
         self.sign_ins: list[SignIn] = []

@@ -82,6 +82,9 @@ TABLE: dict[tuple[str, str], dict[str, int]] = {
     ("POST", "/api/targets/{target:str}/proofs"): only(FORM, "administrator"),
     ("POST", "/api/targets/{target:str}/proofs/{proof:str}"): only(FORM, "administrator"),
     ("POST", "/api/targets/{target:str}/proofs/{proof:str}/plant"): only(GONE, "administrator"),
+    ("POST", "/api/targets/{target:str}/reveals"): only(FORM, others=FORM),  # whoever asks rightly is asked for a reason
+    ("GET", "/api/targets/{target:str}/tokens"): only(OK, "administrator"),
+    ("POST", "/api/targets/{target:str}/tokens/forget"): only(FORM, "administrator"),
     ("GET", "/"): ANYONE,
     ("GET", "/approvals/{approval_id:str}"): only(OK, *SEES_REQUEST),
     ("GET", "/sessions"): ANYONE,

@@ -13,8 +13,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from urllib.parse import quote
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Row, and_, event, exists, func, insert, literal, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, event, exists, func, insert, literal, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import IntegrityError as Conflict
 from sqlalchemy.exc import SQLAlchemyError
@@ -40,11 +40,17 @@ from doorward.adapters.store.tables import (
     places,
     sessions,
     spent,
+    vault,
     votes,
 )
 from doorward.errors import IntegrityError, UpstreamError
-from doorward.guard.ports import Boot, Fold, Head, OpenOperation, SessionRow, Spent, StoredEvent
+from doorward.guard.ports import Boot, Fold, Head, KeptCount, KeptToken, OpenOperation, SessionRow, Spent, StoredEvent
 from doorward.model import Approval, ApprovalState, Vote
+
+_KEEP_TOKENS = (
+    "insert into vault (target, token, label, epoch, day, sealed) values (?, ?, ?, ?, ?, ?) on conflict (target, token) "
+    "do update set label = excluded.label, epoch = excluded.epoch, day = excluded.day, sealed = excluded.sealed"
+)
 
 VOTABLE = (ApprovalState.WAITING.value, ApprovalState.PARKED.value)
 REUSABLE = (*VOTABLE, ApprovalState.APPROVED.value)
@@ -52,7 +58,7 @@ REUSABLE = (*VOTABLE, ApprovalState.APPROVED.value)
 
 def _pragmas(connection: Any, _record: object) -> None:
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000"):
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON", "foreign_keys=ON", "busy_timeout=5000"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 
@@ -66,9 +72,21 @@ def migrate(connection: Connection) -> None:
     command.upgrade(config, "head")
 
 
+@contextmanager
+def _as_ours(path: Path) -> Iterator[None]:
+    """Whatever the database raises becomes UpstreamError."""
+    try:
+        yield
+    except (SQLAlchemyError, OSError) as error:
+        raise UpstreamError(
+            f"the store {path.name} fails: {getattr(error, 'orig', None) or error}",
+            hint="look at the disk that holds the data directory",
+        ) from error
+
+
 class SqlStore:
-    """Satisfies `EventStore`, `SessionStore`, `BudgetStore` and `LabelStore`; `approvals` satisfies `ApprovalStore`,
-    `identities` `IdentityStore`."""
+    """Satisfies the stores of `guard.ports`: `approvals` is its `ApprovalStore`, `identities` its `IdentityStore`, it is all
+    others."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -107,14 +125,9 @@ class SqlStore:
         """Commits at the end, rolls back on any error. Whatever the database raises becomes UpstreamError."""
         if self._engine is None:
             raise UpstreamError("the store is not open")
-        try:
+        with _as_ours(self._path):
             async with self._engine.begin() as connection:
                 yield connection
-        except (SQLAlchemyError, OSError) as error:
-            raise UpstreamError(
-                f"the store {self._path.name} fails: {getattr(error, 'orig', None) or error}",
-                hint="look at the disk that holds the data directory",
-            ) from error
 
     # EventStore
 
@@ -260,6 +273,53 @@ class SqlStore:
                 upsert(places).on_conflict_do_nothing(),
                 [dict(zip(("target", "name", "oid", "attnum", "source"), (target, *row), strict=True)) for row in rows],
             )
+
+
+    # VaultStore
+
+    async def keep_tokens(self, rows: Sequence[KeptToken]) -> None:
+        async with self.transaction() as connection:  # thousands at a time: by the driver, half the CPU of SQLAlchemy's own
+            await connection.exec_driver_sql(
+                _KEEP_TOKENS, [(row.target, row.token, row.label, row.epoch, row.day, row.sealed) for row in rows]
+            )
+
+    async def kept_token(self, target: str, token: str) -> KeptToken | None:
+        query = select(vault).where(vault.c.target == target, vault.c.token == token)
+        async with self.transaction() as connection:
+            row = (await connection.execute(query)).one_or_none()
+        return None if row is None else KeptToken(*row)
+
+    async def kept_counts(self, target: str = "") -> list[KeptCount]:
+        days = func.min(vault.c.day), func.max(vault.c.day)
+        query = select(vault.c.label, vault.c.epoch, func.count(), *days).group_by(vault.c.label, vault.c.epoch)
+        if target:
+            query = query.where(vault.c.target == target)
+        async with self.transaction() as connection:
+            return [KeptCount(*row) for row in (await connection.execute(query)).all()]
+
+    async def kept_under(self, epochs: Sequence[str], limit: int) -> list[KeptToken]:
+        query = select(vault).where(vault.c.epoch.in_(epochs)).limit(limit)
+        async with self.transaction() as connection:
+            return [KeptToken(*row) for row in (await connection.execute(query)).all()]
+
+    async def forget_tokens(self, target: str, *, tokens: Sequence[str] = (), label: str = "") -> int:
+        erased = vault.c.label == label if label else vault.c.token.in_(tokens)
+        return await self._erase(and_(vault.c.target == target, erased))
+
+    async def expire_tokens(self, before: int) -> int:
+        return await self._erase(vault.c.day < before)
+
+    async def _erase(self, condition: ColumnElement[bool]) -> int:
+        """`secure_delete` overwrites the rows in the file; the journal, which has what the pages held before, is emptied into
+        it then. Readers that are at it keep it back: it is emptied with the next."""
+        async with self.transaction() as connection:
+            erased = (await connection.execute(vault.delete().where(condition))).rowcount
+        if erased and self._engine is not None:
+            with _as_ours(self._path):
+                async with self._engine.connect() as plain:
+                    await plain.execution_options(isolation_level="AUTOCOMMIT")
+                    await plain.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        return erased
 
 
 async def _swap(connection: AsyncConnection, expected: Head | None, new: Head) -> None:

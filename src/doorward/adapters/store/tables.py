@@ -210,6 +210,18 @@ places = Table(
     Column("source", String, primary_key=True),
 )
 
+vault = Table(
+    "vault",
+    metadata,
+    Column("target", String, primary_key=True),
+    Column("token", String, primary_key=True),
+    Column("label", String, nullable=False),
+    Column("epoch", String, nullable=False),
+    Column("day", Integer, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Index(None, "epoch", "day"),
+)
+
 votes = Table(
     "votes",
     metadata,

@@ -1,7 +1,8 @@
-"""`doorward masking`: show that masking holds at a target, and keep the proof.
+"""`doorward masking`: show that masking holds at a target, and keep the proof; what tokens stand for.
 
 channels   the ways by which a value could come out
 client     a PostgreSQL client that keeps every byte it gets
+vault      revealing and erasing tokens
 
 `prove` has the gateway plant marked values in a scratch table, tries every channel through the gateway's front door as the
 identity that it is given, and looks for the values, in every reversible spelling, in every byte that comes back. The report
@@ -29,6 +30,7 @@ from doorward import __version__
 from doorward.cli.gateway import HERE, Connection, GatewayClient
 from doorward.cli.masking.channels import CHANNELS, Channel
 from doorward.cli.masking.client import BINARY, TEXT, Client, Door
+from doorward.cli.masking.vault import forget, reveal, vault
 from doorward.cli.output import RefusedError, console, failed, note, print_json, table, visible
 from doorward.errors import ConfigError, DoorwardError, ProtocolError, UpstreamError
 from doorward.ledger.encoding import canonical
@@ -37,7 +39,9 @@ from doorward.masking.canary import DETECTED, Canaries, marks, plain
 EXPECTED: Final = "no labelled or detected value, in any spelling"
 _NAMED: Final = 12  # sightings that one line names
 
-app = App(name="masking", help="Show that masking holds at a target, and keep the proof.")
+app = App(name="masking", help="Show that masking holds at a target, and keep the proof; what tokens stand for.")
+for command in (reveal, forget, vault):
+    app.command(command)
 
 
 @app.command

@@ -39,6 +39,8 @@ class Cells:
         """What a labelled value becomes; None is NULL. UndecodableError: it is not UTF-8."""
         if reading == Reading.DATE or reading == Reading.DATE_BINARY:
             return self.transforms.shifted(label, value, binary=reading == Reading.DATE_BINARY)
+        if reading == Reading.JSONB:  # the version is not part of the value
+            value = value[1:] if value[:1] == b"\x01" else b"\xff"
         try:
             text = value.decode("utf-8")
         except UnicodeDecodeError:
