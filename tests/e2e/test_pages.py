@@ -198,7 +198,9 @@ def test_signing_out_ends_it_here_and_at_the_issuer(alice: Person, place: Place)
     expect(alice.page.locator("h1")).to_have_text("Signed out")
     alice.context.add_cookies([{"name": "doorward", "value": cookie["value"], "url": place.url}])
     alice.page.goto("/me")
-    alice.page.wait_for_url("**/interaction/**")  # back at the issuer's login
+    expect(alice.page.locator("h1")).to_have_text("Sign in")
+    alice.page.click("text=Sign in at")
+    alice.page.wait_for_url("**/interaction/**")  # the issuer, too, asks anew who it is
     assert alice.page.locator("input[name=login]").count() == 1
 
 

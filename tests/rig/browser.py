@@ -64,6 +64,7 @@ class Person:
     def sign_in(self, name: str, path: str = "/") -> None:
         """At the real issuer, from a page that needs it; ends on that page."""
         self.page.goto(path)
+        self.page.click("text=Sign in at")
         self.log_in(name)
         self.page.wait_for_url(self.url + path)
 

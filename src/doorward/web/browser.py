@@ -149,13 +149,12 @@ class Browsers:
 
     def begin(self, sign_in: SignIn, grant: Grant, leave: str = "") -> str:
         """A new session, and the name of it that only its browser gets."""
-        self._sweep()
         name = secrets.token_urlsafe(32)
         now = self._clock.monotonic()
         session = BrowserSession(
             _key(name), sign_in, grant, csrf=secrets.token_urlsafe(32), leave=leave, began=now, used=now, refreshed=now
         )
-        own = [s for s in self._sessions.values() if s.grant.identity.id == grant.identity.id]
+        own = self.of(grant.identity)
         for old in sorted(own, key=lambda s: s.used)[: max(0, len(own) - MOST_EACH + 1)]:
             self.end(old)
         if len(self._sessions) >= MOST:
@@ -178,6 +177,11 @@ class Browsers:
     def end(self, session: BrowserSession) -> None:
         """Sign it out here."""
         self._sessions.pop(session.key, None)
+
+    def of(self, who: Identity) -> list[BrowserSession]:
+        """Every session of this person that goes on."""
+        self._sweep()
+        return [session for session in self._sessions.values() if session.grant.identity.id == who.id]
 
     async def identity(self, session: BrowserSession) -> Identity:
         """Who it is, by now. Raises AuthenticationError when nobody vouches for it any more; the session has ended then."""

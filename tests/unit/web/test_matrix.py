@@ -54,7 +54,7 @@ TABLE: dict[tuple[str, str], dict[str, int]] = {
     ("GET", "/healthz"): EVERYBODY,
     ("GET", "/readyz"): EVERYBODY,
     ("GET", "/metrics"): EVERYBODY,
-    ("GET", "/sign-in"): dict.fromkeys(ROLES, LEAVE),
+    ("GET", "/sign-in"): EVERYBODY,
     ("GET", "/sign-in/begin"): dict.fromkeys(ROLES, LEAVE),
     ("GET", "/sign-in/callback"): dict.fromkeys(ROLES, FORM),  # nothing was begun
     ("GET", "/signed-out"): EVERYBODY,

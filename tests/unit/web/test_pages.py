@@ -100,7 +100,7 @@ class Door:
         return answer
 
     async def sign_in(self, who: str = "dora", to: str = "/") -> httpx2.Response:
-        await self.ask(f"/sign-in?to={to}")
+        await self.ask(f"/sign-in/begin?issuer=0&to={to}")
         return await self.ask(f"/sign-in/callback?code={who}&state=state{self.idp.begun}")
 
     @property
@@ -136,7 +136,10 @@ async def test_a_person_signs_in_and_out(door: Door) -> None:
     reads; who came in and left is on record; afterwards the old cookie is nobody's."""
     first = await door.ask("/me")
     assert (first.status_code, first.headers["location"]) == (303, "/sign-in?to=/me")
-    away = await door.ask(first.headers["location"])
+    page = await door.ask(first.headers["location"])
+    assert (page.status_code, door.idp.begun) == (200, 0)  # nobody is sent away who did not choose to go
+    away = await door.ask("/sign-in/begin?issuer=0&amp;to=/me".replace("&amp;", "&"))
+    assert "/sign-in/begin?issuer=0&amp;to=/me" in page.text
     assert (away.status_code, away.headers["location"]) == (303, f"https://idp.test/authorize?to={HERE}/sign-in/callback")
     assert flags(away, "__Host-doorward-sign-in") == {"path=/", "secure", "httponly", "samesite=lax", "max-age=600"}
     back = await door.ask("/sign-in/callback?code=dora&state=state1")
@@ -167,6 +170,31 @@ async def test_signing_out_ends_at_the_issuer(door: Door) -> None:
     assert len(door.served.browsers) == 0
 
 
+async def test_a_person_signs_out_everywhere(door: Door) -> None:
+    """Every browser of theirs, and nobody else's; how many there are is on their page."""
+    names = []
+    for who in ("dora", "dora", "eve"):
+        door.cookies = {}
+        await door.sign_in(who)
+        names.append(door.cookies["__Host-doorward"])
+    door.cookies = {"__Host-doorward": names[0]}
+    assert "signed in with 2 browsers" in (await door.ask("/me")).text
+    await door.ask("/sign-out", "POST", data={"csrf": door.csrf, "everywhere": "yes"}, headers={"origin": HERE})
+    found = []
+    for name in names:
+        door.cookies = {"__Host-doorward": name}
+        found.append((await door.ask("/api/whoami")).status_code)
+    assert found == [401, 401, 200]
+
+
+@pytest.mark.parametrize("method", ["TRACE", "OPTIONS", "PUT", "PATCH", "DELETE", "CONNECT"])
+async def test_there_is_no_trace(door: Door, method: str) -> None:
+    """Nor any method that a route does not name; none says what was sent."""
+    answer = await door.ask("/me", method, headers={"x-told": "s3cret"})
+    assert answer.status_code in (204, 405)
+    assert "s3cret" not in answer.text + repr(answer.headers)
+
+
 async def test_a_session_is_never_one_that_somebody_chose(door: Door) -> None:
     """Whatever name the browser came with, it leaves with a new one, and the one before is over (session fixation)."""
     door.cookies["__Host-doorward"] = "chosen-by-mallory"
@@ -189,8 +217,8 @@ async def test_a_session_is_never_one_that_somebody_chose(door: Door) -> None:
 async def test_another_browsers_sign_in_is_not_this_ones(door: Door, path: str, cookie: str) -> None:
     """Login CSRF: an answer of the issuer that this browser did not ask for lets nobody in here."""
     if cookie == "another browser's" and path == "?code=dora&state=state1":
-        await door.ask("/sign-in")  # of this browser: state1
-        await door.ask("/sign-in")  # and anew: state2
+        await door.ask("/sign-in/begin")  # of this browser: state1
+        await door.ask("/sign-in/begin")  # and anew: state2
     elif cookie == "made up":
         door.cookies["__Host-doorward-sign-in"] = "x" * 300
     answer = await door.ask(f"/sign-in/callback{path}")
@@ -204,11 +232,12 @@ async def test_another_browsers_sign_in_is_not_this_ones(door: Door, path: str, 
 )
 async def test_a_sign_in_leads_to_pages_of_ours_only(door: Door, to: str) -> None:
     """No open redirect, by neither way to begin."""
-    for way in ("/sign-in?to=", "/sign-in/begin?issuer=0&to="):
-        await door.ask(way + to)
-        back = await door.ask(f"/sign-in/callback?code=dora&state=state{door.idp.begun}")
-        assert back.headers["location"] == "/"
-        assert back.headers.get("set-cookie", "").count("x=y") == 0
+    page = await door.ask(f"/sign-in?to={to}")
+    assert 'href="/sign-in/begin?issuer=0&amp;to=/"' in page.text
+    await door.ask(f"/sign-in/begin?issuer=0&to={to}")
+    back = await door.ask(f"/sign-in/callback?code=dora&state=state{door.idp.begun}")
+    assert back.headers["location"] == "/"
+    assert back.headers.get("set-cookie", "").count("x=y") == 0
 
 
 async def test_several_issuers_are_a_choice(door: Door) -> None:
@@ -232,7 +261,7 @@ async def test_several_issuers_are_a_choice(door: Door) -> None:
 async def test_an_issuer_that_is_away_is_said(door: Door) -> None:
     """503, why, and the way to try again."""
     door.idp.fails = UpstreamError("the issuer <b>away</b>", hint="wait")
-    answer = await door.ask("/sign-in?to=/me")
+    answer = await door.ask("/sign-in/begin?to=/me")
     assert (answer.status_code, "&lt;b&gt;away" in answer.text, "/sign-in?to=/me" in answer.text) == (503, True, True)
 
 
@@ -350,6 +379,7 @@ async def test_every_answer_forbids_what_it_does_not_need(door: Door, path: str,
         await door.sign_in("dora")
     answer = await door.ask(path)
     assert {name: answer.headers.get(name) for name in EVERYWHERE} == EVERYWHERE
+    assert "access-control-allow-origin" not in answer.headers
     assert "camera=()" in answer.headers["permissions-policy"]
     assert answer.headers["cache-control"] == "no-store"
     found = directives(answer.headers["content-security-policy"])
@@ -366,7 +396,7 @@ async def test_without_tls_there_is_no_promise_of_tls(door: Door) -> None:
     door.served.browsers = Browsers(CLOCK, lasts=3600, idle=600, secure=False)
     transport = httpx2.ASGITransport(app=application(door.served))  # type: ignore[arg-type]
     async with httpx2.AsyncClient(transport=transport, base_url=HERE) as client:
-        answer = await client.get("/sign-in")
+        answer = await client.get("/sign-in/begin")
     assert "strict-transport-security" not in answer.headers
     assert "secure" not in flags(answer, "doorward-sign-in")
 

@@ -83,9 +83,7 @@ def routes(gateway: Served, access: Access) -> Sequence[Any]:
 
     @get("/sign-in")
     async def choose(to: FromQuery[str] = "/") -> Response[Any]:
-        """Where to sign in. Where there is one place only, the way there."""
-        if len(gateway.sign_ins) == 1:
-            return await begun(0, to, fresh=False)
+        """Where to sign in: nobody is signed in who did not choose to be."""
         return shown("sign_in.html", issuers=[each.issuer for each in gateway.sign_ins], to=quote(page(to), safe="/"))
 
     @get("/sign-in/begin")
@@ -138,13 +136,17 @@ def routes(gateway: Served, access: Access) -> Sequence[Any]:
         request: Request[Any, Any, Any],
         data: Annotated[dict[str, str], Body(media_type=RequestEncodingType.URL_ENCODED)],
     ) -> Response[Any]:
-        """Sign out here, and at the issuer."""
+        """Sign out here, and at the issuer; with `everywhere`, every browser of this person."""
         session: BrowserSession | None = access.session(request)
         where = SIGNED_OUT
         if session is not None:
             access.ours(request, session, str(data.get("csrf", "")), form=True)
-            browsers.end(session)
-            await gateway.guard.recorder.event("browser.signed_out", {}, actor=session.grant.identity.id)
+            everywhere = data.get("everywhere") == "yes"
+            for each in browsers.of(session.grant.identity) if everywhere else (session,):
+                browsers.end(each)
+            await gateway.guard.recorder.event(
+                "browser.signed_out", {"everywhere": everywhere}, actor=session.grant.identity.id
+            )
             where = session.leave or where
         return Response(
             None, status_code=HTTP_303_SEE_OTHER, headers={"location": where}, cookies=[gone(browsers.cookie)]

@@ -21,7 +21,7 @@ from doorward.guard.ports import Clock
 from doorward.model import Identity
 from doorward.protocols.postgres.replay import Replay, Statement
 from doorward.web.access import Access
-from doorward.web.browser import BrowserSession, SignIn
+from doorward.web.browser import Browsers, BrowserSession, SignIn
 from doorward.web.headers import CACHED, page_policy
 from doorward.web.pages.render import render, static
 
@@ -38,6 +38,8 @@ Allowed = Callable[[Identity, str, str], bool]
 class Served(Protocol):
     """What of the gateway these pages serve."""
 
+    @property
+    def browsers(self) -> Browsers: ...
     @property
     def sign_ins(self) -> Sequence[SignIn]: ...
     @property
@@ -137,7 +139,8 @@ def routes(
         found = await answers["/api/whoami"](request)
         who = await access.who(request)
         return await shown(
-            request, "me.html", "/me", identity=found, fresh=fresh(access.session(request), "/me"),
+            request, "me.html", "/me", identity=found, signed_in=len(gateway.browsers.of(who)),
+            fresh=fresh(access.session(request), "/me"),
             claims={name: value for name, value in who.claims.items() if name != "auth_time"},  # said below, as a time
         )  # fmt: skip
 
