@@ -220,26 +220,27 @@ def test_what_others_wrote_does_nothing(alice: Person, place: Place) -> None:
     asked_for: list[str] = []
     page.on("request", lambda request: asked_for.append(request.url))
     gone = []
-    for number, payload in enumerate(PAYLOADS):
-        subject = payload if payload.isprintable() else f"bot{number}"
-        name = payload.replace('"', "'")
-        quoted = payload.replace("'", "''")
+    every = " ".join(PAYLOADS)
+    quoted = every.replace("'", "''")
+    names = ", ".join('1 as "{}"'.format(payload.replace('"', "'")) for payload in PAYLOADS)
+    for subject in [payload for payload in PAYLOADS if payload.isprintable()][:3]:
         held = place.asks(
-            f"update pages_notes set note = %s where note = '{quoted}' /* {quoted} */", (payload,), sub=subject,
+            f"update pages_notes set note = %s where note = '{quoted}' /* {quoted} */", (every,), sub=subject,
             groups=["agents", subject],
         )  # fmt: skip
         gone.append(held)
         page.goto(f"/approvals/{held.id}")
-        assert payload[:4].strip("\u202e") in page.locator("#statement").inner_text() or not payload.isascii()
+        shown = page.locator("#statement").inner_text()
+        assert all(payload.replace("'", "''") in shown for payload in PAYLOADS if payload.isprintable())
+        assert "\\u202egnirts\\u202c\\u200b\\ufeff" in shown
         with place.gateway.connect(sub=subject, groups=["agents"]) as connection:
-            connection.execute(f'select 1 as "{name}"')
-            connection.execute(f"select '{quoted}'")
+            connection.execute(f"select {names}, '{quoted}'")
     page.goto("/")
-    assert page.locator("a.row").count() >= len(PAYLOADS)
+    assert page.locator("a.row").count() >= len(gone)
     time.sleep(1.5)  # a step of the sequencer: closed sessions are listed
     page.goto("/sessions")
     links = page.eval_on_selector_all("a.row", "rows => rows.map((row) => row.getAttribute('href'))")
-    for link in links[: len(PAYLOADS) + 4]:
+    for link in links[: 2 * len(gone) + 2]:
         page.goto(f"{link}/statements")
         assert page.locator("h1").count() == 1
     for held in gone:

@@ -1,6 +1,6 @@
 """A real browser: Chromium, driven by playwright, with a virtual authenticator for passkeys.
 
-`chromium` is one process for all tests of a worker; `Person` is one browser context in it, signed in or not, that notes every
+`chromium` is one process for all tests of a file; `Person` is one browser context in it, signed in or not, that notes every
 violation of a Content-Security-Policy, every error of a script and every dialog, so that a test can say that there was none.
 """
 
@@ -20,9 +20,10 @@ document.addEventListener('securitypolicyviolation', (e) => console.error(`CSP $
 """
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """One Chromium for all tests of this process."""
+    """One Chromium for all tests of a file. Not for more: while playwright waits, this thread counts as running an event loop,
+    and no asynchronous test could run."""
     playwright: Playwright
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
