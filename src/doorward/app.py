@@ -48,6 +48,7 @@ from doorward.server.preview import Previews
 from doorward.server.proofs import Proofs
 from doorward.server.reach import Limits, Reach
 from doorward.server.sampling import Samples
+from doorward.server.spool import Spools
 from doorward.server.tls import server_context
 from doorward.sql.catalogue import Catalogue
 from doorward.web.api import application
@@ -279,6 +280,7 @@ class Gateway:
                 masking_seconds=limits.masking,
             ),
             context=context, plaintext=said.plaintext, choice=self.config.choice,
+            spools=Spools(self.config.gateway.data, limits.spool_bytes),
         )  # fmt: skip
         self.postgres_port = await listener.open(said.address, said.port)
         self.listener = listener

@@ -285,7 +285,10 @@ class Limits:
     message_bytes: int = setting(
         size("64KiB", "256MiB"), "The longest message of a client: a statement's parameters, COPY data.", 16 << 20
     )
-    row_bytes: int = setting(size("64KiB", "1GiB"), "The widest row of a masked result; wider ones end it.", 16 << 20)
+    row_bytes: int = setting(size("64KiB", "1GiB"), "The widest row of a masked result; wider ones end it.", 256 << 20)
+    spool_bytes: int = setting(
+        size("1MiB", "1024GiB"), "Disk for rows of over 1 MiB while they are masked, encrypted; further ones wait.", 1 << 30
+    )
     connections: int = setting(whole(1, 100_000), "Connections to the gateway.", 1000)
     connections_per_target: int = setting(whole(1, 100_000), "Connections to one target.", 500)
     connections_per_identity: int = setting(whole(1, 100_000), "Connections of one identity.", 100)

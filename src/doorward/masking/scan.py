@@ -229,8 +229,9 @@ def quiet(data: bytes, first: i64, stop: i64, wanted: i64) -> bool:
     """Whether `look` would say NOTHING of the value data[first:stop], in which there is no `@`; told from every seventh byte,
     so that most values cost next to nothing. False: ask `look`.
 
-    All that it finds has seven digits with at most two gaps between any two, or fifteen bytes of an account number: there is
-    no room for the one without a seventh byte that may be a part of it, nor for the other without two of them."""
+    All that it finds has nine digits with at most two gaps between any two (seven behind a plus sign, eight before a letter),
+    or fifteen bytes of an account number: there is no room for the one without a seventh byte that may be a part of it, nor for
+    the other without two of them."""
     if stop - first > _LONGEST:
         return False
     runs: bytes = _RUNS
@@ -247,10 +248,13 @@ def quiet(data: bytes, first: i64, stop: i64, wanted: i64) -> bool:
             if kind != 3:
                 digits: i64 = 0
                 gap: i64 = 0
+                start: i64 = p  # of the first digit
                 i: i64 = p
                 while i < stop:
                     kind = runs[data[i]]
                     if kind == 1:
+                        if digits == 0:
+                            start = i
                         digits += 1
                         gap = 0
                     elif kind == 2 and gap < 2:
@@ -258,11 +262,13 @@ def quiet(data: bytes, first: i64, stop: i64, wanted: i64) -> bool:
                     else:
                         break
                     i += 1
+                behind: i64 = i
                 gap = 0
                 i = p - 1
                 while i >= first:
                     kind = runs[data[i]]
                     if kind == 1:
+                        start = i
                         digits += 1
                         gap = 0
                     elif kind == 2 and gap < 2:
@@ -270,8 +276,11 @@ def quiet(data: bytes, first: i64, stop: i64, wanted: i64) -> bool:
                     else:
                         break
                     i -= 1
-                if digits >= 7:
-                    return False
+                if digits >= 7:  # a date is no candidate
+                    if digits > 8 or (start > first and data[start - 1] == 43):
+                        return False
+                    if (wanted & EIGHT) != 0 and behind < stop and runs[data[behind]] == 3:
+                        return False
         p += 7
     return True
 

@@ -27,6 +27,7 @@ from doorward.server import dial
 from doorward.server.own import CatalogueHolder, Secrets, WithLabels
 from doorward.server.reach import Limits, Reach
 from doorward.server.relay import Relay
+from doorward.server.spool import Spools
 from doorward.server.tls import ALPN, TlsLayer
 from doorward.server.workers import Worker
 
@@ -85,6 +86,7 @@ class Listener:
         context: ssl.SSLContext | None,
         plaintext: bool,
         choice: Choice,
+        spools: Spools,
     ) -> None:
         self.guard = guard
         self.authenticator = authenticator
@@ -96,6 +98,7 @@ class Listener:
         self.context = context
         self.plaintext = plaintext
         self.monotonic = guard.clock.monotonic
+        self.spools = spools
         self.worker = Worker(choice)
         self.relays: dict[int, Relay] = {}
         self.doors: set[Door] = set()
@@ -317,6 +320,7 @@ class Listener:
         relay = Relay(self, door, opened, conversation, upstream, reach.previews, reach.catalogue, key)
         self.relays[key[0]] = relay
         conversation.answers.pids = reach.pids
+        conversation.answers.stores = self.spools.open
         reach.pids[upstream.pid] = key[0]
         self.metrics.connection_opened(target.name)
         reported = {k: v for k, v in upstream.parameters.items() if k in REPORTED}

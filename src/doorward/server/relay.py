@@ -41,6 +41,10 @@ BEHIND_A_HOLD: Final = 1 << 20  # bytes a client may pipeline behind a statement
 UNJUDGED: Final = 1 << 20  # bytes of complete messages that wait to be judged before the client is read no further
 GATED: Final = 1 << 20  # bytes that wait for the record before the client is read no further
 ASKED: Final = "its client asked"
+TURN: Final = 0.02  # seconds that one answer is masked for before others have their turn
+STRIDE: Final = 256 << 10  # bytes of an answer that are masked at once, at most,
+BEGINNING: Final = 32 << 10  # .. while nobody knows how slow it is,
+SHORTEST: Final = 4096  # .. and where it is slow
 LAST_WORDS: Final = 30.0  # seconds to learn the outcome of what ran when its client left, or was cancelled
 
 
@@ -91,6 +95,7 @@ class Relay:
     """Between the two ends, from a session's opening to its close."""
 
     __slots__ = (
+        "_behind",
         "_busy",
         "_cancelled",
         "_client_paused",
@@ -108,8 +113,11 @@ class Relay:
         "_look",
         "_looked_at",
         "_looked_for",
+        "_lost",
         "_sent",
         "_server_paused",
+        "_stride",
+        "_unread",
         "_unsent",
         "_vault",
         "_verdict",
@@ -173,6 +181,10 @@ class Relay:
         self._looked_for = 0.0
         self._vault = guarded.guard.vault
         self._keeping = 0  # chunks of answers whose tokens are not in the vault yet: nothing goes to the client
+        self._behind = False  # some of what the target sent waits for its turn
+        self._unread: list[bytes] = []
+        self._stride = BEGINNING
+        self._lost = False  # the target is gone, but not all that it said was read
         guarded.on_end = self._ended
 
     # -- client ------------------------------------------------------------------------------------------------------
@@ -377,7 +389,8 @@ class Relay:
         out = conversation.to_client()
         if out:
             record = conversation.to_record()
-            self.guarded.record.response(out if record is None else record)
+            if record is None or record:
+                self.guarded.record.response(out if record is None else record)
             if not self.client_gone:
                 self.door.send(out)
         if self.guarded.record.pressure > PRESSURE:
@@ -545,6 +558,71 @@ class Relay:
 
     def from_server(self, data: bytes) -> None:
         """Plain bytes from the target."""
+        if self._behind:
+            self._unread.append(data)
+        else:
+            self._in_turns(data)
+
+    def _in_turns(self, data: bytes) -> None:
+        """Mask and pass on what the target sent, or (b"") what waits in the conversation; what takes longer than a turn, or has
+        nowhere to go yet, goes on in `_continue`."""
+        answers = self.conversation.answers
+        began = last = self.listener.monotonic()
+        position, size = 0, len(data)
+        while True:
+            if position == 0 and size <= self._stride:
+                self._answered(data)
+                position = size
+            else:
+                self._answered(data[position : position + self._stride])
+                position = min(position + self._stride, size)
+            if self._closed:
+                return
+            now = self.listener.monotonic()
+            if now - last > TURN / 2:
+                self._stride = max(SHORTEST, self._stride // 2)
+            elif now - last < TURN / 8 and self._stride < STRIDE:
+                self._stride *= 2
+            last = now
+            if position == size and not answers.behind:
+                return
+            if answers.behind or self._keeping or now - began > TURN:
+                break
+        if position < size:
+            self._unread.insert(0, data[position:])
+        self._behind = True
+        self.pause_server("behind")
+        if answers.crowded:
+            self.listener.spools.when_free(self._soon)
+        else:
+            self._soon()
+
+    def _soon(self) -> None:
+        if self._behind and self._server_paused <= {"behind"}:
+            asyncio.get_running_loop().call_soon(self._continue)
+
+    def _continue(self) -> None:
+        """Others had their turn, and the client took what there was."""
+        if not self._behind or self._closed or not self._server_paused <= {"behind"}:
+            return
+        self._behind = False
+        if self.conversation.answers.behind:
+            self._in_turns(b"")
+        elif self._unread:
+            unread, self._unread = b"".join(self._unread), []
+            self._in_turns(unread)
+        if self._behind or self._closed:
+            return
+        if self._unread:
+            self._behind = True
+            self._soon()
+            return
+        self.resume_server("behind")
+        if self._lost:
+            self.server_lost(None)
+
+    def _answered(self, data: bytes) -> None:
+        """A piece of what the target sent."""
         conversation = self.conversation
         pending = conversation.answers.pending
         front = pending[0] if pending else None
@@ -621,6 +699,9 @@ class Relay:
         """The target is gone; what was running has an unknown outcome, and is not tried again."""
         if self._closed:
             return
+        if self._behind:
+            self._lost = True  # what it said before is heard first
+            return
         self._settle_lost()
         if not self._closing and not self.conversation.answers.fatal:
             self.door.fatal(
@@ -675,6 +756,8 @@ class Relay:
         else:
             self._settle_unsent()
         self._closed = self._closing = True
+        self._unread.clear()
+        self.conversation.answers.abandon()
         self.inside.transport.abort()
         self.door.close()
         self.listener.forget(self)
@@ -722,6 +805,7 @@ class Relay:
             self._server_paused.discard(why)
             if not self._server_paused and not self._closed:
                 self.inside.transport.resume_reading()
+            self._soon()
 
     def _resume_server_all(self) -> None:
         for why in list(self._server_paused):

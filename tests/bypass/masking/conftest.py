@@ -43,7 +43,7 @@ def arenas(
                 "kinds": [{"claim": "kind", "equals": "agent", "kind": "agent"}],
             }
         ],
-        limits={"connections_per_identity": 200, "approvals_per_identity": 1000},
+        limits={"connections_per_identity": 200, "approvals_per_identity": 1000, "row_bytes": "16MiB"},
     ) as door:  # fmt: skip
         found = {version: Arena(door, both, names[version]) for version, both in worlds.items()}
         yield found

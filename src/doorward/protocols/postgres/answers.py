@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Final, Protocol
 
@@ -36,8 +36,9 @@ from doorward.protocols.postgres.pending import (
     Run,
 )
 from doorward.protocols.postgres.plain import answered, unfold
-from doorward.protocols.postgres.redact_copy import TooLargeError
+from doorward.protocols.postgres.redact_copy import MAX_LINE, TooLargeError
 from doorward.protocols.postgres.redact_fields import said_by_code
+from doorward.protocols.postgres.wide import WIDE, Memory, Store, WideRow
 from doorward.protocols.postgres.wire import Backend, Column
 
 _MAX_OTHER: Final = 1 << 20  # what is not a row or copy data has no business being longer
@@ -51,6 +52,10 @@ _ZONE: Final = re.compile(
 )
 _MOST_SEEN: Final = 256  # values of settings that are remembered
 UNRESOLVED: Final = 256  # finished runs kept until ReadyForQuery says what became of their transaction
+
+
+def _memory(size: int) -> Store | None:
+    return Memory()
 
 
 class Unread:
@@ -126,6 +131,11 @@ class Answers:
         self.styles: dict[str, str] = {}  # STYLES as the target last said
         self.stripped = False  # since the last ReadyForQuery something touched what stays masked
         self.pids: Mapping[int, int] = {}  # the target's process ids of the gateway's sessions, to the gateway's own
+        self.stores: Callable[[int], Store | None] = _memory  # for a row of so many bytes; None: not now
+        self.crowded = False  # it waits for a store
+        self._wide: WideRow | None = None  # the row at hand
+        self._pieces: Iterator[bytes] | None = None  # .. that is whole, and goes on
+        self._later: list[bytes] = []  # what came behind it
         self._parts: list[bytes] = []
         self._have = 0
         self._need = 0
@@ -176,8 +186,39 @@ class Answers:
 
     # -- input -------------------------------------------------------------------------------------------------------
 
+    @property
+    def behind(self) -> bool:
+        """Whether there is more to say than was said: `feed` wants to be called again, with nothing."""
+        return self._pieces is not None or self.crowded
+
+    def abandon(self) -> None:
+        """Nobody hears the rest."""
+        if self._wide is not None:
+            self._wide.close()
+        self._wide = self._pieces = None
+
     def feed(self, data: bytes) -> list[Result]:
-        """Read what the server sent; returns what is now known of permitted runs. Raises ProtocolError."""
+        """Read what the server sent; returns what is now known of permitted runs. Raises ProtocolError. While `behind`, what
+        comes is kept, and nothing (b"") makes the next piece."""
+        if self.behind:
+            if data:
+                self._later.append(data)
+                return []
+            if self._pieces is not None:
+                piece = next(self._pieces, None)
+                if piece is not None:
+                    self._out.append(piece)
+                    return []
+                self.abandon()
+            self.crowded = False
+            later, self._later = self._later, []
+            data = b"".join(later)
+        if self._wide is not None:
+            data = self._widen(self._wide, data, 0)
+        return self._read(data) if data else []
+
+    def _read(self, data: bytes) -> list[Result]:
+        """`feed`, where a message begins, or goes on."""
         plain = self.plain
         if plain is not None:
             try:
@@ -200,8 +241,13 @@ class Answers:
             kind = data[position]
             length: int = read_i32_be(data, position + 1)
             end = position + 1 + length
+            if kind == Backend.DATA_ROW and WIDE < length <= self.max_row:
+                self._pass(data, start, position)
+                rest = self._begin_wide(data, position, length)
+                return [*results, *self._read(rest)] if rest else results
             if length < 4 or length > (
-                self.max_row if kind == Backend.DATA_ROW or kind == Backend.COPY_DATA else _MAX_OTHER
+                self.max_row if kind == Backend.DATA_ROW
+                else min(self.max_row, MAX_LINE) if kind == Backend.COPY_DATA else _MAX_OTHER
             ):
                 raise ProtocolError(
                     f"the target sent a {wire.BACKEND_NAMES.get(kind, 'unknown')} message of {length} bytes",
@@ -292,7 +338,7 @@ class Answers:
         """The end of the run of complete DataRow messages that starts at `position`."""
         while size - position >= 5 and data[position] == 0x44:
             length: int = read_i32_be(data, position + 1)
-            if length < 6 or position + 1 + length > size:
+            if length < 6 or length > WIDE or position + 1 + length > size:
                 if length < 6:
                     raise ProtocolError("the target sent a DataRow that is too short to hold its column count")
                 break
@@ -309,12 +355,79 @@ class Answers:
 
     # -- rows --------------------------------------------------------------------------------------------------------
 
-    def _rows(self, data: bytes, start: int, end: int) -> bytes | None:
-        """Redact complete rows; None means: they may go as they are."""
+    def _begin_wide(self, data: bytes, position: int, length: int) -> bytes:
+        """A row that is not held begins at data[position:]; returns what comes behind it."""
+        run = self._of_rows()
+        if run is None:
+            raise ProtocolError("the target answered the gateway's own question with too long a row")
+        redactor = run.redactor
+        assert redactor is not None
+        passes = self.observe or redactor.plan.passes
+        store = None if passes else self.stores(length)
+        if store is None and not passes:
+            self.crowded = True
+            self._later = [data[position:]]
+            return b""
+        if run.permit.allowance is not None:
+            self._count_on(run.permit.allowance, 1)
+        self._wide = WideRow(redactor.plan, length, store, recorded=self._differs)
+        return self._widen(self._wide, data, position + 5)
+
+    def _widen(self, row: WideRow, data: bytes, position: int) -> bytes:
+        """More of a wide row; returns what comes behind it."""
+        end = row.feed(data, position)
+        self._out.extend(row.out)
+        row.out.clear()
+        if not row.whole:
+            return b""
+        run = self._of_rows()
+        assert run is not None
+        redactor = run.redactor
+        assert redactor is not None
+        if self._differs:
+            record = row.record()
+            before, cells = redactor.rows, redactor.cells.copy()
+            kept = self._recorder(run, redactor).redact(record, 0, len(record))
+            redactor.rows = before  # it may be the same one
+            redactor.cells.clear()
+            redactor.cells.update(cells)
+            self._keep_rows(kept, run.rows + before, 1)
+        redactor.rows += 1
+        redactor.cells.update(row.cells)
+        rest = data[end:]
+        if row.direct:
+            self.abandon()
+            return rest
+        self._pieces = row.pieces()
+        self._later = [rest] if rest else []
+        return b""
+
+    def _of_rows(self) -> Run | None:
+        """What the rows that come now answer, with its redactor; None: a question of the gateway's own."""
         if not self.pending:
             raise ProtocolError("the target sent rows that nobody asked for")
         front = self.pending[0]
         if front.own:
+            return None
+        run = front.run
+        if run is None or front.kind not in (EXECUTE, QUERY):
+            raise ProtocolError("the target sent rows out of turn")
+        if run.redactor is None:
+            run.redactor = self.redactor(front, run, run.permit.decision.unmask)
+        return run
+
+    def _recorder(self, run: Run, redactor: Redactor) -> Redactor:
+        """What masks for the record."""
+        if not run.permit.decision.unmask:
+            return redactor
+        if run.recorder is None:
+            run.recorder = self.redactor(self.pending[0], run, frozenset())
+        return run.recorder
+
+    def _rows(self, data: bytes, start: int, end: int) -> bytes | None:
+        """Redact complete rows; None means: they may go as they are."""
+        run = self._of_rows()
+        if run is None:
             position = start
             while position < end:
                 length: int = read_i32_be(data, position + 1)
@@ -323,22 +436,15 @@ class Answers:
                     raise ProtocolError("the target answered the gateway's own question with too many rows")
                 position += 1 + length
             return b""
-        run = front.run
-        if run is None or front.kind not in (EXECUTE, QUERY):
-            raise ProtocolError("the target sent rows out of turn")
         redactor = run.redactor
-        if redactor is None:
-            redactor = run.redactor = self.redactor(front, run, run.permit.decision.unmask)
+        assert redactor is not None
         before = redactor.rows
         redacted = redactor.redact(data, start, end)
         if run.permit.allowance is not None:
             self._count_on(run.permit.allowance, redactor.rows - before)
         if self._differs:
-            kept = redacted
-            if run.permit.decision.unmask:
-                if run.recorder is None:
-                    run.recorder = self.redactor(front, run, frozenset())
-                kept = run.recorder.redact(data, start, end)
+            recorder = self._recorder(run, redactor)
+            kept = redacted if recorder is redactor else recorder.redact(data, start, end)
             self._keep_rows(kept, run.rows + before, redactor.rows - before)
             if self.observe:
                 return None

@@ -17,7 +17,7 @@ from doorward.masking.transforms import Transforms
 from doorward.protocols.postgres import wire
 from doorward.protocols.postgres.judge import CatalogueSource, PgTemplate
 from doorward.protocols.postgres.redact import RowRedactor
-from doorward.protocols.postgres.redact_copy import CopyRedactor
+from doorward.protocols.postgres.redact_copy import MAX_LINE, CopyRedactor
 from doorward.protocols.postgres.redact_fields import redact_fields
 from doorward.protocols.postgres.wire import Column
 from doorward.sql.catalogue import Catalogue
@@ -106,7 +106,7 @@ class PostgresMasks:
                 quote=copy.quote or "",
                 escape=copy.escape or "",
                 encoding=copy.encoding or "",
-                max_line=self._max_row,
+                max_line=min(self._max_row, MAX_LINE),
             )
         except ValueError as error:
             raise ProtocolError(str(error)) from error

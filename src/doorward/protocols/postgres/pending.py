@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Final, Protocol
 
 from doorward.guard.turn import NO_CELLS
+from doorward.masking.plan import Plan
 from doorward.model import Permit
 from doorward.protocols.postgres.judge import PgTemplate
 from doorward.protocols.postgres.namespace import Entry, Portal
@@ -18,6 +19,7 @@ class Redactor(Protocol):
 
     rows: int
     cells: Counter[str]
+    plan: Plan
 
     def redact(self, data: bytes, start: int, end: int) -> bytes: ...
 

@@ -1,0 +1,306 @@
+"""A row too wide to be held, masked while it arrives: DataRow messages of more than WIDE bytes.
+
+Contract: `feed` takes what follows the message's length, in pieces; when `whole`, `pieces` gives the row as the client may see
+it, from its head on. A DataRow says its length before its content, and what detectors make of a value is known at its end: so
+what may be shown is put aside in a `Store`, outside of memory, until the length is known. Where no column that is still to come
+can change, it is known at once, and the rest passes (`direct`): `out` has what may go on.
+
+A value of at most WHOLE bytes is masked as in any row. Of a longer one: a constant stays a constant, and its bytes are dropped;
+a transform that would look at it gives way to the redaction; text is looked at in windows (`masking.windows`); JSON in which
+something is found becomes its redaction, whole, and a value of any other type NULL. Memory: two windows, and WHOLE bytes.
+
+Of the row itself it reads the framing only; a length that does not fit raises ProtocolError.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Final, Protocol
+
+from doorward.errors import ProtocolError
+from doorward.masking.detectors import redaction
+from doorward.masking.plan import Action, ColumnPlan, Plan, Reading, as_read
+from doorward.masking.windows import Windows
+from doorward.protocols.postgres.cells import Cells
+
+WIDE: Final = 1 << 20  # bytes of a row that may be held
+WHOLE: Final = 1 << 20  # bytes of one value of a wide row that may be held
+_PIECE: Final = 256 << 10
+_SMALL: Final = 4096  # bytes that are not worth putting aside
+_RECORDED: Final = 64 << 10  # bytes of a row's values that the record keeps, where it differs from what is shown
+_NULL: Final = b"\xff\xff\xff\xff"
+
+_PASS, _DROP, _HOLD, _LOOK = range(4)  # what is done with the bytes of a value
+
+
+class Store(Protocol):
+    """Where masked bytes wait; what is read is read in order, once."""
+
+    def append(self, data: bytes) -> None: ...
+    def size(self) -> int: ...
+    def truncate(self, size: int) -> None: ...
+    def read(self, size: int) -> bytes: ...
+    def close(self) -> None: ...
+
+
+class Memory:
+    """A Store for those who have no other."""
+
+    def __init__(self) -> None:
+        self._held = bytearray()
+        self._read = 0
+
+    def append(self, data: bytes) -> None:
+        self._held += data
+
+    def size(self) -> int:
+        return len(self._held)
+
+    def truncate(self, size: int) -> None:
+        del self._held[size:]
+
+    def read(self, size: int) -> bytes:
+        self._read += size
+        return bytes(self._held[self._read - size : self._read])
+
+    def close(self) -> None:
+        self._held.clear()
+
+
+class WideRow:
+    """One row. `length` is what its message says. `store` None: nothing in it changes. `recorded`: `record` is wanted, too.
+    `cells`: how many cells have changed, by label."""
+
+    def __init__(self, plan: Plan, length: int, store: Store | None, *, recorded: bool = False) -> None:
+        self.out: list[bytes] = []
+        self.cells: Counter[str] = Counter()
+        self.direct = False
+        self._columns = plan.columns
+        self._masks = Cells(plan.detectors, plan.transforms, self.cells)
+        self._looks = bool(plan.detectors.detectors)
+        self._store = store
+        self._left = length - 4  # bytes of the message that have not come yet
+        self._index = -1  # of the column at hand; -1: their number is not known yet
+        self._word = b""  # of a length or number that is cut
+        self._mode = _PASS
+        self._value = 0  # bytes of the value at hand that have not come yet
+        self._kept: list[bytes] = []  # of a value that is held
+        self._windows: Windows | None = None  # through which the value at hand is looked at
+        self._began = 0  # where its bytes begin in the store
+        self._script: list[bytes | int] = []  # the row: bytes, and how many more come from the store
+        self._said = 0  # bytes of it
+        # Behind this column nothing changes.
+        self._last = -1 if store is None else max((i for i, c in enumerate(self._columns) if self._changes(c)), default=-1)
+        self._recorded: list[bytes] | None = [] if recorded else None
+        self._room = _RECORDED
+        self._original: list[bytes] | None = None  # of the value at hand, for the record
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of the row has come."""
+        return self._left == 0
+
+    def _changes(self, column: ColumnPlan) -> bool:
+        return column.action >= Action.REPLACE or (column.action == Action.DETECT and self._looks)
+
+    def feed(self, data: bytes, position: int) -> int:
+        """Take what of data[position:] belongs to this row; returns where that ends. ProtocolError: it is no row."""
+        end = min(len(data), position + self._left)
+        while position < end:
+            if self._value:
+                step = min(self._value, end - position)
+                self._value -= step
+                self._left -= step
+                self._content(data[position : position + step])
+                position += step
+                if self._value == 0:
+                    self._ended()
+                continue
+            if self._index == len(self._columns):
+                raise ProtocolError("a row holds more than its columns")
+            step = min((2 if self._index < 0 else 4) - len(self._word), end - position)
+            self._word += data[position : position + step]
+            self._left -= step
+            position += step
+            if self._index < 0:
+                if len(self._word) == 2:
+                    self._counted()
+            elif len(self._word) == 4:
+                self._measured()
+        if self._left == 0 and (self._index != len(self._columns) or self._value or self._word):
+            raise ProtocolError("a row ends within a column")
+        return end
+
+    def pieces(self) -> Iterator[bytes]:
+        """A row that is whole, and not direct, as the client may see it."""
+        yield b"D" + (4 + self._said).to_bytes(4, "big")
+        for part in self._script:
+            if isinstance(part, bytes):
+                yield part
+                continue
+            assert self._store is not None
+            while part:
+                step = min(part, _PIECE)
+                part -= step
+                yield self._store.read(step)
+
+    def record(self) -> bytes:
+        """The row as it came, but for what is too long for the record: it says how long. To be masked like any row."""
+        assert self._recorded is not None
+        body = b"".join(self._recorded)
+        return b"D" + (6 + len(body)).to_bytes(4, "big") + len(self._columns).to_bytes(2, "big") + body
+
+    def close(self) -> None:
+        """Nothing more is read of what was put aside."""
+        if self._store is not None:
+            self._store.close()
+
+    # -- columns -----------------------------------------------------------------------------------------------------
+
+    def _counted(self) -> None:
+        if int.from_bytes(self._word, "big") != len(self._columns):
+            raise ProtocolError("a row has another number of columns than was described")
+        self._put(self._word)
+        self._word = b""
+        self._next()
+
+    def _next(self) -> None:
+        self._index += 1
+        if self._index > self._last and not self.direct and all(isinstance(part, bytes) for part in self._script):
+            self.direct = True
+            self.out.append(b"D" + (4 + self._said + self._left).to_bytes(4, "big"))
+            self.out.extend([part for part in self._script if isinstance(part, bytes)])
+            self._script.clear()
+
+    def _measured(self) -> None:
+        """How long the next value is."""
+        word, self._word = self._word, b""
+        size = int.from_bytes(word, "big", signed=True)
+        if size < -1 or size > self._left:
+            raise ProtocolError("a column's length does not fit its row")
+        column = self._columns[self._index]
+        self._remember(column, word, size)
+        changes = self._changes(column) and self._store is not None
+        if size == -1 and not (changes and column.action == Action.REPLACE and column.nulls):
+            self._put(_NULL)
+            self._next()
+            return
+        self._value = max(size, 0)
+        if not changes or (column.action == Action.DETECT and size == 0):
+            self._mode = _PASS
+            self._put(word)
+        elif column.action == Action.REPLACE:
+            self._mode = _DROP
+            self._field(column.replacement)
+            self.cells[column.label] += 1
+        elif size <= WHOLE:
+            self._mode = _HOLD
+        elif column.action == Action.TRANSFORM:
+            self._mode = _DROP
+            self._redacted(column, column.label)
+            self.cells[column.label] += 1
+        else:
+            self._mode = _LOOK
+            self._windows = Windows(self._masks.detectors)
+            self._script.append(b"")  # its length, once that is known
+            assert self._store is not None
+            self._began = self._store.size()
+        if self._value == 0:
+            self._ended()
+
+    def _content(self, piece: bytes) -> None:
+        if self._original is not None:
+            self._original.append(piece)
+        if self._mode == _PASS:
+            self._put(piece)
+        elif self._mode == _HOLD:
+            self._kept.append(piece)
+        elif self._mode == _LOOK:
+            assert self._windows is not None
+            if self._windows.cells and self._columns[self._index].reading != Reading.TEXT:
+                return  # it is decided
+            assert self._store is not None
+            self._store.append(self._windows.feed(piece))
+
+    def _ended(self) -> None:
+        """All of a value has come."""
+        column = self._columns[self._index]
+        if self._original is not None:
+            self._record(b"".join(self._original))
+            self._original = None
+        if self._mode == _HOLD:
+            value = b"".join(self._kept)
+            self._kept.clear()
+            if column.action == Action.TRANSFORM:
+                self.cells[column.label] += 1
+                self._field(self._masks.transformed(value, column.label, column.reading))
+            else:
+                becomes = self._masks.masked(value, column.reading)
+                self._field(value if becomes is None else becomes[0])
+        elif self._mode == _LOOK:
+            self._looked(column)
+        self._next()
+
+    def _looked(self, column: ColumnPlan) -> None:
+        windows, store = self._windows, self._store
+        assert windows is not None
+        assert store is not None
+        self._windows = None
+        store.append(windows.finish())
+        found = windows.cells
+        self.cells.update(found)
+        if found and column.reading != Reading.TEXT:
+            store.truncate(self._began)
+            self._script.pop()
+            if column.reading in (Reading.JSON, Reading.JSONB):
+                self._redacted(column, min(found))
+            else:
+                self._field(None)
+            return
+        size = store.size() - self._began
+        self._script[-1] = size.to_bytes(4, "big")
+        self._script.append(size)
+        self._said += 4 + size
+
+    def _redacted(self, column: ColumnPlan, label: str) -> None:
+        self._field(as_read(redaction(label), column.reading))
+
+    def _field(self, value: bytes | None) -> None:
+        if value is None:
+            self._put(_NULL)
+        else:
+            self._put(len(value).to_bytes(4, "big"))
+            self._put(value)
+
+    def _put(self, data: bytes) -> None:
+        if self.direct:
+            self.out.append(data)
+            return
+        self._said += len(data)
+        store = self._store
+        if len(data) <= _SMALL or store is None:
+            self._script.append(data)
+        else:
+            store.append(data)
+            self._script.append(len(data))
+
+    # -- the record --------------------------------------------------------------------------------------------------
+
+    def _remember(self, column: ColumnPlan, word: bytes, size: int) -> None:
+        if self._recorded is None:
+            return
+        if size <= 0:
+            self._recorded.append(word)
+        elif size <= self._room:
+            self._room -= size
+            self._original = []
+        elif column.reading in (Reading.TEXT, Reading.JSON, Reading.JSONB):
+            self._record(as_read(f"[{size} bytes, not recorded]", column.reading))
+        else:
+            self._recorded.append(_NULL)
+
+    def _record(self, value: bytes) -> None:
+        assert self._recorded is not None
+        self._recorded.append(len(value).to_bytes(4, "big"))
+        self._recorded.append(value)
