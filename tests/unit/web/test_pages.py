@@ -451,6 +451,10 @@ async def test_what_others_wrote_is_text(door: Door, text: str) -> None:
     }  # fmt: skip
     common = {"who": who, "session": None, "here": "/", "nav": (), "now": 0, "fresh": "/"}
     known = {"subject": text, "kind": text, "issuer": text, "groups": [text], "assurance": text, "expires_at": 5}
+    agent = {
+        "name": "refund-bot", "owner": text, "issuer": text, "bound": {text: text}, "groups": [text], "registered_at": 5,
+        "registered_by": text,
+    }  # fmt: skip
     pages = [
         render("inbox.html", yours=[one], mine=[one], decided=[one], news="01a2:waiting:1", **common),
         render("approval.html", a=one, radius=[(text, text)], open=True, **common),
@@ -459,7 +463,7 @@ async def test_what_others_wrote_is_text(door: Door, text: str) -> None:
         render("session.html", s=row, may_end=True, statements=None, **common),
         render("me.html", identity={**known, "on_behalf_of": known}, claims={text: text}, **common),
         render("keys.html", keys=[{"id": "k1", "name": text, "fingerprint": text, "method": text}], **common),
-        render("agents.html", agents=[{"name": text, "owner": text, "state": "active", "more": [text]}], **common),
+        render("agents.html", agents=[{**agent, "enabled": on, "owner_gone": on} for on in (True, False)], **common),
         render("error.html", what=text, hint=text, to="/", again=False, **common),
     ]
     for page in pages:

@@ -1,5 +1,5 @@
 // What the pages do by themselves: look for news, count time down, see that a statement was on the screen, sign votes, end
-// sessions, register passkeys. Text goes into the page as text only.
+// sessions, disable agents, register and revoke keys. Text goes into the page as text only.
 
 const byId = (id) => document.getElementById(id);
 const csrf = document.querySelector('meta[name=csrf]')?.content ?? '';
@@ -206,24 +206,40 @@ function voting(article) {
 
 // Sessions and keys -----------------------------------------------------------------------------------------------------
 
-function ending(button) {
+// A button that does something only when it is pressed again.
+function twice(button, question, act) {
+  const name = button.textContent;
   let sure = false;
   button.addEventListener('click', async () => {
     if (!sure) {
       sure = true;
-      button.textContent = 'Really end it?';
-      setTimeout(() => { sure = false; button.textContent = 'End'; }, 5000);
+      button.textContent = question;
+      setTimeout(() => { sure = false; if (!button.disabled) button.textContent = name; }, 5000);
       return;
     }
     button.disabled = true;
     try {
-      await call('POST', `/api/sessions/${button.dataset.end}/end`, {});
-      button.textContent = 'Ended';
-      await pause(1500);
-      reload('The session was ended');
+      await act();
     } catch (error) {
       trouble(error);
+      button.disabled = false;
     }
+  });
+}
+
+function ending(button) {
+  twice(button, 'Really end it?', async () => {
+    await call('POST', `/api/sessions/${button.dataset.end}/end`, {});
+    button.textContent = 'Ended';
+    await pause(1500); // the list lags the sessions a little
+    reload('The session was ended');
+  });
+}
+
+function disabling(button) {
+  twice(button, 'Really disable it?', async () => {
+    await call('POST', `/api/agents/${encodeURIComponent(button.dataset.disable)}/disable`, {});
+    reload('The agent is let in nowhere');
   });
 }
 
@@ -253,14 +269,9 @@ function registering() {
 }
 
 function revoking(button) {
-  button.addEventListener('click', async () => {
-    if (!confirm('Revoke this key? It can never sign again.')) return;
-    try {
-      await call('DELETE', `/api/keys/${encodeURIComponent(button.dataset.revoke)}`);
-      reload('The key is revoked');
-    } catch (error) {
-      trouble(error);
-    }
+  twice(button, 'Revoke for good?', async () => {
+    await call('DELETE', `/api/keys/${encodeURIComponent(button.dataset.revoke)}`);
+    reload('The key is revoked');
   });
 }
 
@@ -273,4 +284,5 @@ if (article) watchRequest(article);
 if (byId('decide')) voting(article);
 for (const button of document.querySelectorAll('[data-end]')) ending(button);
 for (const button of document.querySelectorAll('[data-revoke]')) revoking(button);
+for (const button of document.querySelectorAll('[data-disable]')) disabling(button);
 if (byId('register')) registering();
