@@ -13,7 +13,14 @@ ROWS = {
     match[1]: re.findall(r"`(test_\w+)`", match[0])
     for match in re.finditer(r"^\| ([A-Z]{2}-\d+) \|.*$", (ROOT / "docs/bypasses.md").read_text(), re.MULTILINE)
 }
-PLACES = [*sorted((ROOT / "tests/bypass").rglob("test_*.py")), ROOT / "tests/unit/protocols/postgres/test_wire.py"]
+PLACES = [
+    *sorted((ROOT / "tests/bypass").rglob("test_*.py")),
+    *sorted((ROOT / "tests/unit/web").glob("test_*.py")),
+    *sorted((ROOT / "tests/unit/adapters/identity").glob("test_*.py")),
+    *(ROOT / "tests" / name for name in (
+        "unit/protocols/postgres/test_wire.py", "unit/model/test_visible.py", "unit/guard/test_guard.py", "e2e/test_pages.py",
+    )),
+]  # fmt: skip
 TESTS = {
     node.name: ast.get_docstring(node) or ""
     for place in PLACES
