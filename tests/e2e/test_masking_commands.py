@@ -28,6 +28,7 @@ from tests.rig.faults import copy_of_shop
 from tests.rig.gateway import Gateway, launch, target_of
 from tests.rig.issuer import LocalIssuer
 from tests.rig.postgres import PostgresServer
+from tests.rig.rawclient import RawClient
 from tests.rig.records import events, sessions
 
 POLICY = """
@@ -58,8 +59,8 @@ def shop(postgres: PostgresServer) -> PostgresServer:
 
 @pytest.fixture(scope="module")
 def door(tmp_path_factory: pytest.TempPathFactory, shop: PostgresServer) -> Iterator[Gateway]:
-    """Targets: `shop`; `labelled`, the same with labels, right and wrong; `watched` in observe mode; `poor`, whose role may
-    make no schema."""
+    """Targets: `shop`; `labelled`, the same with labels, right and wrong; `followed`, with one; `watched` in observe mode;
+    `poor`, whose role may make no schema."""
     issuer = LocalIssuer()
     folder = tmp_path_factory.mktemp("prove") / "gateway"
     folder.mkdir(mode=0o700)
@@ -68,6 +69,7 @@ def door(tmp_path_factory: pytest.TempPathFactory, shop: PostgresServer) -> Iter
         file.write("scram-Passw0rd")
     targets = [
         target_of(shop, folder, name="labelled", labels=LABELS),
+        target_of(shop, folder, name="followed", labels={"public.customers.ssn": "ssn"}),
         target_of(shop, folder), target_of(shop, folder, name="watched", mode="observe"),
         target_of(shop, folder, name="poor", user="app_scram", secret=f"file:{secret}"),
     ]  # fmt: skip
@@ -216,6 +218,54 @@ def test_who_may_and_where(prove: Any, shop: PostgresServer) -> None:
             assert connection.execute(f"select count(*) from {SCHEMA}.mine").fetchall() == [(0,)]
         finally:
             connection.execute(f"drop schema {SCHEMA} cascade")
+
+
+def test_labels_that_were_copied_are_listed_and_lifted(
+    door: Gateway, shop: PostgresServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where statements have copied labelled data is listed, by present names; lifting it is on record, and then it is shown."""
+
+    def told(*words: str, by: dict[str, Any] = ADMIN) -> tuple[int, Any]:
+        monkeypatch.setenv("DOORWARD_TOKEN", door.token(**by))
+        code = run(["masking", *words, "--json", "--gateway", f"http://127.0.0.1:{door.http_port}"])
+        shown = capsys.readouterr()
+        return code, json.loads(shown.out) if shown.out else shown.err
+
+    with RawClient.to(door, "followed", sub="tess", groups=["testers", "writers"]) as client:
+
+        def seen() -> set[str | None]:
+            return set(client.query("select other from lifted_now").values)
+
+        try:
+            assert not client.query("create table lifted (id int, owner text)").errors
+            assert client.query("insert into lifted select id, ssn from customers").tags
+            assert not client.query("alter table lifted rename owner to other").errors
+            assert not client.query("alter table lifted rename to lifted_now").errors
+            assert seen() == {"[ssn]"}
+            code, found = told("copied", "followed")
+            assert code == 0
+            assert {"column": "public.lifted_now.other", "labels": ["ssn"]} in found
+            assert told("copied", "followed", by={"sub": "eve"})[0] == 1
+            assert told("lift", "followed", "public.lifted_now.other", by={"sub": "eve"})[0] == 1
+            assert told("lift", "followed", "public.customers.ssn")[0] == 1  # that is the configuration's
+            assert told("lift", "followed")[0] != 0
+            assert seen() == {"[ssn]"}
+            with shop.connect() as direct:
+                direct.execute("update lifted_now set other = 'x'")
+            code, found = told("lift", "followed", "public.lifted_now.other")
+            assert (code, found) == (0, [{"column": "public.lifted_now.other", "label": "ssn"}])
+            assert seen() == {"x"}
+            assert {"column": "public.lifted_now.other", "labels": ["ssn"]} not in told("copied", "followed")[1]
+            limit = time.monotonic() + 20  # until it is in the store
+            while not (lifted := [json.loads(body) for kind, body in events(door) if kind == "label.lifted"]):
+                assert time.monotonic() < limit
+                time.sleep(0.05)
+            assert [event["body"]["columns"] for event in lifted] == [[["public.lifted_now.other", "ssn"]]]
+            assert not client.query("insert into lifted_now select id, ssn from customers").errors
+            assert seen() == {"[ssn]"}
+        finally:
+            with shop.connect() as direct:
+                direct.execute("drop table if exists lifted, lifted_now")
 
 
 @pytest.mark.usefixtures("few")

@@ -116,6 +116,8 @@ def test_observe_mode_records_what_it_would_have_done_and_says_so_loudly(stage: 
     session = stage.events("session.opened", subject=word)[0].session_id
     kept = b"".join(body for kind, _, body in record.recording(stage.door.data, session) if kind == RESPONSE)
     assert b"603-38-1615" not in kept
+    settled = [json.loads(body) for kind, _, body in record.recording(stage.door.data, session) if kind == SETTLED]
+    assert sum(each.get("masked", {}).get("ssn", 0) for each in settled) == 1  # cells that would have been masked are counted
 
 
 class encrypted_session:  # noqa: N801 - it is used like a function

@@ -48,6 +48,9 @@ class MemoryLabels:
     async def keep_places(self, target: str, places: Sequence[tuple[str, int, int, str]]) -> None:
         self.kept.setdefault(target, set()).update(places)
 
+    async def forget_places(self, target: str, places: Sequence[tuple[str, int, int, str]]) -> None:
+        self.kept.setdefault(target, set()).difference_update(places)
+
 
 class MemoryVault:
     def __init__(self) -> None:

@@ -60,6 +60,9 @@ class StoreSuite:
             ("", 16400, 2, "public.c.ssn"), ("public.t.a", 0, 0, "=card"), ("public.t.a", 0, 0, "=ssn"),
         ]  # fmt: skip
         assert await store.places("other") == []
+        await store.forget_places("other", [("public.t.a", 0, 0, "=ssn")])
+        await store.forget_places("shop", [("public.t.a", 0, 0, "=ssn"), ("", 16400, 2, "public.c.ssn"), ("x", 0, 0, "=y")])
+        assert await store.places("shop") == [("public.t.a", 0, 0, "=card")]
 
     async def test_tokens_are_kept_by_target_until_they_are_erased(self, store: Any) -> None:
         """A token shown again replaces its entry; one target's are not another's; erasing says how many there were."""

@@ -1,8 +1,8 @@
 """Which columns of a target have got data of a label, besides those that the configuration names; kept in the store.
 
 Contract: `keep` is durable when it returns, and every judgement from then on knows; `follow` writes down what a new catalogue
-shows before anybody judges by it. Places are only ever added. What people want without a label in spite of what got into it
-they say in the configuration, with the label `none`.
+shows before anybody judges by it. Places are only ever added, until an administrator has labels lifted (`forget`). What
+people want without a label in spite of what gets into it they say in the configuration, with the label `none`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from doorward.guard.ports import LabelStore
 from doorward.masking.labelling import NONE
 from doorward.model import Target
 from doorward.sql.catalogue import Catalogue
-from doorward.sql.labelling import Place, copied, found
+from doorward.sql.labelling import Place, copied, found, name_of
 
 MOST: Final = 100_000  # places of one target; statements stop at a tenth of that
 
@@ -46,14 +46,44 @@ class TargetLabels:
         return sorted(place for place in places - self._kept if place.name not in self._plain)
 
     async def keep(self, places: Iterable[Place], *, most: int = MOST // 10) -> None:
-        """Raises TooManyPlacesError; UpstreamError when it cannot be written down: then nothing may get there."""
+        """Raises TooManyPlacesError; UpstreamError when it cannot be written down: then nothing may get there.
+
+        What a name stands for is kept besides, with its partitions and children: before anybody renames or detaches them."""
         async with self._turn:
             new = frozenset(places) - self._kept
+            catalogue, labels, _ = self._of
+            if catalogue is not None and any(not place.oid for place in new):
+                new |= found(catalogue, labels, self._kept | new, self._target.labels) - self._kept
             if len(self._kept) + len(new) > most:
                 raise TooManyPlacesError
             if new:
                 await self._store.keep_places(self._target.name, sorted(new))
                 self._kept |= new
+
+    def copies(self) -> dict[str, frozenset[str]]:
+        """The columns that have labels because statements copied labelled data there, under the names that they have now;
+        those that are gone under ""."""
+        catalogue, labels, _ = self._of
+        found: dict[str, frozenset[str]] = {}
+        for place in self._kept:
+            if place.source.startswith("="):
+                name = place.name if catalogue is None else name_of(place, catalogue)
+                if labels.get(name) != place.source[1:]:  # which it has for its name, or by the configuration
+                    found[name] = found.get(name, frozenset()) | {place.source[1:]}
+        return found
+
+    async def forget(self, columns: Collection[str]) -> None:
+        """Lift the labels that statements have brought to these columns. What lineage finds there comes back by itself."""
+        async with self._turn:
+            catalogue = self._of[0]
+            gone = {
+                place for place in self._kept
+                if place.source.startswith("=")
+                and (place.name if catalogue is None else name_of(place, catalogue)) in columns
+            }  # fmt: skip
+            if gone:
+                await self._store.forget_places(self._target.name, sorted(gone))
+                self._kept -= gone
 
     async def follow(self, catalogue: Catalogue, labels: Mapping[str, str]) -> None:
         """Keep every place that a catalogue shows; `labels` are those in force."""

@@ -413,6 +413,10 @@ class LabelStore(Protocol):
         """All or none; those that are there already stay."""
         ...
 
+    async def forget_places(self, target: str, places: Sequence[tuple[str, int, int, str]]) -> None:
+        """All or none; those that are not there are not missed."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class KeptToken:

@@ -7,9 +7,9 @@ confidential, the whole value is masked.
 Undone, up to three deep: JSON and JavaScript escapes (`\\u0031`, surrogate pairs, `\\u{31}`, `\\x31\\x32`), URL escapes
 (`%31`, `%u0031`), HTML character references, digits of every script, width and style variants (NFKC), combining marks
 on digits, invisible characters, separators of all kinds and widths, digits one by one, Chinese numerals, `(at)` and
-`[dot]`.
+`[dot]`. The text in the bytes of a `bytea`, as PostgreSQL writes it in hexadecimal, is read as well.
 
-It deliberately does not undo what a program would have to be told to undo (base64, hexadecimal, compression, ciphers,
+It deliberately does not undo what a program would have to be told to undo (base64, other hexadecimal, compression, ciphers,
 digits as words): lineage and labels answer for those. Nor does it join what stands on several lines.
 """
 
@@ -46,6 +46,7 @@ DISGUISES: tuple[str, ...] = (
     r"[0-9][ ._-]{2,4}[0-9]{2}",
     r"[0-9](?:[ ._-][0-9]){8}",
     r"(?i)[\[({](?:at|dot)[\])}]",
+    r"\\x[0-9A-Fa-f]{16}",
 )
 
 _ESCAPED = re.compile(r"(?<!\\)\\+(?:u([0-9A-Fa-f]{4})|u\{([0-9A-Fa-f]{2,6})\}|x([0-9A-Fa-f]{2})|U([0-9A-Fa-f]{8}))")
@@ -60,6 +61,9 @@ _WIDE = re.compile(r"(?<=[0-9])\s*([ ._-])[ ._-]{1,3}(?=[0-9])")
 _SINGLE = re.compile(r"(?<![0-9A-Za-z])[0-9](?:([ ._-])[0-9](?![0-9A-Za-z]))(?:\1[0-9](?![0-9A-Za-z])){7,40}")
 _SAID = re.compile(r"(?i)\s{0,2}[\[({](at|dot)[\])}]\s{0,2}")
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
+_OCTETS = re.compile(rb"\\x((?:[0-9A-Fa-f]{2}){8,})")
+_READABLE = re.compile(rb"(?:[\x20-\x7e]|[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}){6,}")
+_AN_ESCAPE = 64  # hexadecimal digits; more behind one \\x are octets, and not an escape with digits behind it
 _HAN = re.compile(f"[{_CHINESE}]{{6,}}")
 _HAN_DIGITS = {ord(character): digit for character, digit in zip(_CHINESE, "00123456789", strict=True)}
 _DEEP = 3
@@ -67,6 +71,11 @@ _DEEP = 3
 
 def plain(value: bytes) -> bytes:
     """The plain reading of a value, as UTF-8. Bytes that are not UTF-8 become U+FFFD."""
+    written = ""
+    if b"\\x" in value:
+        lines: list[str] = []
+        value = _OCTETS.sub(lambda match: _octets(match, lines), value)
+        written = "".join(lines)
     text = value.decode("utf-8", "replace")
     for _ in range(_DEEP):
         before = text
@@ -81,6 +90,7 @@ def plain(value: bytes) -> bytes:
             text = html.unescape(_TOO_LARGE.sub("\ufffd", _ZEROS.sub("&#", text)))
         if text == before:
             break
+    text += written
     if not text.isascii():
         text = _SPACE.sub(" ", text)
         text = _DASH.sub("-", text)
@@ -93,6 +103,12 @@ def plain(value: bytes) -> bytes:
     text = _SINGLE.sub(lambda match: match[0].replace(match[1], ""), text)
     text = _SAID.sub(lambda match: "@" if match[1].lower() == "at" else ".", text)
     return text.encode("utf-8", "replace")
+
+
+def _octets(match: re.Match[bytes], lines: list[str]) -> bytes:
+    """What can be read in the octets of a bytea goes to `lines`, and what else its text may be stays in place."""
+    lines += ["\n\n" + run.decode("utf-8", "replace") for run in _READABLE.findall(bytes.fromhex(match[1].decode("ascii")))]
+    return match[0] if len(match[1]) <= _AN_ESCAPE else b""
 
 
 def _unescaped(match: re.Match[str]) -> str:
@@ -164,6 +180,8 @@ COUNTEREXAMPLES: tuple[str, ...] = (
     "100% of 20% is 5%",
     r"\u043f\u0440\u0438\u0432\u0435\u0442",
     r"C:\users\x31\new",
+    r"\xdeadbeef00112233445566778899aabbccddeeff",
+    r"\x4e6f7468696e6720746f2073656520686572652e",
     "a=1&b=2&c=3",
     "&lt;b&gt; R&amp;D",
     "https://example.org/a%2Fb?q=%D0%BF%D1%80",

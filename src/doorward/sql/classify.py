@@ -68,6 +68,7 @@ class _Text:
         self.prepared: dict[str, Classification] = {}
         self.cursors: dict[str, Classification] = {}
         self.changed: set[tuple[str, str]] = set(facts.changed)
+        self.landed: dict[str, frozenset[str]] = {}
         self.temporary: set[str] = set(facts.temporary)
         self.unsure_path = False
         self.opaque = False  # an earlier one has run code that may have changed settings, and with them how values look
@@ -78,7 +79,7 @@ class _Text:
         walk = Definitions(self.facts, unsure_path=self.unsure_path, changed=frozenset(self.changed),
                            temporary=frozenset(self.temporary), budget=self.budget)
         walk.draft = draft = Draft()
-        walk.prepared, walk.cursors, walk.judge = self.prepared, self.cursors, self.inner
+        walk.prepared, walk.cursors, walk.judge, walk.landed = self.prepared, self.cursors, self.inner, self.landed
         self.depth += 1
         try:
             if self.depth > 20:
@@ -102,7 +103,7 @@ class _Text:
         text = _Text(self.facts, self.budget)
         text.prepared, text.cursors, text.depth = self.prepared, self.cursors, self.depth
         text.changed, text.temporary, text.unsure_path = self.changed, self.temporary, self.unsure_path
-        text.opaque = self.opaque
+        text.opaque, text.landed = self.opaque, self.landed
         text.add(tag, body, 0, 0)
         self.budget = text.budget
         return text.told()
@@ -112,6 +113,8 @@ class _Text:
         if self.depth:
             return
         self.opaque = self.opaque or statement.opaque
+        for schema, name, column, label in statement.copies:
+            self.landed[f"{schema}.{name}.{column}"] = self.landed.get(f"{schema}.{name}.{column}", NOTHING) | {label}
         for schema, name in statement.defines:
             if schema == "pg_temp":
                 self.temporary.add(name)

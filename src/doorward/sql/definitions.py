@@ -242,6 +242,7 @@ class Definitions(Statements):
             if _asks_rows(tag, body):
                 self.inferred = self.inferred | labels
             self.rewritten(body[field], body.get("cmds", ()))
+            self.moves(tag, kind, body[field], body)
             if tag in ("CreateTrigStmt", "RuleStmt"):  # it gets the rows, and nobody sees what becomes of them
                 self.escape(labels, "what a trigger or rule does with it")
             schema = body[field].get("schemaname", "")
@@ -253,6 +254,8 @@ class Definitions(Statements):
                 self.defines.add((body["newschema"], body[field].get("relname", "")))
         else:
             self.objects(kind, [body.get("object", {})], access)
+            if kind == "OBJECT_SCHEMA" and "newname" in body:
+                self.moved(f"{body.get('subname', '')}.", f"{body['newname']}.")
             if kind == "OBJECT_SCHEMA" or tag == "ReindexStmt":
                 self.touch("Schema" if body.get("subname") else "Target", dotted(body.get("subname", "")), access)
                 self.defines.add(ANYTHING)
@@ -267,6 +270,47 @@ class Definitions(Statements):
                         self.mentions(inner_body)  # runs later, as whoever uses the table
             self.escape(self.stored, "what a rule writes")
         self.mentions({key: value for key, value in body.items() if key not in (field, "object", "actions", "funcname")})
+
+    def moves(self, tag: str, kind: str, var: Body, body: Body) -> None:
+        """Labels that are known by name alone, of what this transaction has made or changed, go where its rows go."""
+        name = var.get("relname", "")
+        for command in body.get("cmds", ()) if tag == "AlterTableStmt" else ():
+            command = command.get("AlterTableCmd", {})
+            if command.get("subtype") == "AT_DetachPartition":
+                self.parts(var, command.get("def", {}).get("PartitionCmd", {}).get("name", {}))
+            elif command.get("subtype") == "AT_DropInherit":
+                self.parts(command.get("def", {}).get("RangeVar", {}), var)
+        for where, relation in self.resolve(var.get("schemaname", ""), name):
+            if relation is not None:
+                continue  # and so known by its number
+            if "newschema" in body:
+                self.moved(f"{where}.{name}.", f"{body['newschema']}.{name}.")
+            elif "newname" in body and kind in _RELATIONS and body.get("renameType") != "OBJECT_COLUMN":
+                self.moved(f"{where}.{name}.", f"{where}.{body['newname']}.")
+            elif "newname" in body:
+                self.moved(f"{where}.{name}.{body.get('subname', '')}", f"{where}.{name}.{body['newname']}")
+
+    def parts(self, whole: Body, part: Body) -> None:
+        """A partition or child goes its own way, with what may have been written through what it was a part of."""
+        for schema, child in self.resolve(part.get("schemaname", ""), part.get("relname", "")):
+            name = part.get("relname", "")
+            for where, parent in self.resolve(whole.get("schemaname", ""), whole.get("relname", "")):
+                if parent is None:
+                    parent = self.catalogue.find(where, whole.get("relname", ""))  # as it was before this transaction
+                    self.moved(f"{where}.{whole.get('relname', '')}.", f"{schema}.{name}.")
+                elif child is not None:
+                    continue  # the catalogue has both, and that one is of the other
+                for col in () if parent is None else self.shape(parent)[0]:
+                    self.copies.update((schema, name, col.name, label) for label in col.labels)
+
+    def moved(self, before: str, after: str) -> None:
+        """What is called `before`, or begins so, is called `after` from now on."""
+        for copied in (self.facts.copied, self.landed):
+            for column, labels in copied.items():
+                if column == before or (before.endswith(".") and column.startswith(before)):
+                    path = (after + column[len(before):]).split(".", 2)
+                    if len(path) == 3:
+                        self.copies.update((path[0], path[1], path[2], label) for label in labels)
 
     def rewritten(self, var: Body, commands: Any) -> None:
         """Columns that ALTER TABLE fills out of others."""

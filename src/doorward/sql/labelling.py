@@ -77,18 +77,22 @@ def copied(
     return result
 
 
+def name_of(place: Place, catalogue: Catalogue) -> str:
+    """The column that a place is now, as "schema.relation.column"; "" for one that is not there any more."""
+    if not place.oid:
+        return place.name
+    relation = catalogue.by_oid(place.oid)
+    column = next((c.name for c in relation.columns if c.attnum == place.attnum), "") if relation else ""
+    return f"{relation.schema}.{relation.name}.{column}" if relation is not None and column else ""
+
+
 def _named(catalogue: Catalogue, kept: Iterable[Place]) -> dict[str, frozenset[str]]:
     """Sources by the names that their places have now. What is not there any more has none."""
     by_name: dict[str, set[str]] = {}
     for place in kept:
-        name = place.name
-        if place.oid:
-            relation = catalogue.by_oid(place.oid)
-            column = next((c.name for c in relation.columns if c.attnum == place.attnum), "") if relation else ""
-            if relation is None or not column:
-                continue
-            name = f"{relation.schema}.{relation.name}.{column}"
-        by_name.setdefault(name, set()).add(place.source)
+        name = name_of(place, catalogue)
+        if name:
+            by_name.setdefault(name, set()).add(place.source)
     return {name: frozenset(sources) for name, sources in by_name.items()}
 
 

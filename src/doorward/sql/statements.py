@@ -11,7 +11,7 @@ run nothing but what planning evaluates: what they name is read, and the functio
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,6 +66,7 @@ class Statements(Queries):
     `judge` classifies a statement within this one on its own."""
 
     draft: Draft
+    landed: Mapping[str, frozenset[str]]  # labels that earlier statements of the same text have copied, by column
     prepared: dict[str, Classification]
     cursors: dict[str, Classification]
     judge: Callable[[str, Body], Classification]

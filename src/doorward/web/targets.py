@@ -1,4 +1,5 @@
-"""The HTTP API's part that is about targets: what is in them, and proofs of masking. Every route needs `administer` there.
+"""The HTTP API's part that is about targets: what is in them, where labels have got to, and proofs of masking. Every route
+needs `administer` there.
 
 What a proof found is put on record whole, with the digest of its canonical form, before what it planted is taken away.
 """
@@ -15,10 +16,12 @@ from litestar.params import FromPath, JSONBody
 from litestar.status_codes import HTTP_200_OK, HTTP_409_CONFLICT
 
 from doorward.guard.guard import Guard
+from doorward.guard.labels import TargetLabels
 from doorward.ledger.encoding import canonical
 from doorward.model import Identity, Target
 
 MOST_CHANNELS = 500
+MOST_LIFTED = 1000
 MOST_ROWS = 5000  # of one relation
 LONGEST = 48 << 10  # bytes of a report
 
@@ -147,6 +150,45 @@ def routes(gateway: Served, who: Who, allowed: Allowed) -> Sequence[Any]:
         await gateway.proofs.end(ending)
         return {"proof": proof, "digest": digest}
 
+    @get("/api/targets/{target:str}/labels/copied")
+    async def copied(request: Request[Any, Any, Any], target: FromPath[str]) -> list[dict[str, Any]]:
+        """The columns that have labels because statements copied labelled data there: {"column", "labels"}. A column of ""
+        stands for those that are not there any more."""
+        await administrator(request, target)
+        found = labels_of(target).copies()
+        return [{"column": column, "labels": sorted(found[column])} for column in sorted(found)]
+
+    @post("/api/targets/{target:str}/labels/lift", status_code=HTTP_200_OK)
+    async def lift(
+        request: Request[Any, Any, Any], target: FromPath[str], data: JSONBody[dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Lift the labels that statements have brought to columns: {"columns": ["schema.table.column", ...]}. From then on what
+        is in there is shown."""
+        caller = await administrator(request, target)
+        columns = data.get("columns")
+        if (
+            not isinstance(columns, list) or not 0 < len(columns) <= MOST_LIFTED or set(data) != {"columns"}
+            or not all(isinstance(each, str) for each in columns)
+        ):  # fmt: skip
+            raise HTTPException(
+                status_code=400, detail=f'send {{"columns": ["schema.table.column", ...]}}, at most {MOST_LIFTED} at a time'
+            )
+        labels = labels_of(target)
+        there = labels.copies()
+        if missing := [column for column in columns if column not in there]:
+            raise NotFoundException(detail=f"nothing was copied into {missing[0]}, so there is no label to lift")
+        lifted = [[column, label] for column in sorted(set(columns)) for label in sorted(there[column])]
+        # On record before anybody sees more. If we die in between, the labels stay, and can be lifted again.
+        await gateway.guard.recorder.event("label.lifted", {"target": target, "columns": lifted}, actor=caller.id)
+        await labels.forget(columns)
+        return {"lifted": [{"column": column, "label": label} for column, label in lifted]}
+
+    def labels_of(target: str) -> TargetLabels:
+        found = gateway.guard.labels.get(target)
+        if found is None:
+            raise NotFoundException(detail=f"nothing keeps labels of {target}")
+        return found
+
     async def recorded(proof: Running, report: dict[str, Any], caller: Identity) -> str:
         """Put a report on record; its digest."""
         try:
@@ -175,7 +217,7 @@ def routes(gateway: Served, who: Who, allowed: Allowed) -> Sequence[Any]:
             for name, target in sorted(gateway.targets.items()) if allowed(caller, "connect", name)
         ]  # fmt: skip
 
-    return listing, sample, begin, plant, end
+    return listing, sample, begin, plant, end, copied, lift
 
 
 def _sane(report: Any, target: str, proof: str) -> bool:

@@ -12,11 +12,13 @@ world serves all cases; a case that changes something is undone past the gateway
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from psycopg import pq
@@ -35,6 +37,21 @@ LABELLED = (
     "ssn", "card", "lone", "dom", "pay", "code", "rate", "born", "seen", "kind", "uid", "ip", "pin", "bits", "tags",
     "home", "span", "doc", "raw", "xm", "word",
 )  # fmt: skip  # `twin` is made of one of them
+# Who asks, by the name of a group or of a kind: the claims of their tokens.
+WHO: dict[str, dict[str, Any]] = {
+    "anyone": {"sub": "corpus-anyone", "groups": ["anyone"], "kind": "user"},
+    "guarded": {"sub": "corpus-guarded", "groups": ["guarded"], "kind": "user"},
+    "agents": {"sub": "corpus-agents", "groups": ["agents"], "kind": "agent"},
+    "agent": {"sub": "corpus-agent", "groups": ["anyone"], "kind": "agent"},
+    "service": {"sub": "corpus-service", "groups": ["anyone"], "client_id": "corpus-service", "gty": "client-credentials"},
+    "for a person": {"sub": "corpus-a", "groups": ["anyone"], "act": {"sub": "corpus-bot", "groups": ["anyone"]}},
+    "for one who may see": {
+        "sub": "corpus-b", "groups": ["anyone", "fraud"], "act": {"sub": "corpus-bot2", "groups": ["anyone"]},
+    },
+    "may see, for one who may not": {
+        "sub": "corpus-c", "groups": ["anyone"], "act": {"sub": "corpus-bot3", "groups": ["anyone", "fraud"]},
+    },
+}  # fmt: skip
 LABELS = {
     **{f"public.people.{column}": column for column in LABELLED},
     "public.split.ssn": "ssn",
@@ -49,6 +66,8 @@ _CHANGES = re.compile(
     r"|call|refresh|cluster|listen|savepoint|begin|rename|get_cursor|into)\b",
     re.I,
 )
+_SCRAP = re.compile(r"\bscrap\b")
+_numbers = itertools.count(1)
 _SEVERAL = re.compile(r"\A[^$]*; \w")  # statements in one text
 # Rows are changed in a transaction that is rolled back; what is defined is defined for good, as a client would.
 _ROWS = re.compile(r"\b(insert|update|delete|merge)\b", re.I)
@@ -221,10 +240,7 @@ class Arena:
     def client(self, world: str, group: str) -> RawClient:
         known = self._clients.get((world, group))
         if known is None or known._ended:
-            kind = "agent" if group == "agents" else "user"
-            known = self._clients[world, group] = RawClient.to(
-                self.door, self.targets[world], sub=f"corpus-{group}", groups=[group], kind=kind
-            )
+            known = self._clients[world, group] = RawClient.to(self.door, self.targets[world], **WHO[group])
         return known
 
     def tell(self, world: str, steps: Sequence[str], form: str, group: str = "anyone") -> Told | None:
@@ -256,10 +272,22 @@ class Arena:
         return told
 
     def both(self, steps: Sequence[str], form: str, group: str = "anyone") -> tuple[Told, Told] | None:
-        """The same in both worlds."""
-        first = self.tell("a", steps, form, group)
-        second = self.tell("b", steps, form, group)
-        return None if first is None or second is None else (first, second)
+        """The same in both worlds. What is made, is made under names of its own each time: a label that follows data stays with
+        the name that it was copied to, and would be there before the next case needs it."""
+        fresh = f"scrap{next(_numbers)}"
+        steps = [_SCRAP.sub(fresh, step) for step in steps]
+        made = any(fresh in step for step in steps)
+        try:
+            if made:
+                for world in "ab":
+                    self.direct(world).execute(f"create schema {fresh}")
+            first = self.tell("a", steps, form, group)
+            second = self.tell("b", steps, form, group)
+            return None if first is None or second is None else (first, second)
+        finally:
+            if made:
+                for world in "ab":
+                    self.direct(world).execute(f"drop schema {fresh} cascade")
 
 
 def _undone(steps: Sequence[str]) -> bool:

@@ -11,12 +11,14 @@ from collections.abc import Iterator
 import pytest
 
 from tests.bypass.conftest import POLICY
-from tests.bypass.masking.arena import CANARIES, LABELS, Arena, build
+from tests.bypass.masking.arena import CANARIES, LABELS, WHO, Arena, build
 from tests.rig.canaries import leaks
 from tests.rig.gateway import launch, target_of
 from tests.rig.issuer import LocalIssuer
 from tests.rig.postgres import PostgresServer
 from tests.rig.records import events, everything, sessions
+
+SUBJECTS = ("corpus-held", *(who.get("act", who)["sub"] for who in WHO.values()))
 
 
 @pytest.fixture(scope="session")
@@ -49,7 +51,7 @@ def arenas(
         yield found
         for arena in found.values():
             arena.close()
-        ids = [row["id"] for group in ("anyone", "guarded") for row in sessions(door, f"corpus-{group}")]
+        ids = [row["id"] for who in SUBJECTS for row in sessions(door, who)]
         assert door.stop() == 0
         for recorded in everything(door, ids):
             for kind, _, body in recorded.records:

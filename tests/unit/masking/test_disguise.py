@@ -26,6 +26,18 @@ def test_examples_are_read_and_masked(text: str, reading: str) -> None:
         assert reading not in plain(masked.encode()).decode()
 
 
+@pytest.mark.parametrize("around", ["{}", "{{{},\\x00}}", '["\\{}"]', "(1,{},x)"])
+@pytest.mark.parametrize("secret", ["4111111111111111", "bob@example.org", "123-45-6789", "4111 1111 1111 1111"])
+def test_the_text_in_a_bytea_is_read(secret: str, around: str) -> None:
+    """As PostgreSQL writes bytes in hexadecimal, among others that are no text; the whole value is replaced."""
+    for octets in (secret.encode(), b"\0\xff" + secret.encode() + b"\x01\x80" * 400, secret.encode("utf-8") + b"\n\xe9"):
+        for spelling in (octets.hex(), octets.hex().upper()):
+            masked, counts = ALL.mask(around.format(f"\\x{spelling}"))
+            assert sum(counts.values()) == 1
+            assert masked.startswith("[")
+            assert spelling not in masked
+
+
 @pytest.mark.parametrize("text", COUNTEREXAMPLES)
 def test_counterexamples_stay(text: str) -> None:
     """What is written so without hiding anything passes."""

@@ -78,6 +78,8 @@ TABLE: dict[tuple[str, str], dict[str, int]] = {
     ("POST", "/api/sessions/{session_id:str}/end"): only(OK, "administrator"),
     ("POST", "/api/policy/reload"): only(OK, "administrator", others=NO),
     ("GET", "/api/targets"): ANYONE,
+    ("GET", "/api/targets/{target:str}/labels/copied"): only(GONE, "administrator"),
+    ("POST", "/api/targets/{target:str}/labels/lift"): only(FORM, "administrator"),
     ("POST", "/api/targets/{target:str}/samples"): only(OK, "administrator"),
     ("POST", "/api/targets/{target:str}/proofs"): only(FORM, "administrator"),
     ("POST", "/api/targets/{target:str}/proofs/{proof:str}"): only(FORM, "administrator"),

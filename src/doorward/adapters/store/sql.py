@@ -274,6 +274,16 @@ class SqlStore:
                 [dict(zip(("target", "name", "oid", "attnum", "source"), (target, *row), strict=True)) for row in rows],
             )
 
+    async def forget_places(self, target: str, rows: Sequence[tuple[str, int, int, str]]) -> None:
+        c = places.c
+        async with self.transaction() as connection:
+            for name, oid, attnum, source in rows:
+                await connection.execute(
+                    places.delete().where(
+                        c.target == target, c.name == name, c.oid == oid, c.attnum == attnum, c.source == source
+                    )
+                )
+
 
     # VaultStore
 

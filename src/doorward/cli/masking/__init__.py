@@ -1,8 +1,9 @@
-"""`doorward masking`: show that masking holds at a target, and keep the proof; what tokens stand for.
+"""`doorward masking`: show that masking holds at a target, and keep the proof; what tokens stand for; where labels are.
 
 channels   the ways by which a value could come out
 client     a PostgreSQL client that keeps every byte it gets
 vault      revealing and erasing tokens
+labels     where labels have got to, and lifting them
 
 `prove` has the gateway plant marked values in a scratch table, tries every channel through the gateway's front door as the
 identity that it is given, and looks for the values, in every reversible spelling, in every byte that comes back. The report
@@ -30,6 +31,7 @@ from doorward import __version__
 from doorward.cli.gateway import HERE, Connection, GatewayClient
 from doorward.cli.masking.channels import CHANNELS, Channel
 from doorward.cli.masking.client import BINARY, TEXT, Client, Door
+from doorward.cli.masking.labels import copied, lift
 from doorward.cli.masking.vault import forget, reveal, vault
 from doorward.cli.output import RefusedError, console, failed, note, print_json, table, visible
 from doorward.errors import ConfigError, DoorwardError, ProtocolError, UpstreamError
@@ -39,8 +41,11 @@ from doorward.masking.canary import DETECTED, Canaries, marks, plain
 EXPECTED: Final = "no labelled or detected value, in any spelling"
 _NAMED: Final = 12  # sightings that one line names
 
-app = App(name="masking", help="Show that masking holds at a target, and keep the proof; what tokens stand for.")
-for command in (reveal, forget, vault):
+app = App(
+    name="masking",
+    help="Show that masking holds at a target, and keep the proof; what tokens stand for; where labels have got to.",
+)
+for command in (reveal, forget, vault, copied, lift):
     app.command(command)
 
 
