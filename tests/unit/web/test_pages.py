@@ -227,6 +227,17 @@ async def test_another_browsers_sign_in_is_not_this_ones(door: Door, path: str, 
     assert len(door.served.browsers) == 0
 
 
+async def test_refused_sign_ins_do_not_fill_the_record(door: Door) -> None:
+    """They are events, thirty a minute; all of them are refused."""
+    for _ in range(35):
+        await door.ask("/sign-in/begin")
+        assert (await door.ask("/sign-in/callback?code=dora&state=guessed")).status_code == 403
+    events = [event for event in await door.served.events() if event.type == "browser.refused"]
+    assert len(events) == 30
+    assert events[0].body["issuer"] == "https://idp.test"
+    assert "guessed" not in repr(events[0].body)
+
+
 @pytest.mark.parametrize(
     "to", ["//evil.test", "https://evil.test", "/\\evil.test", "/sign-out", "/api/whoami", "/me%0d%0aset-cookie:x=y"]
 )

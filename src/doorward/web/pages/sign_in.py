@@ -7,6 +7,7 @@ here first, and then goes to the issuer, where that has a place for it.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from typing import Annotated, Any, Protocol
 from urllib.parse import quote
@@ -28,6 +29,7 @@ from doorward.web.pages.render import render
 CALLBACK = "/sign-in/callback"
 SIGNED_OUT = "/signed-out"
 _MOST_FIELDS = 20
+_MOST_REFUSED = 30  # refused sign-ins in a minute that are events
 _TWICE = AuthenticationError("the issuer's answer has a field twice, or too many", hint="sign in again")
 
 
@@ -47,6 +49,15 @@ class Served(Protocol):
 def routes(gateway: Served, access: Access) -> Sequence[Any]:
     """The handlers."""
     browsers = gateway.browsers
+    refused: deque[float] = deque(maxlen=_MOST_REFUSED)
+
+    async def put_on_record(error: AuthenticationError, issuer: str, request: Request[Any, Any, Any]) -> None:
+        """A refused sign-in; anybody can bring about as many as they like, and they must not fill the record."""
+        now = gateway.guard.clock.monotonic()
+        if len(refused) < _MOST_REFUSED or now - refused[0] >= 60:
+            refused.append(now)
+            body = {"issuer": issuer, "client": _client(request), "reason": error.message[:500]}
+            await gateway.guard.recorder.event("browser.refused", body)
 
     def cookie(name: str, value: str, *, lasts: int | None = None) -> Cookie:
         return Cookie(
@@ -109,9 +120,7 @@ def routes(gateway: Served, access: Access) -> Sequence[Any]:
         try:
             grant = await sign_in.finish(sign_in.recall(kept), answer, back())
         except AuthenticationError as error:
-            await gateway.guard.recorder.event(
-                "browser.refused", {"issuer": sign_in.issuer, "client": _client(request), "reason": error.message[:500]}
-            )
+            await put_on_record(error, sign_in.issuer, request)
             return wrong(error, kept["to"], 403)
         except DoorwardError as error:
             return wrong(error, kept["to"], 503)
