@@ -21,7 +21,7 @@ from doorward.masking.detectors import redaction
 WINDOW: Final = 128 << 10  # bytes that are looked at anew each time
 REACH: Final = 32 << 10  # bytes before and behind them that are looked at, too
 # What `scan` knows is short: in a window, who finds it looks only where the prefilter saw something, and at what is beside it.
-BLOCK: Final = 8 << 10
+BLOCK: Final = 16 << 10
 BESIDE: Final = 3 << 10
 _ROUNDS: Final = 4
 
