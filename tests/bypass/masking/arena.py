@@ -216,11 +216,11 @@ class Arena:
             raw.notice_handler = lambda result: seen.append(_fields(result))
             for step in steps:
                 raw.send_query(step.encode())
-                for name in (b"application_name", b"TimeZone"):
+                for name in (b"application_name", b"TimeZone", b"scram_iterations"):
                     seen.append(raw.parameter_status(name))
                 while (result := raw.get_result()) is not None:
                     seen += _results(raw, result)
-                seen += [raw.parameter_status(name) for name in (b"application_name", b"TimeZone")]
+                seen += [raw.parameter_status(name) for name in (b"application_name", b"TimeZone", b"scram_iterations")]
                 raw.consume_input()
                 while (note := raw.notifies()) is not None:
                     seen.append((note.relname, note.extra))

@@ -40,11 +40,10 @@ from doorward.protocols.postgres.redact_copy import MAX_LINE, TooLargeError
 from doorward.protocols.postgres.redact_fields import said_by_code
 from doorward.protocols.postgres.wide import WIDE, Memory, Store, WideRow
 from doorward.protocols.postgres.wire import Backend, Column
+from doorward.sql.settings import narrow
 
 _MAX_OTHER: Final = 1 << 20  # what is not a row or copy data has no business being longer
 STYLES: Final = frozenset({"DateStyle", "IntervalStyle", "TimeZone"})  # they say what a literal means
-# Reported settings that can hold any text; a time zone may be called anything: <text>5 (POSIX).
-_FREE: Final = ("application_name", "search_path", "TimeZone")
 # Time zones by name or offset: they say little more than where on earth. Anything else may spell out a value.
 _ZONE: Final = re.compile(
     r"[A-Za-z_]+(?:[/-][A-Za-z_-]+)*|(?:Etc/)?GMT[+-]?\d{1,2}|(?:EST5E|CST6C|MST7M|PST8P)DT"
@@ -948,7 +947,7 @@ class Answers:
             return b""  # whose account this is at the target is not the client's business
         if name in STYLES:
             self.styles[name] = value
-        if name in _FREE and self.labels and not self.observe:
+        if self.labels and not self.observe and not narrow(name):  # PostgreSQL 16 reports a number, too
             if name == "TimeZone":
                 self.zone(value)
             run = self.pending[0].run if self.pending else None
