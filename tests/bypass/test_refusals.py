@@ -196,6 +196,34 @@ def test_hd_11_terminate_behind_the_statement_is_a_departure(
     assert ids(direct, table) == {1, 2}
 
 
+@pytest.mark.parametrize("how", ["set", "set_config", "start-up"])
+def test_hd_19_a_client_says_how_long_it_waits(door: Gateway, direct: psycopg.Connection, table: str, how: str) -> None:
+    """HD-19: then it gets an error that names the request, the session goes on, nothing runs; the same statement later, on a
+    new connection, goes on with that request."""
+    text = f"delete from {table} where id = 1"
+    parameters = {"doorward.wait": "300ms"} if how == "start-up" else {}
+    with RawClient.to(door, sub=f"hd19{how}", groups=["agents"], parameters=parameters) as client:
+        if how == "set":
+            assert client.query("set doorward.wait = '300ms'").sqlstate == ""
+        elif how == "set_config":
+            assert client.query("select set_config('doorward.wait', '300ms', false)").sqlstate == ""
+        begun = time.monotonic()
+        client.send(wire.query(text.encode()))
+        reply = client.ready()
+        assert time.monotonic() - begun < 8
+        assert (reply.sqlstate, reply.status) == ("57014", "I")
+        request = reply.errors[0]["M"].partition("request ")[2].split()[0]
+        assert client.query("select 1").values == ["1"]
+        assert client.query("set doorward.wait = 'soon'").sqlstate == "55P02"
+    reaches(door, request, "parked")
+    assert vote(door, request)[0] == 200
+    with RawClient.to(door, sub=f"hd19{how}", groups=["agents"]) as client:
+        client.send(wire.query(text.encode()))
+        assert client.ready().tags == ["DELETE 1"]
+    assert state(door, request) == "spent"
+    assert ids(direct, table) == {2}
+
+
 def test_hd_12_a_parked_request_is_taken_up_in_a_new_session_once(
     door: Gateway, direct: psycopg.Connection, table: str
 ) -> None:

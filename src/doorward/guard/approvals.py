@@ -12,7 +12,8 @@ The store is the truth; what waits in memory is only woken by it. After a crash 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import sha256
 from typing import Any
@@ -28,6 +29,9 @@ from doorward.ledger.encoding import canonical
 from doorward.model import Approval, ApprovalState, Decision, Identity, Operation, Outcome, Session, Target, Vote
 
 EVIDENCE = ("flags", "groups", "key", "method", "request", "session", "signature", "tier")  # of a vote, in its event
+MOST_LISTENERS = 200  # who follow what changes at once, all together
+MOST_LISTENING = 5  # and one identity
+MOST_NEWS = 1000  # requests that have changed and that a listener has not read of
 OPEN = (ApprovalState.WAITING, ApprovalState.PARKED)
 
 
@@ -37,6 +41,32 @@ class TooManyRequestsError(Exception):
 
 class VoteRefusedError(Exception):
     """This vote cannot be cast; the message says why and is safe to show to who tried."""
+
+
+class News:
+    """Requests that have changed, for one listener: each once, however often and however slow it reads."""
+
+    def __init__(self, who: str) -> None:
+        self.who = who
+        self._changed: dict[str, None] = {}  # in order; as many as there are open requests, which are bounded
+        self._flag = asyncio.Event()
+
+    def tell(self, approval_id: str) -> None:
+        """It has changed."""
+        self._changed[approval_id] = None
+        while len(self._changed) > MOST_NEWS:
+            del self._changed[next(iter(self._changed))]
+        self._flag.set()
+
+    async def next(self, seconds: float) -> list[str]:
+        """The ids of what has changed since the last time; nothing, after that long."""
+        try:
+            await asyncio.wait_for(self._flag.wait(), seconds)
+        except TimeoutError:
+            return []
+        self._flag.clear()
+        found, self._changed = list(self._changed), {}
+        return found
 
 
 class Approvals:
@@ -58,6 +88,7 @@ class Approvals:
         self._policies = policies
         self._most_open = most_open
         self._changed: dict[str, set[asyncio.Event]] = {}
+        self._news: set[News] = set()
         self.keys = keys
         self.ballots = Ballots(recorder, clock, policies, keys)
         self._voting = asyncio.Lock()  # one vote at a time: none is on record that another of the same person came before
@@ -174,7 +205,9 @@ class Approvals:
         ):
             await self.end(approval.id, ApprovalState.EXPIRED, reason="nobody answered in time")
             approval = await self._store.get(approval_id)
-        if approval is not None and approval.state in OPEN and approval.votes:
+        if approval is not None and approval.votes and (
+            approval.state in OPEN or (approval.state is ApprovalState.APPROVED and self.ballots.denied(approval))
+        ):
             return await self._count(approval_id)  # a vote was cast, and we died before it was counted
         return approval
 
@@ -244,6 +277,9 @@ class Approvals:
             approval = await self._store.get(approval_id)
             assert approval is not None
             if approval.state not in OPEN:
+                # A no that was stored after the last look and before the swap to approved: still a no.
+                if approval.state is ApprovalState.APPROVED and self.ballots.denied(approval):
+                    await self._store.set_state(approval_id, ApprovalState.APPROVED, ApprovalState.DENIED)
                 break
             if self.ballots.denied(approval):
                 wanted = ApprovalState.DENIED
@@ -251,7 +287,7 @@ class Approvals:
                 wanted = ApprovalState.APPROVED
             else:
                 break
-            if await self._store.set_state(approval_id, approval.state, wanted):
+            if await self._store.set_state(approval_id, approval.state, wanted) and wanted is ApprovalState.DENIED:
                 break
         fresh = await self._store.get(approval_id)
         assert fresh is not None
@@ -287,6 +323,7 @@ class Approvals:
     async def park(self, approval_id: str) -> None:
         """The client went or gave up waiting; nothing runs until it comes back with the same."""
         if await self._store.set_state(approval_id, ApprovalState.WAITING, ApprovalState.PARKED):
+            self._wake(approval_id)
             await self._recorder.event("approval.parked", {"approval": approval_id})
 
     async def end(self, approval_id: str, state: ApprovalState, *, reason: str, actor: str = "") -> bool:
@@ -328,6 +365,22 @@ class Approvals:
         self._wake(approval_id)
         return ""
 
+    @contextmanager
+    def following(self, who: str) -> Iterator[News]:
+        """What changes from here on, for one listener. Raises TooManyRequestsError: somebody (an Identity.id) listens as
+        often as they may, or everybody together does."""
+        mine = sum(1 for news in self._news if news.who == who)
+        if mine >= MOST_LISTENING or len(self._news) >= MOST_LISTENERS:
+            raise TooManyRequestsError("too many listen for news of requests already; ask for a request's state instead")
+        news = News(who)
+        self._news.add(news)
+        try:
+            yield news
+        finally:
+            self._news.discard(news)
+
     def _wake(self, approval_id: str) -> None:
         for flag in self._changed.get(approval_id, ()):
             flag.set()
+        for news in self._news:
+            news.tell(approval_id)

@@ -320,10 +320,12 @@ class GuardedSession:
         notify: Callable[[Approval], None],
         preview: Callable[[], Awaitable[Mapping[str, Any]]],
         definitions: Callable[[], Awaitable[str]],
+        most: float | None = None,
     ) -> Permit | Refusal:
         """Wait for people, or for a budget. `gone` is set when the client leaves or cancels; then nothing runs, whatever
-        they say. `definitions` looks up what the statement's names stand for (`Template.definitions`): before people are
-        asked, and again before their yes is used, for a function may be replaced while they think."""
+        they say; it may have said how long it waits at `most`, in seconds. `definitions` looks up what the statement's names
+        stand for (`Template.definitions`): before people are asked, and again before their yes is used, for a function may be
+        replaced while they think."""
         template = turn.template
         decision = template.decision
         assert decision is not None
@@ -352,11 +354,13 @@ class GuardedSession:
             )
         self.record.event("operation.held", {"operation": operation.id, "approval": approval.id})
         notify(approval)
-        patience = min(lasts, guard.hold_in_transaction) if turn.in_transaction else lasts
+        patience = float(min(lasts, guard.hold_in_transaction) if turn.in_transaction else lasts)
+        if most is not None:
+            patience = min(patience, most)
         state = await self._answer(approval.id, gone, patience)
         if gone.is_set() or state in (ApprovalState.WAITING, ApprovalState.PARKED):
             await guard.approvals.park(approval.id)
-            why = "the client went away or cancelled" if gone.is_set() else f"nobody answered within {patience} s"
+            why = "the client went away or cancelled" if gone.is_set() else f"nobody answered within {patience:g} s"
             return self._refuse(
                 turn,
                 Refusal(

@@ -30,6 +30,7 @@ from doorward.server.relay import Relay
 from doorward.server.spool import Spools
 from doorward.server.tls import ALPN, TlsLayer
 from doorward.server.workers import Worker
+from doorward.sql.settings import WAIT, waiting
 
 CANCELS_PER_SECOND: Final = 50
 STRANGERS: Final = 500  # connections beyond `limits.connections`, for those who have not signed in yet
@@ -280,7 +281,7 @@ class Listener:
             if reach.catalogue.stale:
                 await reach.catalogue.refresh()
             await _fits(reach)
-            parameters = {k: v for k, v in startup.parameters.items() if k != "client_encoding"}
+            parameters = {k: v for k, v in startup.parameters.items() if k not in ("client_encoding", WAIT)}
             parameters.setdefault("application_name", f"doorward {opened.session.id}")
             parameters.update(dial.settings(reach.target))  # what the operator says wins
             upstream = await dial.dial(
@@ -316,6 +317,7 @@ class Listener:
             observe=target.mode is Mode.OBSERVE,
             rows_recorded={"sample": limits.sample_rows, "shape": 0}.get(target.record),
         )
+        conversation.answers.wait = waiting(startup.parameters.get(WAIT, ""))
         key = (self.next_pid(), secrets.token_bytes(4 if door.login_protocol == 3 << 16 else 32))
         relay = Relay(self, door, opened, conversation, upstream, reach.previews, reach.catalogue, key)
         self.relays[key[0]] = relay

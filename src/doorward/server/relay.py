@@ -492,7 +492,7 @@ class Relay:
         try:
             verdict = await self.guarded.hold(
                 turn, gone=gone, notify=self._notify, preview=lambda: self._preview(turn),
-                definitions=lambda: self._definitions(turn),
+                definitions=lambda: self._definitions(turn), most=self.conversation.answers.wait,
             )  # fmt: skip
         except DoorwardError as error:
             self.broken(error)

@@ -16,6 +16,7 @@ gateway passes none of these on from the start-up message.)
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from typing import Final
 
@@ -77,6 +78,17 @@ _SAME: Final = {
 _QUIET: Final = frozenset({"notice", "warning", "error", "fatal", "panic", "log", "info"})
 
 
+WAIT: Final = "doorward.wait"  # a setting of ours: how long a statement of this session waits for people at most
+_WAIT: Final = re.compile(r"([0-9]{1,6}) ?(ms|s|min|h|)")
+_LONG: Final = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "": 0.001}  # as PostgreSQL reads times: ms, if nothing is said
+
+
+def waiting(value: str) -> float | None:
+    """Seconds, of a value of `doorward.wait`: "30s", "500ms", "5min". None if it is none."""
+    match = _WAIT.fullmatch(value.strip())
+    return None if match is None else int(match[1]) * _LONG[match[2]]
+
+
 def judge(name: str, value: str | None, pinned: Collection[str] = ()) -> Effect | str:
     """READ, CONTROL, or in words why never. `pinned` are settings that this target's gateway keeps for itself (its
     timeouts, say). Total: an unheard-of name is CONTROL."""
@@ -84,9 +96,11 @@ def judge(name: str, value: str | None, pinned: Collection[str] = ()) -> Effect 
     if name in pinned and value is not None:
         return f"{name} is set by the gateway, and cannot be changed in a session"
     if value is None:
-        return Effect.READ if name in HARMLESS or name in _NEVER or name in _SAME else Effect.CONTROL
+        return Effect.READ if name in HARMLESS or name in _NEVER or name in _SAME or name == WAIT else Effect.CONTROL
     if name in _NEVER:
         return _NEVER[name]
+    if name == WAIT:
+        return Effect.READ if waiting(value) is not None else f'{WAIT} is a time, as in "30s" or "5min", and not that'
     if name in _SAME:
         allowed, reason = _SAME[name]
         spelling = value.strip().lower()
@@ -127,7 +141,7 @@ def narrow(name: str) -> bool:
 def any_value(name: str) -> bool:
     """Whether the verdict on a setting is the same for every value, so that it may come in a parameter."""
     name = canonical(name)
-    return name not in _NEVER and name not in _SAME and name != "client_min_messages"
+    return name not in _NEVER and name not in _SAME and name not in ("client_min_messages", WAIT)
 
 
 def canonical(name: str) -> str:

@@ -7,16 +7,17 @@ the text again and compares every byte; what a caller sends is never interpreted
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Annotated, Any, Protocol
 
 from litestar import Request, get, post
 from litestar.exceptions import HTTPException, NotFoundException, PermissionDeniedException
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+from litestar.response import Stream
 from litestar.status_codes import HTTP_200_OK
 
 from doorward.errors import IntegrityError
-from doorward.guard.approvals import OPEN, Approvals, VoteRefusedError
+from doorward.guard.approvals import OPEN, Approvals, TooManyRequestsError, VoteRefusedError
 from doorward.guard.guard import Guard
 from doorward.ledger import request as requests
 from doorward.ledger.votes import WEBAUTHN, namespace
@@ -24,6 +25,8 @@ from doorward.ledger.webauthn import base64url
 from doorward.model import Approval, ApprovalState, Identity, Outcome, Target
 from doorward.web.targets import Who
 
+LONGEST_STREAM = 900.0  # seconds of server-sent events; then the listener asks anew, and is judged anew
+HEARTBEAT = 15.0
 LONGEST_WAIT = 60.0  # seconds that one request may wait for an answer
 VOTE = '{"approve": true or false, "comment": "...", "request": "...", "signature": {"method": "sshsig" or "webauthn", ...}}'
 
@@ -125,6 +128,54 @@ def routes(gateway: Served, who: Who, allowed: Allowed) -> Sequence[Any]:
             raise NotFoundException(detail=f"there is no request {approval_id}")
         return await rendered(identity, decided)
 
+    async def told(identity: Identity, only: str, seconds: float) -> AsyncIterator[bytes]:
+        """Server-sent events: a request's state whenever it has changed; of one, first as it stands, until its end. A
+        stream ends with the right to listen: with the token, or after `seconds`."""
+        clock = gateway.guard.clock
+        until = clock.monotonic() + max(0.0, min(seconds, LONGEST_STREAM))
+        if identity.expires_at:
+            until = min(until, clock.monotonic() + (identity.expires_at - clock.now()) / 1000)
+        with gateway.approvals.following(identity.id) as news:
+            yield b"retry: 2000\n\n"
+            changed = [only] if only else []
+            while True:
+                for approval_id in changed:
+                    found = await gateway.approvals.get(approval_id)
+                    if found is None or (only and approval_id != only) or not sees(identity, found):
+                        continue
+                    state = {**_state(found), "target": found.target, "requested_by": found.requested_by}
+                    yield f"event: {found.state}\ndata: {json.dumps(state)}\n\n".encode()
+                    if only and found.state not in (*OPEN, ApprovalState.APPROVED):
+                        return
+                left = until - clock.monotonic()
+                if left <= 0:
+                    return
+                changed = await news.next(min(left, HEARTBEAT))
+                if not changed:
+                    yield b": still here\n\n"
+
+    def stream(identity: Identity, only: str, seconds: float) -> Stream:
+        try:
+            with gateway.approvals.following(identity.id):  # refused before the answer has begun
+                pass
+        except TooManyRequestsError as error:
+            raise HTTPException(status_code=429, detail=str(error)) from None
+        return Stream(told(identity, only, seconds), media_type="text/event-stream", headers={"cache-control": "no-store"})
+
+    @get("/api/approvals/events")
+    async def events(request: Request[Any, Any, Any], seconds: FromQuery[float] = LONGEST_STREAM) -> Stream:
+        """Server-sent events of every request that the caller may see, as they change. `event` is the new state."""
+        return stream(await who(request), "", seconds)
+
+    @get("/api/approvals/{approval_id:str}/events")
+    async def events_of(
+        request: Request[Any, Any, Any], approval_id: FromPath[str], seconds: FromQuery[float] = LONGEST_STREAM
+    ) -> Stream:
+        """The same of one request, first as it stands; the stream ends once nothing can change any more."""
+        identity = await who(request)
+        await approval_for(identity, approval_id)
+        return stream(identity, approval_id, seconds)
+
     @post("/api/approvals/{approval_id:str}/ballot", status_code=HTTP_200_OK)
     async def ballot(
         request: Request[Any, Any, Any], approval_id: FromPath[str], data: JSONBody[dict[str, Any]]
@@ -204,7 +255,7 @@ def routes(gateway: Served, who: Who, allowed: Allowed) -> Sequence[Any]:
             raise PermissionDeniedException(detail=f"request {approval_id} is {asked.state} already")
         return await rendered(identity, await approval_for(identity, approval_id))
 
-    return approvals, approval, wait, ballot, vote, withdraw
+    return approvals, events, events_of, approval, wait, ballot, vote, withdraw
 
 
 def _asked(identity: Identity, approval: Approval) -> bool:

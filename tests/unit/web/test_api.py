@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import re
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import ExitStack
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -35,7 +37,7 @@ from doorward.model import Approval, Effect, Identity, Kind, Permit, Phase, Refu
 from doorward.policy.policies import load
 from doorward.web.api import application
 from doorward.web.browser import Browsers, SignIn
-from tests.rig.signers import Authenticator, ssh
+from tests.rig.signers import Authenticator, sign_and_vote, ssh
 from tests.suites.lives import CLOCK, Disk
 
 POLICY = """
@@ -222,7 +224,7 @@ def routes() -> Iterator[tuple[str, str]]:
         path = "/".join("01a20748-05e8-707b-b5cd-49c85c9097bf" if "{" in part else part for part in route.path.split("/"))
         for method in sorted(getattr(route, "methods", ())):
             if method != "OPTIONS" and (path.startswith("/api/") or path in OPEN):
-                yield method, path
+                yield method, path + "?seconds=0" * path.endswith("/events")
 
 
 ROUTES = sorted(routes())
@@ -258,7 +260,9 @@ async def test_who_has_no_right_learns_and_does_nothing(served: Served, method: 
         place = path.replace("01a20748-05e8-707b-b5cd-49c85c9097bf", approval.id if "approvals" in path else session)
         await served.events()
         answer = await ask(served, place, {"approve": True} if method == "POST" else None, who="eve", method=method)
-        if path == "/api/whoami":
+        if path.startswith("/api/approvals/events"):
+            assert answer.text == "retry: 2000\n\n"  # that she may listen, and nothing that she hears
+        elif path == "/api/whoami":
             assert answer.json()["id"] == f"{ISSUER}|eve"
         elif path in ("/api/approvals", "/api/sessions", "/api/keys") and method == "GET":
             assert (answer.status_code, answer.json()) == (200, [])
@@ -400,6 +404,37 @@ async def test_a_passkey_is_registered_and_votes(served: Served) -> None:
         answer = await ask(served, place, {**said, "signature": passkey.vote(text)}, who="dora")
         assert (answer.status_code, answer.json()["state"]) == (200, "approved")
         assert isinstance(await task, Permit)
+
+
+def heard(text: str) -> list[tuple[str, dict[str, Any]]]:
+    """The events of a stream: name and JSON."""
+    found = re.findall(r"^event: (\w+)\ndata: (.*)$", text, re.MULTILINE)
+    return [(name, json.loads(said)) for name, said in found]
+
+
+async def test_whoever_may_see_a_request_hears_of_it_as_it_changes(served: Served) -> None:
+    """One request's stream begins with its state and ends with its end; a stranger hears nothing of it, and nobody listens
+    more often than they may."""
+    async with asyncio.TaskGroup() as group:
+        every = group.create_task(ask(served, "/api/approvals/events?seconds=1", who="dora"))
+        stranger = group.create_task(ask(served, "/api/approvals/events?seconds=1", who="eve"))
+        await asyncio.sleep(0.05)
+        approval, task = await served.held(group)
+        one = group.create_task(ask(served, f"/api/approvals/{approval.id}/events", who="dora"))
+        await asyncio.sleep(0.05)
+        await sign_and_vote(served.approvals, PEOPLE["dora"], SHOP, approval.id, approve=True)
+        assert isinstance(await task, Permit)
+    assert one.result().headers["content-type"].startswith("text/event-stream")
+    names = [name for name, said in heard(one.result().text) if said["id"] == approval.id]
+    assert (names[0], names[-1]) == ("waiting", "spent")
+    assert [name for name, _ in heard(every.result().text)][-1] == "spent"
+    assert heard(stranger.result().text) == []
+    with ExitStack() as stack:
+        for _ in range(5):
+            stack.enter_context(served.approvals.following(PEOPLE["dora"].id))
+        assert (await ask(served, "/api/approvals/events?seconds=0", who="dora")).status_code == 429
+        assert (await ask(served, "/api/approvals/events?seconds=0", who="eve")).status_code == 200
+    assert (await ask(served, "/api/approvals/events?seconds=0", who="dora")).status_code == 200
 
 
 async def test_a_recording_is_shown_to_who_may_replay_it_and_that_is_on_record(served: Served) -> None:

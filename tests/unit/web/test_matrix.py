@@ -63,6 +63,8 @@ TABLE: dict[tuple[str, str], dict[str, int]] = {
     ("GET", "/api/approvals"): ANYONE,
     ("GET", "/api/approvals/{approval_id:str}"): only(OK, *SEES_REQUEST),
     ("GET", "/api/approvals/{approval_id:str}/wait"): only(OK, *SEES_REQUEST),
+    ("GET", "/api/approvals/events"): ANYONE,
+    ("GET", "/api/approvals/{approval_id:str}/events"): only(OK, *SEES_REQUEST),
     ("POST", "/api/approvals/{approval_id:str}/votes"): only(NO, *SEES_REQUEST),  # it is not signed
     ("POST", "/api/approvals/{approval_id:str}/ballot"): only(NO, "agent", "requester", "administrator") | {"approver": OK},
     ("POST", "/api/approvals/{approval_id:str}/withdraw"): only(OK, "agent", "requester", "administrator") | {"approver": NO},
@@ -221,6 +223,6 @@ async def ask(
         content = f"csrf={csrf}"
     elif method != "GET":
         content = json.dumps(BODIES.get(path, {}))
-    if path.endswith("/wait"):
+    if path.endswith(("/wait", "/events")):
         place += "?seconds=0"
     return (await client.request(method, place, headers=headers, content=content)).status_code

@@ -40,7 +40,7 @@ from doorward.protocols.postgres.redact_copy import MAX_LINE, TooLargeError
 from doorward.protocols.postgres.redact_fields import said_by_code
 from doorward.protocols.postgres.wide import WIDE, Memory, Store, WideRow
 from doorward.protocols.postgres.wire import Backend, Column
-from doorward.sql.settings import narrow
+from doorward.sql.settings import WAIT, narrow, waiting
 
 _MAX_OTHER: Final = 1 << 20  # what is not a row or copy data has no business being longer
 STYLES: Final = frozenset({"DateStyle", "IntervalStyle", "TimeZone"})  # they say what a literal means
@@ -110,6 +110,7 @@ class Answers:
         self.labels: frozenset[str] = frozenset()  # all that this target has
         self.opaque = False  # code has run that nobody could follow: a setting may hold anything
         self._seen: set[str] = set()  # what the client has set, or the target had when it began
+        self.wait: float | None = None  # seconds that the client will wait for people, as it has said (doorward.wait)
         self.deaf = False  # payloads of notifications are kept from this client: nobody knows what is in them
         # Something labelled was written in this transaction: constraints and triggers may look at it as late as at its end.
         self.late = False  # .. which this client may not see
@@ -967,7 +968,9 @@ class Answers:
     def notes(self, template: PgTemplate, params: Sequence[bytes | None]) -> None:
         """Values that the client itself gives to settings, in plain sight: it may hear of them again."""
         for statement in template.statements:
-            for _, value, _ in statement.settings:
+            for name, value, _ in statement.settings:
+                if name in (WAIT, "all"):
+                    self.wait = None if value is None else waiting(value)
                 if value is not None and value[:1] == "$":
                     for param in params:
                         self._see((param or b"").decode("utf-8", "replace"))
