@@ -160,11 +160,14 @@ def test_killed_between_spending_an_approval_and_running(mortal: Stage, when: st
     sound(mortal)
 
 
-def test_killed_between_a_vote_and_its_count(mortal: Stage) -> None:
+@pytest.mark.parametrize(
+    ("when", "words"), [("die-voted", "on"), ("die-after", "approval.voted")], ids=["in the store", "on record only"]
+)
+def test_killed_between_a_vote_and_its_count(mortal: Stage, when: str, words: str) -> None:
     """The vote is counted by the next start: nobody has to be asked twice."""
     word = fresh()
     client, approval = ask(mortal, word)
-    mortal.faults.set("die-voted")
+    mortal.faults.set(when, words)
     with pytest.raises(OSError):
         mortal.approve(approval)
     died(mortal)
