@@ -221,7 +221,9 @@ class Gateway:
         keep = None
         if self.reveals is not None:  # who only observes sends values as they are, and puts none into a vault
             keep = keep_nothing if target.mode is Mode.OBSERVE else self.reveals.vault.keeper(target.name)
-        transforms = Transforms(self.config.masking.transforms, key, tenant=target.tenant, keep=keep)
+        transforms = Transforms(
+            self.config.masking.transforms, key, tenant=target.tenant, keep=keep, subjects=self.config.masking.date_shift
+        )
         detectors = self.detectors if target.detect else Detectors(())
 
         def masks(catalogue: CatalogueSource) -> PostgresMasks:

@@ -186,7 +186,8 @@ async def target(config: Config, target: Target) -> list[Finding]:
     try:
         labels = labelling(
             build(relations(rows, columns)), target.labels,
-            Transforms(config.masking.transforms, bytes(32), keep=keep_nothing), by_name=config.masking.column_names,
+            Transforms(config.masking.transforms, bytes(32), keep=keep_nothing, subjects=config.masking.date_shift),
+            by_name=config.masking.column_names,
         )  # fmt: skip
     except ValueError as error:
         return [*findings, Finding(part, Verdict.FAIL, f"its catalogue is not what it should be: {error}")]

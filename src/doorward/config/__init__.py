@@ -217,6 +217,10 @@ def _checked(path: Path, settings: Settings, wrong: list[str], written: str) -> 
             wrong.append(f"masking.token_key: it is missing, and {name} (of {label}) needs it")
         if name == "vault" and not settings.masking.vault.keys:
             wrong.append(f"masking.vault.keys: there is none, and vault (of {label}) needs one")
+    wrong += [
+        f"masking.date_shift.{label}: no column has this label, so nothing would move by it"
+        for label in settings.masking.date_shift if label not in labels
+    ]  # fmt: skip
     detectors = _detectors(settings.masking, written, wrong)
     if detectors is None:
         return None

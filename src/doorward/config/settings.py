@@ -259,6 +259,10 @@ class Masking:
     transforms: Mapping[str, str] = setting(
         table_of(one_of(*TRANSFORMS), LABEL), "How each label is masked. A label not named here is redacted.", {}
     )
+    date_shift: Mapping[str, str] = setting(
+        table_of(text("a column's name"), LABEL),
+        "By label: the column of the same table that says whose a date is, so that all dates of one subject move alike.", {},
+    )  # fmt: skip
     detectors: tuple[str, ...] = setting(
         list_of(one_of(*(detector.name for detector in DETECTORS))), "The detectors that run.", DEFAULT
     )

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from doorward.masking.names import suggested
-from doorward.masking.plan import BOOL, BPCHAR, BYTEA, DATE, TEXT, TEXT_TYPES, TIMESTAMP, TIMESTAMPTZ, VARCHAR
+from doorward.masking.plan import BOOL, BPCHAR, BYTEA, DATE, SUBJECTS, TEXT, TEXT_TYPES, TIMESTAMP, TIMESTAMPTZ, VARCHAR
 from doorward.masking.transforms import BY_VALUE, Transforms
 from doorward.sql.catalogue import SYSTEM, Catalogue
 
@@ -77,6 +77,21 @@ def _faults(catalogue: Catalogue, configured: Mapping[str, str], transforms: Tra
                 f"column {column} is of a type with which {name}, the transform of {label}, can do nothing: "
                 "it would always be NULL"
             )
+        elif fault := _subject_fault(there, column, label, transforms, type_oid):
+            yield fault
+
+
+def _subject_fault(
+    there: Mapping[str, int], column: str, label: str, transforms: Transforms, type_oid: int
+) -> str:
+    wanted = transforms.subjects.get(label, "")
+    if not wanted or transforms.name(label) != "date_shift" or type_oid >= _OWN:
+        return ""
+    subject = f"{column.rpartition('.')[0]}.{wanted}"
+    if there.get(subject) in SUBJECTS:
+        return ""
+    said = "is of a type that names nobody" if subject in there else "is not there"
+    return f"column {column} moves with {subject} (masking.date_shift), which {said}: it would always be NULL"
 
 
 def _fits(transform: str, type_oid: int) -> bool:

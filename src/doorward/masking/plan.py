@@ -9,6 +9,9 @@ A transform that looks at the value (partial, token, date_shift ...) lets a part
 applies only where the column *is* the stored one, said by both lineage and server; an expression over it
 (`substr(ssn, 1, 1)`) is redacted whole, and where it is NULL, too: `nullif(ssn, 'a guess')` would tell who guessed right.
 
+A date that moves with its subject needs that in the same row of the same relation: `subjects` says where that is certain. Where
+it is not among the result's columns, or of a type whose text and binary forms nobody compares, the date becomes NULL.
+
 It deliberately does not read rows: `protocols/*/redact.py` does, over what is planned here.
 """
 
@@ -39,6 +42,9 @@ PLAIN_TYPES = frozenset(
 )
 # Types that date_shift moves within; timetz and interval are not dates.
 _DATES = frozenset({DATE, TIMESTAMP, TIMESTAMPTZ})
+# Types of what says whose a date is: their text and binary forms name the same subject (`cells.named`).
+WHOLE = frozenset({INT2, INT4, INT8})
+SUBJECTS = WHOLE | {TEXT, VARCHAR, BPCHAR, UUID}
 # Arrays of text: their binary form is rewritten element by element.
 TEXT_ARRAYS = frozenset({1002, 1003, 1009, 1014, 1015, 199, 3807, 143})
 
@@ -78,13 +84,16 @@ class Reading(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class ColumnPlan:
-    """What happens to one column. `label` is what masked cells are counted under. `nulls`: where it is NULL, too."""
+    """What happens to one column. `label` is what masked cells are counted under. `nulls`: where it is NULL, too. `subject`:
+    the column that a date moves with, -1: with none; `subject_type` is that one's type where it is in binary, 0 in text."""
 
     action: Action
     reading: Reading = Reading.TEXT
     label: str = ""
     replacement: bytes | None = None
     nulls: bool = False
+    subject: int = -1
+    subject_type: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,14 +124,16 @@ def plan(
     text_types: frozenset[int] = frozenset(),
     *,
     bare: bool = False,
+    subjects: Callable[[str, int], int] | None = None,
 ) -> Plan:
     """Plan one result shape.
 
     `outputs`: labels by output column, None: lineage does not know. `provenance`: the label of the stored column that
     (table OID, attribute number) names, None: it has none; for a view, only where its column is a stored column
     unchanged. `text_types`: OIDs of further types whose binary form is their text (citext). `bare`: every column is a
-    stored one, though the server does not say which (COPY of a table). ProtocolError: a column has a format other than 0
-    and 1.
+    stored one, though the server does not say which (COPY of a table). `subjects`: the attribute number, by label and table
+    OID, of what says whose a date is, 0: there is none; None: a row may be of several rows. ProtocolError: a column has a
+    format other than 0 and 1.
     """
     traced = outputs is not None and len(outputs) == len(shape)
     looking = detectors.without(unmask)
@@ -148,7 +159,10 @@ def plan(
             continue
         label = ",".join(sorted(labels))
         direct = traced and stored is not None and labels == {stored} and len(outputs[index]) <= 1  # type: ignore[index]
-        columns.append(_masked(column, reading, label, direct, bare, transforms, text_types))
+        if direct and label in transforms.subjects and transforms.name(label) == "date_shift":
+            columns.append(_moved(column, label, shape, subjects))
+        else:
+            columns.append(_masked(column, reading, label, direct, bare, transforms, text_types))
     return Plan(
         columns=tuple(columns),
         detectors=looking,
@@ -189,6 +203,21 @@ def _masked(
     if name in BY_VALUE:
         return ColumnPlan(Action.TRANSFORM, reading, label)
     return ColumnPlan(Action.REPLACE, reading, label, as_read(redaction(label), reading), nulls)
+
+
+def _moved(
+    column: ResultColumn, label: str, shape: Sequence[ResultColumn], subjects: Callable[[str, int], int] | None
+) -> ColumnPlan:
+    """A date that moves with its subject, if that is in the row."""
+    attnum = subjects(label, column.table_oid) if subjects is not None else 0
+    dated = column.type_oid in _DATES
+    if attnum and (dated or column.type_oid in (TEXT, VARCHAR, BPCHAR)):
+        for index, other in enumerate(shape):
+            if other.table_oid == column.table_oid and other.attnum == attnum and other.type_oid in SUBJECTS:
+                reading = Reading.DATE_BINARY if column.format and dated else Reading.DATE
+                binary = other.type_oid if other.format and other.type_oid not in TEXT_TYPES else 0
+                return ColumnPlan(Action.TRANSFORM, reading, label, subject=index, subject_type=binary)
+    return ColumnPlan(Action.REPLACE, Reading.OPAQUE, label)
 
 
 def as_read(text: str, reading: Reading) -> bytes:

@@ -11,7 +11,8 @@ token              `label_` and 16 characters of base 32: the same, but under th
 vault              the same token; the original is kept, sealed, so that people who may can have it back
                    (`guard.token_vault`). A value that is too long to be kept is redacted.
 date_shift         a date or time moved by a number of days that is constant for the label and tenant, at most a year and
-                   never none: intervals and order hold. What is not a date of ISO 8601 is redacted.
+                   never none: intervals and order hold. What is not a date of ISO 8601 is redacted. Where the label names a
+                   subject (`masking.date_shift`), the number is each subject's own, under every label of the tenant.
 format_preserving  digits become other digits (NIST SP 800-38G, FF1), separators stay: equal values are equal, different ones
                    different. Only for values of 6 to 36 digits and nothing else but separators; the rest is redacted.
 
@@ -76,6 +77,12 @@ _DAY: Final = 86_400_000_000  # microseconds
 _INFINITE: Final = frozenset({b"\x7f\xff\xff\xff", b"\x80\0\0\0", b"\x7f" + b"\xff" * 7, b"\x80" + b"\0" * 7})
 
 
+def _drawn(mac: bytes) -> int:
+    """A number of days, at most a year and never none."""
+    drawn = int.from_bytes(mac[:8], "big") % (2 * _DAYS)
+    return drawn - _DAYS if drawn < _DAYS else drawn - _DAYS + 1
+
+
 def partial(label: str, text: str) -> str:
     """The part of a whole, well-formed card, e-mail address, IBAN or telephone number that may stay; else the redaction."""
     digits = _SEPARATORS.sub("", text)
@@ -108,10 +115,11 @@ class Transforms:
 
     `key`: at least 32 bytes, else ConfigError as soon as a label asks for a transform that needs one. `tenant`: what
     hashes, tokens, shifts and preserved formats are equal within; another tenant's cannot be compared. `keep`: the vault;
-    without one, no label may have that transform.
+    without one, no label may have that transform. `subjects`: the column, by label, that says whose a date is; without it
+    in the same row, such a date is not shown at all.
     """
 
-    __slots__ = ("_by_label", "_ff1", "_keep", "_key", "_overridden", "_root", "_shifts", "tenant")
+    __slots__ = ("_by_label", "_ff1", "_keep", "_key", "_overridden", "_root", "_shifts", "subjects", "tenant")
 
     def __init__(
         self,
@@ -120,6 +128,7 @@ class Transforms:
         *,
         tenant: str = "",
         keep: Keep | None = None,
+        subjects: Mapping[str, str] | None = None,
     ) -> None:
         self._by_label = dict(by_label or {})
         for label, name in self._by_label.items():
@@ -135,6 +144,7 @@ class Transforms:
         self._root = key
         self._key = hmac.digest(key, f"doorward/tenant/v1\0{tenant}".encode(), "sha256") if key else b""
         self._keep = keep
+        self.subjects = dict(subjects or {})
         self._ff1: Ff1 | None = None
         self._shifts: dict[str, int] = {}
         self._overridden: dict[frozenset[tuple[str, str]], Transforms] = {}
@@ -150,7 +160,9 @@ class Transforms:
         key = frozenset(by_label.items())
         found = self._overridden.get(key)
         if found is None:
-            found = Transforms({**self._by_label, **by_label}, self._root, tenant=self.tenant, keep=self._keep)
+            found = Transforms(
+                {**self._by_label, **by_label}, self._root, tenant=self.tenant, keep=self._keep, subjects=self.subjects
+            )
             if len(self._overridden) < 256:
                 self._overridden[key] = found
         return found
@@ -169,8 +181,8 @@ class Transforms:
             return token if self._keep is not None and self._keep(label, token, text) else redaction(label)
         if name == "hash":
             return self._mac("hash", "", text).hex()[:32]
-        if name == "date_shift":
-            return self._shifted(label, text) or redaction(label)
+        if name == "date_shift":  # of a subject's, nobody has said here whose it is
+            return None if label in self.subjects else self._shifted(text, self.shift(label)) or redaction(label)
         if name == "format_preserving":
             return self._preserved(label, text) or redaction(label)
         return redaction(label)
@@ -184,27 +196,32 @@ class Transforms:
         """By how many days dates of a label are moved."""
         days = self._shifts.get(label)
         if days is None:
-            drawn = int.from_bytes(self._mac("date_shift", label, "")[:8], "big") % (2 * _DAYS)
-            days = drawn - _DAYS if drawn < _DAYS else drawn - _DAYS + 1
-            self._shifts[label] = days
+            days = self._shifts[label] = _drawn(self._mac("date_shift", label, ""))
         return days
 
-    def shifted(self, label: str, value: bytes, *, binary: bool) -> bytes | None:
-        """A value of type date, timestamp or timestamptz, moved; None (NULL) where that cannot be.
+    def shifted(self, label: str, value: bytes, *, binary: bool, subject: str | None = None) -> bytes | None:
+        """A value of type date, timestamp or timestamptz, moved; None (NULL) where that cannot be, or where the label has
+        subjects and `subject`, what the row says of whose it is, is missing.
 
         PostgreSQL's binary forms: days, or microseconds, since 2000-01-01 (`date_send`, `timestamp_send`).
         """
+        if label not in self.subjects:
+            days = self.shift(label)
+        elif subject is None:
+            return None
+        else:
+            days = _drawn(self._mac("date_shift_subject", "", subject))
         if not binary:
             text = value.decode("ascii", "replace")
             if text in ("infinity", "-infinity"):
                 return value
-            moved = self._shifted(label, text)
+            moved = self._shifted(text, days)
             return None if moved is None else moved.encode("ascii")
         if value in _INFINITE:
             return value
         if len(value) not in (4, 8):
             return None
-        by = self.shift(label) * (1 if len(value) == 4 else _DAY)
+        by = days * (1 if len(value) == 4 else _DAY)
         try:
             return (int.from_bytes(value, "big", signed=True) + by).to_bytes(len(value), "big", signed=True)
         except OverflowError:
@@ -214,13 +231,13 @@ class Transforms:
         said = f"doorward/{purpose}/v1\0{label}\0{text}".encode("utf-8", "surrogatepass")
         return hmac.digest(self._key, said, "sha256")
 
-    def _shifted(self, label: str, text: str) -> str | None:
+    def _shifted(self, text: str, days: int) -> str | None:
         match = _DATE.fullmatch(text)
         if match is None:
             return None
         try:
             day = date(int(match[1] or match[5]), int(match[2] or match[6]), int(match[3] or match[7]))
-            moved = day + timedelta(days=self.shift(label))
+            moved = day + timedelta(days=days)
         except (ValueError, OverflowError):
             return None
         return f"{moved.isoformat()}{match[4]}" if match[1] else moved.isoformat().replace("-", "")

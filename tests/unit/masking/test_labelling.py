@@ -61,3 +61,13 @@ def test_what_cannot_hold_is_a_fault(column: str, transform: str, fault: str) ->
     itself nobody knows before a result describes them."""
     found = labelling(CATALOGUE, {column: "x"}, Transforms({"x": transform}, bytes(32)), by_name="off")
     assert [fault in said for said in found.faults] == ([True] if fault else [])
+
+
+@pytest.mark.parametrize(
+    ("subject", "fault"), [("id", ""), ("since", ""), ("phone", "names nobody"), ("who", "is not there"), ("first_name", "")]
+)
+def test_a_subject_that_cannot_be_told_is_a_fault(subject: str, fault: str) -> None:
+    """A column that the table does not have, or whose text and binary forms nobody compares."""
+    transforms = Transforms({"x": "date_shift"}, bytes(32), subjects={"x": subject})
+    found = labelling(CATALOGUE, {"public.people.dob": "x"}, transforms, by_name="off")
+    assert [fault in said for said in found.faults] == ([True] if fault else [])

@@ -220,3 +220,38 @@ def test_a_vault_shows_the_token_and_is_told_the_value() -> None:
 def test_a_label_without_a_transform_is_redacted() -> None:
     """The default hides."""
     assert Transforms().apply("salary", "90000") == "[salary]"
+
+
+SUBJECTS = Transforms({"born": "date_shift", "died": "date_shift", "paid": "date_shift"}, KEY, tenant="a",
+                      subjects={"born": "id", "died": "person"})  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    one=st.dates(date(1600, 1, 1), date(2400, 1, 1)), other=st.dates(date(1600, 1, 1), date(2400, 1, 1)),
+    whose=st.text(max_size=12),
+)
+def test_all_dates_of_one_subject_move_alike(one: date, other: date, whose: str) -> None:
+    """Under every label and in every form: by the same number of days, never by none, at most by a year. Without a subject, no
+    date is shown; where a label names none, its own constant holds."""
+    since = [(day - date(2000, 1, 1)).days.to_bytes(4, "big", signed=True) for day in (one, other)]
+    texts = [SUBJECTS.shifted(label, day.isoformat().encode(), binary=False, subject=whose)
+             for label, day in (("born", one), ("died", other))]  # fmt: skip
+    binary = [SUBJECTS.shifted("born", day, binary=True, subject=whose) for day in since]
+    moved = [date.fromisoformat((text or b"").decode()) for text in texts]
+    assert moved[1] - moved[0] == other - one
+    assert 0 < abs((moved[0] - one).days) <= 365
+    assert [(day - date(2000, 1, 1)).days.to_bytes(4, "big", signed=True) for day in moved] == binary
+    assert SUBJECTS.shifted("born", since[0], binary=True) is None
+    assert SUBJECTS.shifted("born", one.isoformat().encode(), binary=False) is None
+    assert SUBJECTS.apply("born", one.isoformat()) is None
+    assert SUBJECTS.apply("paid", one.isoformat()) == str(one + timedelta(days=SUBJECTS.shift("paid")))
+
+
+def test_subjects_move_by_numbers_of_their_own() -> None:
+    """Hardly any two of many alike, and another tenant's otherwise."""
+    day = b"2000-06-15"
+    moved = [SUBJECTS.shifted("born", day, binary=False, subject=str(n)) for n in range(400)]
+    assert len(set(moved)) > 200
+    other = Transforms({"born": "date_shift"}, KEY, tenant="b", subjects={"born": "id"})
+    assert [other.shifted("born", day, binary=False, subject=str(n)) for n in range(20)] != moved[:20]

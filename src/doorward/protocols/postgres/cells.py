@@ -9,13 +9,14 @@ form that its column's type has; its result ends there. Nothing else is raised f
 from __future__ import annotations
 
 import json
+import uuid
 from collections import Counter
 from struct import Struct
 from typing import Final
 
 from doorward.masking.detect import Detectors, Suspects
 from doorward.masking.detectors import redaction
-from doorward.masking.plan import JSON, JSONB, Reading, as_read
+from doorward.masking.plan import JSON, JSONB, UUID, WHOLE, Reading, as_read
 from doorward.masking.transforms import Transforms
 
 _INT: Final = Struct("!i")
@@ -35,10 +36,10 @@ class Cells:
         self.transforms = transforms
         self.counts = counts
 
-    def transformed(self, value: bytes, label: str, reading: Reading) -> bytes | None:
+    def transformed(self, value: bytes, label: str, reading: Reading, subject: str | None = None) -> bytes | None:
         """What a labelled value becomes; None is NULL. UndecodableError: it is not UTF-8."""
         if reading == Reading.DATE or reading == Reading.DATE_BINARY:
-            return self.transforms.shifted(label, value, binary=reading == Reading.DATE_BINARY)
+            return self.transforms.shifted(label, value, binary=reading == Reading.DATE_BINARY, subject=subject)
         if reading == Reading.JSONB:  # the version is not part of the value
             value = value[1:] if value[:1] == b"\x01" else b"\xff"
         try:
@@ -144,3 +145,15 @@ def _reads_as_text(value: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return all(character >= " " or character in "\t\n\r" for character in text)
+
+
+def named(value: bytes, type_oid: int) -> str | None:
+    """What a row says of whose it is: the same in text (`type_oid` 0) and in binary. None: it cannot be told."""
+    if type_oid in WHOLE:
+        return str(int.from_bytes(value, "big", signed=True))
+    if type_oid == UUID:
+        return str(uuid.UUID(bytes=value)) if len(value) == 16 else None
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        return None

@@ -21,8 +21,35 @@ from doorward.protocols.postgres.redact_copy import MAX_LINE, CopyRedactor
 from doorward.protocols.postgres.redact_fields import redact_fields
 from doorward.protocols.postgres.wire import Column
 from doorward.sql.catalogue import Catalogue
+from doorward.sql.parse import parse
 
 MAX_SHAPES: Final = 64  # result shapes kept compiled with one template
+
+
+_TABLES: Final = frozenset("rp")
+
+
+def _of_one_row(text: bytes, number: int) -> bool:
+    """Whether two columns of one table, in a row of this statement's result, are of one row of that table: it is a SELECT
+    that names one relation, once, and no WITH. Joined to itself, or by RETURNING of old and new, a table shows two in one."""
+    try:
+        statement = parse(text.decode("utf-8"))[number]
+    except (ValueError, IndexError):
+        return False
+    if statement.tag != "SelectStmt":
+        return False
+    relations = 0
+    nodes: list[object] = [statement.body]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, dict):
+            relations += "RangeVar" in node
+            if relations > 1 or "withClause" in node or "CommonTableExpr" in node:
+                return False
+            nodes += node.values()
+        elif isinstance(node, list):
+            nodes += node
+    return relations == 1
 
 
 class PostgresMasks:
@@ -163,7 +190,16 @@ class PostgresMasks:
             if outputs is not None and len(outputs) == len(more):
                 outputs = [labels | added for labels, added in zip(outputs, more, strict=True)]
         made = self._transforms.overridden(dict(transforms))
-        return plan(outputs, columns, provenance, touched, unmask, made, self._detectors, bare=bare)
+        subjects = self._subject if made.subjects and _of_one_row(template.exact, statement) else None
+        return plan(outputs, columns, provenance, touched, unmask, made, self._detectors, bare=bare, subjects=subjects)
+
+    def _subject(self, label: str, table_oid: int) -> int:
+        """The attribute number of what says whose the dates of a label are; 0: this is no table, or has no such column."""
+        relation = self._source.catalogue.by_oid(table_oid)
+        if relation is None or relation.kind not in _TABLES:
+            return 0  # a view may show two rows in one
+        wanted = self._transforms.subjects.get(label)
+        return next((column.attnum for column in relation.columns if column.name == wanted), 0)
 
     def _provenance(self) -> Callable[[int, int], str | None]:
         """The label of a stored column, by table OID and attribute number."""

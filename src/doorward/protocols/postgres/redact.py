@@ -26,7 +26,7 @@ from doorward.masking import scan
 from doorward.masking.detect import Suspects
 from doorward.masking.detectors import redaction
 from doorward.masking.plan import Action, Plan, Reading
-from doorward.protocols.postgres.cells import Cells
+from doorward.protocols.postgres.cells import Cells, named
 from doorward.protocols.postgres.redact_copy import CopyRedactor as CopyRedactor
 from doorward.protocols.postgres.redact_copy import TooLargeError as TooLargeError
 from doorward.protocols.postgres.redact_fields import redact_fields as redact_fields
@@ -45,6 +45,7 @@ _KEEP: Final = 0
 _CONSTANT: Final = 1
 _COMPUTED: Final = 2
 _ALWAYS: Final = 3  # a constant in place of NULL, too
+_MOVED: Final = 4  # computed with another column of its row
 
 
 class RowRedactor:
@@ -77,7 +78,7 @@ class RowRedactor:
                 if column.replacement is not None:
                     field = len(column.replacement).to_bytes(4, "big") + column.replacement
             elif column.action == Action.TRANSFORM:
-                kind = _COMPUTED
+                kind = _COMPUTED if column.subject < 0 else _MOVED
             if kind != _KEEP:
                 reach = index + 1
             self._kinds.append(kind)
@@ -197,6 +198,8 @@ class RowRedactor:
                     field = fields[i]
                     if kind == _COMPUTED:
                         field = self._computed(data[p + 4 : behind], i)
+                    elif kind == _MOVED:
+                        field = self._moved(data[p + 4 : behind], i, data[pos + 7 : after])
                     cells[i] += 1
                     if slot < 0:
                         if last < pos:
@@ -232,6 +235,23 @@ class RowRedactor:
 
     def _computed(self, value: bytes, index: int) -> bytes:
         becomes = self._cells.transformed(value, self._labels[index], self._readings[index])
+        return _NULL if becomes is None else len(becomes).to_bytes(4, "big") + becomes
+
+    def _moved(self, value: bytes, index: int, row: bytes) -> bytes:
+        """A date, moved with the subject that another column of its row names."""
+        column = self.plan.columns[index]
+        place = size = 0
+        for number in range(column.subject + 1):
+            if place + 4 > len(row):
+                raise ProtocolError("a row ends within a column")
+            size = read_i32_be(row, place)
+            place += 4
+            if size < -1 or place + size > len(row):
+                raise ProtocolError("a column's length does not fit its row")
+            if number < column.subject:
+                place += max(0, size)
+        subject = None if size < 0 else named(row[place : place + size], column.subject_type)
+        becomes = self._cells.transformed(value, column.label, column.reading, subject)
         return _NULL if becomes is None else len(becomes).to_bytes(4, "big") + becomes
 
     def _detected(self, data: bytes, stop: int, suspects: Suspects) -> bytes:

@@ -12,6 +12,7 @@ import struct
 import tracemalloc
 from collections import Counter
 from collections.abc import Sequence
+from datetime import date, timedelta
 from itertools import pairwise
 
 import pytest
@@ -20,7 +21,7 @@ from hypothesis import strategies as st
 
 from doorward.errors import ProtocolError
 from doorward.masking.detect import Detectors
-from doorward.masking.plan import INT4, JSON, JSONB, TEXT, Plan, ResultColumn, plan
+from doorward.masking.plan import DATE, INT4, INT8, JSON, JSONB, NUMERIC, TEXT, UUID, Plan, ResultColumn, plan
 from doorward.masking.transforms import Transforms
 from doorward.protocols.postgres import redact
 from doorward.protocols.postgres.cells import UndecodableError
@@ -388,3 +389,63 @@ def test_memory_does_not_grow_with_rows() -> None:
         tracemalloc.stop()
     assert many < few + len(chunk)
     assert few < 40 * len(chunk)
+
+
+@pytest.mark.parametrize("place", [1, 3])
+@pytest.mark.parametrize("form", [0, 1])
+@pytest.mark.parametrize(
+    ("oid", "texts", "binary"),
+    [
+        (INT4, [b"1", b"-7"], [b"\0\0\0\1", b"\xff\xff\xff\xf9"]),
+        (INT8, [b"1", b"-7"], [bytes(7) + b"\1", b"\xff" * 7 + b"\xf9"]),
+        (TEXT, [b"ada", "\u00fc".encode()], [b"ada", "\u00fc".encode()]),
+        (UUID, [b"0188c0f3-0000-7000-8000-000000000001", b"0188c0f3-0000-7000-8000-000000000002"],
+         [bytes.fromhex("0188c0f3000070008000000000000001"), bytes.fromhex("0188c0f3000070008000000000000002")]),
+    ],
+)  # fmt: skip
+def test_dates_move_with_the_subject_of_their_row(
+    oid: int, texts: Values, binary: Values, form: int, place: int
+) -> None:
+    """The same in text and in binary, whether the subject stands before the date or behind it; without one in the row, NULL."""
+    transforms = Transforms({"born": "date_shift"}, bytes(32), subjects={"born": "id"})
+    days = [(transforms.shifted("born", bytes(4), binary=True, subject=text.decode()) or b"") for text in texts if text]
+    assert days[0] != days[1]
+    dates = days if form else [str(date(2000, 1, 1) + timedelta(int.from_bytes(d, "big", signed=True))).encode() for d in days]
+    zero = bytes(4) if form else b"2000-01-01"
+    shape = [ResultColumn("c", 7, number, DATE if number == 2 else oid if number == place else TEXT, form)
+             for number in (1, 2, 3)]  # fmt: skip
+    made = plan([frozenset(), frozenset({"born"}), frozenset()], shape, lambda _, n: "born" if n == 2 else None,
+                frozenset({"born"}), frozenset(), transforms, QUIET, subjects=lambda label, table: place)  # fmt: skip
+    rows = [[named if place == n else zero if n == 2 else b"x" for n in (1, 2, 3)] for named in (binary if form else texts)]
+    rows += [[None if place == n else zero if n == 2 else b"x" for n in (1, 2, 3)]]
+    redactor = RowRedactor(made)
+    assert [shown[1] for shown in redacted(redactor, *rows)] == [*dates, None]
+    assert redactor.cells == {"born": 3}
+
+
+@pytest.mark.parametrize(
+    "why", ["two rows in one", "no such column", "not in the result", "another table's", "no name", "text"]
+)
+def test_a_date_whose_subject_is_not_in_its_row_is_not_shown(why: str) -> None:
+    """Not by the constant of its label, either."""
+    transforms = Transforms({"born": "date_shift"}, bytes(32), subjects={"born": "id"})
+    who = ResultColumn("id", 8 if why == "another table's" else 7, 3 if why == "not in the result" else 1,
+                       NUMERIC if why == "no name" else INT4, 0)  # fmt: skip
+    shape = [who, ResultColumn("born", 7, 2, JSON if why == "text" else DATE, 0)]
+    found = None if why == "two rows in one" else (lambda label, table: 0 if why == "no such column" else 1)
+    made = plan([frozenset(), frozenset({"born"})], shape, lambda _, n: "born" if n == 2 else None, frozenset({"born"}),
+                frozenset(), transforms, QUIET, subjects=found)  # fmt: skip
+    assert redacted(RowRedactor(made), [b"1", b"2000-01-01"]) == [[b"1", None]]
+
+
+@pytest.mark.parametrize("row", [b"\0\0\0\4\0\0\0\1", b"\0\0\0\2ab\0\0\0\x09a", b"\0\0\0\1a\xff\xff\xff\xfe", b""])
+def test_a_row_that_ends_before_its_subject_is_none(row: bytes) -> None:
+    """Lengths that do not fit are an error behind the date, too, where nothing else looks."""
+    transforms = Transforms({"born": "date_shift"}, bytes(32), subjects={"born": "id"})
+    shape = [ResultColumn("born", 7, 1, DATE, 1), ResultColumn("x", 7, 2, TEXT, 1), ResultColumn("id", 7, 3, INT4, 1)]
+    made = plan([frozenset({"born"}), frozenset(), frozenset()], shape, lambda _, n: "born" if n == 1 else None,
+                frozenset({"born"}), frozenset(), transforms, QUIET, subjects=lambda label, table: 3)  # fmt: skip
+    body = (3).to_bytes(2, "big") + b"\0\0\0\4\0\0\0\0" + row
+    data = b"D" + (4 + len(body)).to_bytes(4, "big") + body
+    with pytest.raises(ProtocolError):
+        RowRedactor(made).redact(data, 0, len(data))
