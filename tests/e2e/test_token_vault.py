@@ -31,7 +31,7 @@ POLICY = """
   when { context.purpose like "chargeback*" };
 @id("rule") permit (principal in Group::"admins", action == Action::"administer", resource);
 """
-FRAUD: dict[str, Any] = {"sub": "ann", "groups": ["fraud"]}
+FRAUD: dict[str, Any] = {"sub": "ann", "groups": ["fraud"]}  # somebody else in each test: what each may ask for is counted
 ADMIN: dict[str, Any] = {"sub": "adam", "groups": ["admins"]}
 
 
@@ -77,6 +77,10 @@ def cli(door: Gateway, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
     return ran
 
 
+def fraud(name: str) -> dict[str, Any]:
+    return {**FRAUD, "sub": name}
+
+
 def recorded(door: Gateway, kind: str, count: int) -> list[dict[str, Any]]:
     """The events of that type, once there are so many."""
     limit = time.monotonic() + 15
@@ -113,10 +117,10 @@ def test_tokens_are_the_same_however_they_are_read(door: Gateway, cli: Any) -> N
     with door.connect(groups=["some"]) as connection:
         (name,) = connection.execute(f"select name from {TABLE} where id = 1").fetchone() or ("",)
     assert name.startswith("plain_")
-    assert cli("reveal", ssn, "--target", "shop", "--reason", "chargeback 17", by=FRAUD) == (0, f"{SSN}\n")
+    assert cli("reveal", ssn, "--target", "shop", "--reason", "chargeback 17", by=fraud("ada")) == (0, f"{SSN}\n")
     _, said = cli("reveal", doc, "--target", "twin", "--reason", "chargeback 17", "--json", by={**FRAUD, "sub": "doc"})
     assert "no policy lets you unmask doc" in said
-    _, said = cli("reveal", ssn, "--target", "twin", "--reason", "chargeback 17", "--json", by=FRAUD)
+    _, said = cli("reveal", ssn, "--target", "twin", "--reason", "chargeback 17", "--json", by=fraud("ada"))
     assert json.loads(said)["value"] == SSN
 
 
@@ -138,7 +142,8 @@ def test_who_may_not_does_not_learn_what_a_token_stands_for(door: Gateway, cli: 
     withheld = recorded(door, "token.withheld", 3)
     assert {event["body"]["why"] for event in withheld} >= {"no policy lets you unmask ssn for this reason"}
     revealed = recorded(door, "token.revealed", 1)
-    assert all(event["actor"].endswith("|ann") and event["body"]["reason"].startswith("chargeback") for event in revealed)
+    assert all(event["body"]["reason"].startswith("chargeback") for event in revealed)
+    assert any(event["actor"].endswith("|ann") for event in revealed)
     everything = b"".join(body for _, body in events(door))
     assert SSN.encode() not in everything
     with door.connect(sub="read") as connection:
@@ -174,7 +179,7 @@ def test_a_token_that_was_seen_is_kept_whatever_happens(door: Gateway, cli: Any)
                 break
         assert time.monotonic() < limit
         time.sleep(0.02)
-    assert cli("reveal", seen[0], "--target", "shop", "--reason", "chargeback 3", by=FRAUD) == (0, f"{SSN}\n")
+    assert cli("reveal", seen[0], "--target", "shop", "--reason", "chargeback 3", by=fraud("amy")) == (0, f"{SSN}\n")
 
 
 def test_where_nothing_can_be_kept_nothing_is_shown(door: Gateway, cli: Any) -> None:
@@ -197,7 +202,7 @@ def test_where_nothing_can_be_kept_nothing_is_shown(door: Gateway, cli: Any) -> 
     assert b"ssn_" not in newest(door, "victim").response
     with door.connect() as connection:
         (token,) = connection.execute(f"select ssn from {TABLE} where id = 4999").fetchone() or ("",)
-    assert cli("reveal", token, "--target", "shop", "--reason", "chargeback 4", by=FRAUD) == (0, "ssn of 4999\n")
+    assert cli("reveal", token, "--target", "shop", "--reason", "chargeback 4", by=fraud("abe")) == (0, "ssn of 4999\n")
 
 
 def test_tokens_are_counted_and_erased(door: Gateway, cli: Any) -> None:
@@ -208,18 +213,18 @@ def test_tokens_are_counted_and_erased(door: Gateway, cli: Any) -> None:
     assert code == 0
     counted = {each["label"]: each["tokens"] for each in json.loads(said)["kept"]}
     assert counted["doc"] >= 2
-    assert cli("vault", "shop", by=FRAUD)[0] == 1
-    assert cli("forget", found[0][0], "--target", "shop", "--reason", "asked to be forgotten", by=FRAUD)[0] == 1
+    assert cli("vault", "shop", by=fraud("ava"))[0] == 1
+    assert cli("forget", found[0][0], "--target", "shop", "--reason", "asked to be forgotten", by=fraud("ava"))[0] == 1
     assert cli("forget", found[0][0], "--target", "shop", "--reason", "asked to be forgotten", by=ADMIN) == (0, "1 erased\n")
     said = f"{counted['doc']} erased\n"
     assert cli("forget", "--label", "doc", "--target", "shop", "--reason", "gone", by=ADMIN) == (0, said)
-    code, said = cli("reveal", found[0][0], "--target", "shop", "--reason", "chargeback 5", by=FRAUD)
+    code, said = cli("reveal", found[0][0], "--target", "shop", "--reason", "chargeback 5", by=fraud("ava"))
     assert (code, "is not in the vault of shop" in said) == (1, True)
     assert [event["body"]["label"] for event in recorded(door, "token.forgotten", 2)] == ["", "doc"]
     assert "key" in cli("vault", "shop", by=ADMIN)[1]
     with door.connect() as connection:
         assert connection.execute(f"select ssn from {TABLE} where id = 11").fetchone() == (found[0][0],)
-    assert cli("reveal", found[0][0], "--target", "shop", "--reason", "chargeback 6", by=FRAUD) == (0, "ssn of 11\n")
+    assert cli("reveal", found[0][0], "--target", "shop", "--reason", "chargeback 6", by=fraud("ava")) == (0, "ssn of 11\n")
 
 
 def test_nobody_asks_for_more_than_so_many(door: Gateway, cli: Any) -> None:
