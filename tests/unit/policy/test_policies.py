@@ -143,3 +143,27 @@ def test_a_transform_that_cannot_be_is_a_fault(policy: str, complaint: str) -> N
             {"f.cedar": f'@id("a")\n{policy}'},
             objection=lambda label, transform: f"{label} has no {transform} here" if transform == "token" else "",
         )
+
+
+SEATED = '@id("a") @quorum("{}") {} permit (principal, action == Action::"write", resource) when {{ context.approved }};'
+
+
+def test_a_quorum_may_say_how_many_of_which_group() -> None:
+    """Then it is as many people as there are seats, and whoever has a seat may decide."""
+    rule = load({"p.cedar": SEATED.format("dba:1, security: 2", "")}).rules["a"]
+    assert (rule.quorum, dict(rule.seats), rule.approvers) == (3, {"dba": 1, "security": 2}, ("dba", "security"))
+    both = load({"p.cedar": SEATED.format("dba:1", '@approvers("dba, security")')}).rules["a"]
+    assert (both.quorum, dict(both.seats), both.approvers) == (1, {"dba": 1}, ("dba", "security"))
+
+
+@pytest.mark.parametrize("said", ["dba:0", "dba:", ":1", "dba:1,", "dba:17", "dba:9, security:9", "dba:x", "dba 1", "dba:-1"])
+def test_a_quorum_of_no_seats_is_a_fault(said: str) -> None:
+    """Counts from 1, groups with names, 16 people at most."""
+    with pytest.raises(ConfigError, match="@quorum"):
+        load({"p.cedar": SEATED.format(said, "")})
+
+
+def test_a_seat_that_nobody_may_take_is_a_fault() -> None:
+    """@approvers must not leave out a group that @quorum asks for."""
+    with pytest.raises(ConfigError, match="leaves out"):
+        load({"p.cedar": SEATED.format("dba:1", '@approvers("security")')})
