@@ -45,8 +45,8 @@ def test_there_are_many_cases_and_no_two_are_the_same() -> None:
 @pytest.mark.parametrize("case", CHOSEN, ids=lambda case: case.id)
 def test_a_way_out_is_closed(arena: Arena, arena18: Arena, case: Case) -> None:
     """MK-01, MK-02, MK-04, MK-05, MK-06, MK-07, MK-09, MK-13, MK-14, MK-15, MK-17, MK-18, MK-19, MK-21, MK-22, MK-23, MK-25:
-    past the gateway the statement gives a planted value away; through it, in every form, the answer is the same whatever the value
-    is, and ends as the case says. What was kept of it is searched when the arena closes."""
+    past the gateway the statement gives a planted value away; through it, in every form, the answer is the same whatever the
+    value is, and ends as the case says. What was kept of it is searched when the arena closes."""
     wrong = attempt(arena if 15 in case.versions else arena18, case)
     assert not wrong, "\n".join((*case.steps, *wrong))
 
