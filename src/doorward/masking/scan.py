@@ -94,18 +94,7 @@ def _shape(sizes: tuple[int, ...]) -> int:
 _CARDS: Final = frozenset([_shape(sizes) for sizes in card.LAYOUTS])
 
 
-def _schemes() -> bytes:
-    """By the first four digits: which lengths a card of that scheme has, from bit 0 for 13."""
-    lengths = bytearray(10_000)
-    for first, last, sizes in card.RANGES:
-        unit = 10 ** (4 - len(str(first)))
-        for number in range(first * unit, (last + 1) * unit):
-            for size in sizes:
-                lengths[number] |= 1 << (size - 13)
-    return bytes(lengths)
-
-
-_SCHEMES: Final = _schemes()
+_SCHEMES: Final[bytes] = card.SCHEMES
 # By country: what stands in each place behind the check digits, n a digit, a a letter, c either.
 _ACCOUNTS: Final[dict[bytes, bytes]] = {country.encode(): iban.structure(country).encode() for country in iban.LENGTHS}
 

@@ -53,6 +53,20 @@ LAYOUTS = frozenset(
 )
 
 
+def _schemes() -> bytes:
+    """By the first four digits: which lengths a card of that scheme has, from bit 0 for 13."""
+    lengths = bytearray(10_000)
+    for first, last, sizes in RANGES:
+        unit = 10 ** (4 - len(str(first)))
+        for number in range(first * unit, (last + 1) * unit):
+            for size in sizes:
+                lengths[number] |= 1 << (size - 13)
+    return bytes(lengths)
+
+
+SCHEMES: bytes = _schemes()
+
+
 def luhn(digits: str) -> bool:
     """ISO/IEC 7812-1 Annex B."""
     total = 0
@@ -67,9 +81,7 @@ def luhn(digits: str) -> bool:
 def is_card(digits: str) -> bool:
     """Whether these ASCII digits are a card number of a known scheme."""
     size = len(digits)
-    if size < 13 or size > 19 or not any(
-        first <= int(digits[: len(str(first))]) <= last and size in sizes for first, last, sizes in RANGES
-    ):
+    if size < 13 or size > 19 or not SCHEMES[int(digits[:4])] >> (size - 13) & 1:
         return False
     return len(set(digits)) > 1 and luhn(digits) and not (size == 13 and _is_barcode(digits))
 
@@ -89,7 +101,8 @@ def _find(value: bytes) -> Iterator[Place]:
             for count in range(min(5, len(groups) - first), 0, -1):
                 window = groups[first : first + count]
                 start, end = window[0][0], window[-1][1]
-                if count > 1 and tuple(b - a for a, b in window) not in LAYOUTS:
+                sizes = tuple([b - a for a, b in window])
+                if sum(sizes) < 13 or (count > 1 and sizes not in LAYOUTS):
                     continue
                 digits = b"".join(value[a:b] for a, b in window).decode("ascii")
                 if not is_card(digits) or not stands_alone(value, start, end) or continues_number(value, start, end):
