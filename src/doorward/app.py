@@ -18,28 +18,35 @@ from doorward.adapters.blobs.files import LocalKeyFiles, LocalLogFiles, LocalRec
 from doorward.adapters.clock import SystemClock
 from doorward.adapters.identity.code import SignIn
 from doorward.adapters.identity.oidc import OidcAuthenticator
+from doorward.adapters.identity.own import OwnIssuer
 from doorward.adapters.identity.settings import is_loopback
+from doorward.adapters.identity.workloads import PLATFORMS
 from doorward.adapters.secrets.sources import SecretSources
 from doorward.adapters.store.sql import SqlStore
 from doorward.adapters.telemetry.logs import configure
 from doorward.adapters.telemetry.metrics import GatewayMetrics
 from doorward.config import Config
 from doorward.errors import ConfigError, DoorwardError
+from doorward.guard.admission import Admission
+from doorward.guard.agents import Agents
 from doorward.guard.approvals import Approvals
 from doorward.guard.approver_keys import ApproverKeys
 from doorward.guard.budgets import Budgets
+from doorward.guard.exchange import Exchange
 from doorward.guard.guard import Guard
 from doorward.guard.labels import TargetLabels
 from doorward.guard.policies import PolicyInForce
 from doorward.guard.ports import SessionRow
 from doorward.guard.reader import RecordReader
 from doorward.guard.recorder import Recorder
+from doorward.guard.refusals import Refusals
 from doorward.guard.reveals import Reveals
+from doorward.guard.revocation import Revocations
 from doorward.guard.token_vault import TokenVault
 from doorward.masking.detect import Detectors
 from doorward.masking.labelling import Labelling, labelling
 from doorward.masking.transforms import Transforms, keep_nothing
-from doorward.model import Mode, SecretRef, Target
+from doorward.model import Identity, Mode, SecretRef, Target
 from doorward.protocols.postgres.judge import CatalogueSource
 from doorward.protocols.postgres.masks import PostgresMasks
 from doorward.server.listener import Listener
@@ -79,16 +86,22 @@ class Gateway:
             origin=f"doorward/{config.gateway.name}",
         )
         self.secrets = SecretsAside(SecretSources(data))
-        self.authenticator = OidcAuthenticator(config.issuers)
+        self.postgres_port = 0
+        self.http_port = 0
+        self.own = OwnIssuer(self.url, config.targets, LocalKeyFiles(data), self.clock.now)
+        self.verifier = OidcAuthenticator(config.issuers, own=self.own)
         self.sign_ins = [
-            SignIn(issuer, self.authenticator, self.secrets.reveal, self.clock.now, longest=config.limits.sign_in)
+            SignIn(
+                issuer, self.verifier, self.secrets.reveal, self.clock.now, longest=config.limits.sign_in,
+                arrived=self._arrived,
+            )
             for issuer in config.issuers
             if issuer.client_id
         ]
         http = config.listen.http
         self.browsers = Browsers(
             self.clock, lasts=config.limits.sign_in, idle=config.limits.sign_in_idle,
-            secure=http.tls_cert is not None or http.url.startswith("https:"),
+            secure=http.tls_cert is not None or http.url.startswith("https:"), revoked=self._refusal,
         )  # fmt: skip
         self.policies = PolicyInForce(configuration.load_policies(config))
         self.approvals = Approvals(
@@ -106,18 +119,36 @@ class Gateway:
         )  # fmt: skip
         self.reveals = self._reveals()
         self.guard.vault = None if self.reveals is None else self.reveals.vault
+        identities = self.store.identities
+        self.authenticator = Admission(
+            self.verifier, identities, self.guard, url=self.own.url, owner_absence=config.gateway.owner_absence,
+            trusted=[issuer.url for issuer in config.issuers if issuer.agents == "issuer"],
+        )  # fmt: skip
+        self.agents = Agents(
+            identities, self.authenticator, self.recorder, self.clock,
+            must_bind={i.url: PLATFORMS[i.workload or "oidc"].must_bind for i in config.issuers},
+        )  # fmt: skip
+        self.revocations = Revocations(identities, self.authenticator, self.approvals, self.recorder, self.clock)
+        self.exchange = Exchange(
+            self.authenticator, identities, self.own, self.recorder, self.clock, config.targets
+        )
+        self.refusals = Refusals(self.recorder, self.clock)
         self.detectors = config.detectors
         self.guard.detected_labels = self.detectors.labels
         self.reach: dict[str, Reach] = {}
         self.proofs = Proofs(self.guard, self.reach, self.secrets)
         self.samples = Samples(self.guard, self.reach, self.secrets, self.detectors.with_defaults())
         self.listener: Listener | None = None
-        self.postgres_port = 0
-        self.http_port = 0
         self.draining = False
         self._stop = asyncio.Event()
         self._reloading = asyncio.Lock()
         self._broken: tuple[tuple[str, int, int], ...] | None = None  # policy files that were refused, and said so
+
+    async def _arrived(self, identity: Identity) -> None:
+        await self.authenticator.arrived(identity)
+
+    def _refusal(self, identity: Identity) -> str:
+        return self.authenticator.refusal(identity)
 
     def ready(self) -> str:
         """ "" when new sessions are welcome; else why not."""
@@ -174,6 +205,8 @@ class Gateway:
             recovery = await self.recorder.start()
             stack.push_async_callback(self.recorder.stop)
             await self.approvals.load(self.reader)
+            stack.callback(self.refusals.flush)
+            await self.authenticator.reload()
             self.log.info("gateway.started", gateway=self.config.gateway.name, recovered=asdict(recovery))
             for target in self.config.targets.values():
                 labels = self.guard.labels[target.name] = TargetLabels(self.store, target)
@@ -185,6 +218,8 @@ class Gateway:
                     group.create_task(listener.sweep()),
                     group.create_task(self.recorder.run()),
                     group.create_task(self.budgets.run()),
+                    group.create_task(self.authenticator.run()),
+                    group.create_task(self.refusals.run()),
                 ]
                 if self.reveals is not None:
                     background.append(group.create_task(self.reveals.vault.run()))
@@ -272,7 +307,8 @@ class Gateway:
         if said.tls_cert is not None and said.tls_key is not None:
             context = server_context(said.tls_cert, said.tls_key)
         listener = Listener(
-            self.guard, self.authenticator, self.secrets, self.reach, group=group, log=self.log, metrics=self.metrics,
+            self.guard, self.authenticator, self.refusals, self.secrets, self.reach, group=group, log=self.log,
+            metrics=self.metrics,
             limits=Limits(
                 pre_auth_seconds=limits.pre_auth, pre_auth_bytes=limits.pre_auth_bytes, statement_bytes=limits.statement_bytes,
                 message_bytes=limits.message_bytes, row_bytes=limits.row_bytes, connections=limits.connections,

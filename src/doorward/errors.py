@@ -34,9 +34,19 @@ class ConfigError(DoorwardError):
 
 
 class AuthenticationError(DoorwardError):
-    """Somebody could not show who they are. The message is safe to send to them; it never holds the token."""
+    """Somebody could not show who they are. The message is safe to send to them; it never holds the token.
+
+    `code` says why in one word, as in the event `authentication.refused`. `issuer` is set once the token named one that is
+    trusted, `token` then to its id, or a hash where it has none.
+    """
 
     exit_code = 4
+
+    def __init__(self, message: str, *, hint: str = "", code: str = "refused") -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
+        self.issuer = ""
+        self.token = ""
 
 
 class ProtocolError(DoorwardError):

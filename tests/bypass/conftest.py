@@ -91,7 +91,7 @@ def door(
         ],
         issuers=[
             {
-                "url": corpus_issuer.url, "audience": "doorward", "development": True,
+                "url": corpus_issuer.url, "audience": "doorward", "development": True, "agents": "issuer",
                 "agent_groups": ["agents"],
                 "kinds": [{"claim": "kind", "equals": "agent", "kind": "agent"}],
             }

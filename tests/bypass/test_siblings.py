@@ -22,7 +22,7 @@ def test_dw_08_an_agent_has_no_part_in_requests_of_its_principals_other_agents(d
         status: int = call(door, f"/api/approvals/{request}/withdraw", {}, **claims)[0]
         return status
 
-    may: list[dict[str, Any]] = [asker, {"sub": "dw08"}, {"sub": "ada", "groups": ["auditors"]}]
+    may: list[dict[str, Any]] = [asker, {"sub": "dw08", "groups": groups}, {"sub": "ada", "groups": ["auditors"]}]
     for number, chosen in enumerate(may):
         with RawClient.to(door, **asker) as client:
             client.send(wire.query(f"delete from {table} where id = {number}".encode()))

@@ -156,7 +156,9 @@ class MemoryIdentities:
 
     async def keep_principal(self, principal: Principal) -> None:
         old = self._principals.get(principal.id)
-        if old is None or (
+        if old is None:
+            self._principals[principal.id] = principal
+        elif (
             old.issued_at <= principal.issued_at
             and (old.groups, old.claims, old.kind) != (principal.groups, principal.claims, principal.kind)
         ):

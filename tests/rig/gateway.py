@@ -260,7 +260,7 @@ def prepare(
             "postgres": {"port": 0, "tls_cert": certificate.certificate, "tls_key": certificate.key},
             "http": {"port": 0, "plaintext": True},
         },
-        "issuers": [{"url": issuer.url, "audience": AUDIENCE, "development": True}],
+        "issuers": [{"url": issuer.url, "audience": AUDIENCE, "development": True, "agents": "issuer"}],
         "policy": {"files": ["policy.cedar"]},
         "targets": list(targets),
         # Tests say which columns are labelled; what names say is tried where that is the question.

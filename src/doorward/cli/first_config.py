@@ -174,6 +174,7 @@ def toml(answers: Answers) -> str:
     if issuer.development:
         lines += ["development = true     # anybody at this machine can be anybody: never for real"]
         lines += [_line("algorithms", ["ES256"])]
+        lines += ['agents = "issuer"      # its word makes an agent; for real: doorward agents register']
     lines += [
         "",
         "# Whoever is in this group is a program. Only people can approve.",

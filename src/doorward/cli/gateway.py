@@ -11,6 +11,7 @@ import ipaddress
 import os
 import ssl
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -89,8 +90,18 @@ class GatewayClient:
     def delete(self, *path: str, timeout: float = TIMEOUT) -> Any:
         return self._ask("DELETE", path, timeout=timeout)
 
+    def exchange(self, fields: Sequence[tuple[str, str]]) -> Any:
+        """The token endpoint's answer (RFC 8693). What is presented is in the form, and only there."""
+        form = {name: [value for key, value in fields if key == name] for name, _ in fields}
+        answer = self._place("POST", "/oauth/token", data=form, headers={"authorization": ""})
+        if "error" in answer:
+            raise AuthenticationError(str(answer.get("error_description") or answer["error"]))
+        return answer
+
     def _ask(self, method: str, path: tuple[str, ...], **how: Any) -> Any:
-        place = "/api/" + "/".join(quote(part, safe="") for part in path)
+        return self._place(method, "/api/" + "/".join(quote(part, safe="") for part in path), **how)
+
+    def _place(self, method: str, place: str, **how: Any) -> Any:
         try:
             response = self._client.request(method, place, **how)
             answer = response.json() if len(response.content) <= LONGEST else None
@@ -101,7 +112,9 @@ class GatewayClient:
             ) from None
         except ValueError:
             answer = None
-        if response.status_code == 200 and answer is not None:
+        if response.status_code in (200, 201) and answer is not None:
+            return answer
+        if place == "/oauth/token" and isinstance(answer, dict) and "error" in answer:
             return answer
         said = answer if isinstance(answer, dict) else {}
         message = str(said.get("error") or f"{self.url} answered {response.status_code} and nothing that Doorward says")

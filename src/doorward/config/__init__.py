@@ -297,7 +297,7 @@ def _issuer(issuer: Issuer) -> IssuerSettings:
         agent_groups=issuer.agent_groups, skew_seconds=issuer.clock_skew, kind_rules=tuple(rules),
         default_kind=Kind(issuer.default_kind), claims=issuer.claims, ca_file=str(issuer.ca) if issuer.ca else "",
         client_id=issuer.client_id, client_secret=issuer.secret, scopes=issuer.scopes,
-        development=issuer.development, jwks_max_age=issuer.keys_max_age,
+        development=issuer.development, jwks_max_age=issuer.keys_max_age, workload=issuer.workload, agents=issuer.agents,
     )  # fmt: skip
 
 

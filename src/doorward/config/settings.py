@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from doorward.adapters.identity.settings import ALGORITHMS, DEFAULT_ALGORITHMS, DEFAULT_CLAIMS
+from doorward.adapters.identity.workloads import PLATFORMS
 from doorward.config.reading import (
     address,
     column,
@@ -53,6 +54,10 @@ class Gateway:
 
     data: Path = setting(directory(), "Where records, keys and the store are. Only the gateway's user may open it.")
     name: str = setting(NAME, "The gateway's name: the origin of its log, and what people see.", "doorward")
+    owner_absence: int = setting(
+        duration("1d", "365d"), "How long an agent goes on after its owner was seen last: their newest accepted token.",
+        90 * 86400,
+    )  # fmt: skip
     drain: int = setting(duration("0s", "1h"), "How long running statements may take to end after SIGTERM.", 30)
 
 
@@ -129,6 +134,13 @@ class Issuer:
     claims: Mapping[str, str] = setting(
         table_of(text("the dotted path of a claim"), NAME),
         "Claims to keep, by the name that policies and records give them.", dict(DEFAULT_CLAIMS),
+    )  # fmt: skip
+    workload: str = setting(
+        one_of("", *PLATFORMS), "The platform whose jobs its tokens are about: known by ids that nobody can choose.", ""
+    )
+    agents: str = setting(
+        one_of("registered", "issuer"),
+        "Which agents of this issuer are let in: those that are registered here, or all that it calls so.", "registered",
     )  # fmt: skip
     client_id: str = setting(
         text(), "This deployment's client at the issuer, for `doorward token` and for signing in to the pages.", ""

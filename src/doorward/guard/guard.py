@@ -58,6 +58,7 @@ _COUNT: Final = Struct("!H").pack
 _SIZE: Final = Struct("!i").pack
 _NONE: Final = _SIZE(-1)
 _EMPTY_PARAMS: Final = _COUNT(0)
+OWN: Final = "doorward"  # subject and issuer of the gateway itself
 SHORT: Final = 7  # digits
 HOLD_IN_TRANSACTION: Final = 300  # seconds; a held statement keeps the locks of its transaction
 
@@ -152,7 +153,7 @@ class Guard:
 
     async def open_own(self, target: Target) -> GuardedSession:
         """A session of the gateway itself, for its own statements. No policy decides it; its record is like any other."""
-        identity = Identity("doorward", Kind.SERVICE, "doorward", assurance=Assurance.V2)
+        identity = Identity(OWN, Kind.SERVICE, OWN, assurance=Assurance.V2)
         session = Session(
             id=self.clock.new_id(),
             identity=identity,
@@ -180,15 +181,19 @@ class Guard:
         self.policies.edited(self.policies.changes(policies), actor, self.clock.now())
         self.policies.replace(policies)
         for guarded in list(self.sessions.values()):
-            session = guarded.session
-            if session.identity.issuer == "doorward":
-                continue
-            decision = may(
-                policies, session.identity, "connect", session.target, purpose=session.purpose,
-                extra=circumstances(self.clock.now(), session.client, session.application),
-            )  # fmt: skip
-            if decision.outcome is not Outcome.ALLOW and session.target.mode is Mode.ENFORCE:
-                guarded.end(f"the policy changed: {decision.reason or 'connecting is no longer allowed'}")
+            self.recheck(guarded, "the policy changed")
+
+    def recheck(self, guarded: GuardedSession, why: str) -> None:
+        """End a session that may no longer connect."""
+        session = guarded.session
+        if session.identity.issuer == OWN:
+            return
+        decision = may(
+            self.policies.current, session.identity, "connect", session.target, purpose=session.purpose,
+            extra=circumstances(self.clock.now(), session.client, session.application),
+        )  # fmt: skip
+        if decision.outcome is not Outcome.ALLOW and session.target.mode is Mode.ENFORCE:
+            guarded.end(f"{why}: {decision.reason or 'connecting is no longer allowed'}")
 
 
 class GuardedSession:
@@ -206,6 +211,7 @@ class GuardedSession:
         self._detectors = guard.recorder.detectors
         self._short = -1 if self._detectors.defined else SHORT  # a pattern of the operator's own may be of any length
         self._seen: tuple[int, frozenset[str]] = (-1, frozenset())
+        self._reassessed = 0  # how often its identity has changed
         self.statements = 0
         self.refused = 0
         self.held = 0
@@ -218,13 +224,24 @@ class GuardedSession:
             if self.on_end is not None:
                 self.on_end(reason)
 
+    @property
+    def epoch(self) -> int:
+        """What every verdict of this session is kept under: another policy or another identity judges anew."""
+        return self.guard.policies.epoch + (self._reassessed << 32)
+
+    def reassess(self, identity: Identity) -> None:
+        """The same principal, with the groups and claims that its issuer gives it now. Ends, if it may no longer connect."""
+        self.session = replace(self.session, identity=identity)
+        self._reassessed += 1
+        self.guard.recheck(self, "your groups or claims changed")
+
     # -- verdicts ----------------------------------------------------------------------------------------------------
 
     def admit_now(self, turn: Turn) -> Permit | Refusal | None:
         """The verdict, if neither people nor a budget have to be asked; None: call `hold`. Raises UpstreamError when it
         cannot be recorded."""
         template = turn.template
-        if template.epoch != self.guard.policies.epoch or not (template.decision and template.decision.cacheable):
+        if template.epoch != self.epoch or not (template.decision and template.decision.cacheable):
             self._judge(template, in_transaction=turn.in_transaction)
         decision = template.decision
         assert decision is not None
@@ -397,7 +414,7 @@ class GuardedSession:
             return counted
         allowance = counted or FREE
         try:
-            if template.epoch != self.guard.policies.epoch:  # while we wrote
+            if template.epoch != self.epoch:  # while we wrote
                 self._judge(template, in_transaction=turn.in_transaction)
                 if template.decision != decision:
                     decision = template.decision
@@ -622,14 +639,14 @@ class GuardedSession:
         seen = self._detected_labels_seen()
         if seen:
             template.decision = replace(template.decision, unmask=template.decision.unmask | seen)
-        template.epoch = self.guard.policies.epoch
+        template.epoch = self.epoch
         template.permit = None
         template.number = -1
         template.described = ()
 
     def _detected_labels_seen(self) -> frozenset[str]:
         """Labels of detectors that this identity may see in the clear, wherever they are found."""
-        epoch = self.guard.policies.epoch
+        epoch = self.epoch
         if self._seen[0] != epoch:
             session = self.session
             extra = self._circumstances()

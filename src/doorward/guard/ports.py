@@ -15,9 +15,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
-from doorward.model import Approval, ApprovalState, Vote
+from doorward.model import Approval, ApprovalState, Identity, Vote
 
 
 class Clock(Protocol):
@@ -333,6 +333,45 @@ class Revocation:
     until: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A token that is sound, and whom it is about. `jti` is its own id, "" if it has none; times are Unix seconds; `claims` are
+    the token's own, which only the exchange looks at."""
+
+    identity: Identity
+    issuer: str
+    jti: str
+    issued: int
+    expires: int
+    claims: Mapping[str, Any]
+
+
+class Verifier(Protocol):
+    """Tells sound tokens from others."""
+
+    async def verify(self, token: str) -> Verified:
+        """Raises AuthenticationError, and nothing else, unless the token is sound."""
+        ...
+
+    async def logout(self, token: str) -> Verified | None:
+        """An issuer's logout token: whom it is about, by `sub` and `sid` of its claims; None where it is about nobody that
+        could be known. Raises AuthenticationError."""
+        ...
+
+
+class TokenMaker(Protocol):
+    """Makes gateway tokens. `url` is the issuer that they name."""
+
+    url: str
+
+    def make(
+        self, identity: Identity, *, jti: str, issued: int, expires: int, more: Mapping[str, Any]
+    ) -> str:
+        """A token that `Verifier.verify` turns into this identity. Times are Unix seconds; `more` are claims for the record.
+        Raises AuthenticationError when it would be longer than a token may be."""
+        ...
+
+
 class IdentityStore(Protocol):
     """Who is known, which agents there are, what is revoked, and which tokens were exchanged. Every change is durable when
     the call returns, and another process that has this store open finds it by `version`."""
@@ -346,7 +385,8 @@ class IdentityStore(Protocol):
         ...
 
     async def keep_principal(self, principal: Principal) -> None:
-        """Insert, or replace one that an older or the same token spoke for; what a newer one said stays."""
+        """Insert, or replace one that an older or the same token spoke for; what a newer one said stays. Only other rights
+        of somebody who was known are another version."""
         ...
 
     async def agents(self) -> list[Agent]:

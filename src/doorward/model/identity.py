@@ -29,7 +29,7 @@ class Assurance(StrEnum):
         return int(self.value[1])
 
 
-LONGEST_BEARER = 3600  # seconds that a bearer token may last and be V1
+LONGEST_BEARER = 3700  # seconds that a bearer token may last and be V1: an hour, and what API servers add to it
 
 
 def assurance(*, lifetime: int, bound: bool = False, attested: bool = False, human: bool = False) -> Assurance:

@@ -13,6 +13,7 @@ Law, not policy, and therefore here:
 - one who acts for another may do what both may do: each link of the delegation chain is asked, the strictest wins;
 - data of a label that is not unmasked decides what comes back only where `infer` is allowed for that label;
 - `unknown` is allowed only by a permit whose scope names it; a permit for every action does not;
+- a token that is narrowed to some targets is good for nothing else;
 - only people vote, never on what they, or one who acts for them, asked for;
 - an evaluation error denies. Cedar skips a policy that errs, also a forbid: that would allow.
 
@@ -218,7 +219,10 @@ def _ask(
         for place, link in enumerate(links)
     ]  # fmt: skip
     verdicts: list[Verdict] = []
-    if links[-1].on_behalf_of is not None:
+    if identity.audience and (target is None or target.name not in identity.audience):
+        said = f"the token is good for {' and '.join(printable(name, 80) for name in identity.audience[:5])} only"
+        verdicts.append(Verdict(identity, questions[0], Outcome.DENY, errors=(said,)))
+    elif links[-1].on_behalf_of is not None:
         verdicts.append(Verdict(identity, questions[0], Outcome.DENY, errors=("the delegation chain is too long",)))
     elif len(questions) > MOST_RESOURCES:
         verdicts.append(Verdict(identity, questions[0], Outcome.DENY, errors=("it touches too many resources",)))

@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol, cast
 
 from doorward.errors import AuthenticationError, ConfigError, DoorwardError, ProtocolError, UpstreamError
 from doorward.guard.guard import Guard
+from doorward.guard.refusals import Refusals
 from doorward.masking.defined import Choice
 from doorward.masking.statement import mask_statement
 from doorward.model import Identity, Mode, Refusal
@@ -66,6 +67,10 @@ class Metrics(Protocol):
     def login_failed(self, why: str) -> None: ...
 
 
+class NoTargetError(UpstreamError):
+    """Somebody who is known asks for what is not there."""
+
+
 class FullError(UpstreamError):
     """There are as many connections as there may be."""
 
@@ -77,6 +82,7 @@ class Listener:
         self,
         guard: Guard,
         authenticator: Authenticator,
+        refusals: Refusals,
         secrets_: Secrets,
         reach: Mapping[str, Reach],
         *,
@@ -91,6 +97,7 @@ class Listener:
     ) -> None:
         self.guard = guard
         self.authenticator = authenticator
+        self.refusals = refusals
         self.secrets = secrets_
         self.reach = dict(reach)
         self.log = log
@@ -220,6 +227,10 @@ class Listener:
                 await self._let_in(door, startup, token)
         except AuthenticationError as error:
             self.metrics.login_failed("token")
+            self.refusals.note(error, listener="postgres", peer=door.peer)
+            door.refuse("28000", error.message, error.hint)
+        except NoTargetError as error:
+            self.metrics.login_failed("target")
             # Both are the client's own words, or quote them.
             detectors = self.guard.recorder.detectors
             target = mask_statement(startup.database[:LONGEST_NAME], detectors=detectors)[0]
@@ -248,7 +259,7 @@ class Listener:
         reach = self.reach.get(startup.database)
         if reach is None:
             # Known identities learn that a target does not exist; they do not learn which do.
-            raise AuthenticationError(
+            raise NoTargetError(
                 f'there is no target "{startup.database}"',
                 hint="the database name chooses the target: ask which you may use",
             )

@@ -30,7 +30,7 @@ class Authenticator(Protocol):
 
 
 class Access:
-    """`url` is where people reach the gateway; `seen` is told of everybody who comes."""
+    """`url` is where people reach the gateway; `seen` is told of everybody who comes, `refused` of tokens that were."""
 
     def __init__(
         self,
@@ -38,8 +38,10 @@ class Access:
         browsers: Browsers,
         url: Callable[[], str],
         seen: Callable[[Identity], None] = lambda _: None,
+        refused: Callable[[AuthenticationError, Request[Any, Any, Any]], None] = lambda _, __: None,
     ) -> None:
         self._authenticator, self._browsers, self._url, self._seen = authenticator, browsers, url, seen
+        self._refused = refused
 
     async def who(self, request: Request[Any, Any, Any]) -> Identity:
         """Who sends this. Raises AuthenticationError, or PermissionDeniedException where another site may be behind it."""
@@ -52,7 +54,11 @@ class Access:
         if said is not None:
             scheme, _, token = said.partition(" ")
             if scheme.lower() == "bearer" and token.strip():
-                return await self._authenticator.authenticate(token.strip())
+                try:
+                    return await self._authenticator.authenticate(token.strip())
+                except AuthenticationError as error:
+                    self._refused(error, request)
+                    raise
             raise AuthenticationError("that is no bearer token", hint="send `Authorization: Bearer ...`")
         session = self.session(request)
         if session is None:

@@ -26,7 +26,7 @@ from doorward.guard.ports import SessionRow
 from doorward.guard.reader import RecordReader
 from doorward.model import Identity, Outcome
 from doorward.policy.decide import may
-from doorward.web import approvals, keys, targets, tokens
+from doorward.web import agents, approvals, keys, oauth, targets, tokens
 from doorward.web.access import Access, Authenticator
 from doorward.web.browser import page
 from doorward.web.headers import protection
@@ -36,7 +36,9 @@ MOST_RECORDS = 20_000  # records of a recording that one answer holds
 MOST_BYTES = 8 << 20  # and their bytes, about
 
 
-class Served(targets.Served, tokens.Served, approvals.Served, keys.Served, sign_in.Served, Protocol):
+class Served(
+    targets.Served, tokens.Served, approvals.Served, keys.Served, agents.Served, oauth.Served, sign_in.Served, Protocol
+):
     """What of the gateway the API and the pages serve."""
 
     guard: Guard
@@ -56,7 +58,12 @@ class Served(targets.Served, tokens.Served, approvals.Served, keys.Served, sign_
 def application(gateway: Served) -> Litestar:
     """The ASGI application."""
 
-    access = Access(gateway.authenticator, gateway.browsers, lambda: gateway.url, gateway.approvals.ballots.standing.seen)
+    def refused(error: AuthenticationError, request: Request[Any, Any, Any]) -> None:
+        gateway.refusals.note(error, listener="http", peer=oauth.peer(request))
+
+    access = Access(
+        gateway.authenticator, gateway.browsers, lambda: gateway.url, gateway.approvals.ballots.standing.seen, refused
+    )
     who = access.who
 
     def allowed(
@@ -72,6 +79,9 @@ def application(gateway: Served) -> Litestar:
             and may(gateway.guard.policies.current, identity, action, found, resource=resource, owners=owners).outcome
             is Outcome.ALLOW
         )
+
+    def administers(identity: Identity) -> bool:
+        return may(gateway.guard.policies.current, identity, "administer", None).outcome is Outcome.ALLOW
 
     @get("/healthz", media_type=MediaType.TEXT)
     async def health() -> str:
@@ -176,6 +186,7 @@ def application(gateway: Served) -> Litestar:
         health, readiness, metrics, whoami, sessions, session, records, end, reload,
         *approvals.routes(gateway, who, allowed), *keys.routes(gateway, who, allowed),
         *targets.routes(gateway, who, allowed), *tokens.routes(gateway, who, allowed),
+        *agents.routes(gateway, who, administers), *oauth.routes(gateway),
     )  # fmt: skip
     answers = {path: each.fn for each in routes if "GET" in each.http_methods for path in each.paths}
     routes = (

@@ -41,7 +41,8 @@ def arenas(
         ],
         issuers=[
             {
-                "url": corpus_issuer.url, "audience": "doorward", "development": True, "agent_groups": ["agents"],
+                "url": corpus_issuer.url, "audience": "doorward", "development": True, "agents": "issuer",
+                "agent_groups": ["agents"],
                 "kinds": [{"claim": "kind", "equals": "agent", "kind": "agent"}],
             }
         ],

@@ -37,6 +37,7 @@ from doorward.model import Approval, Effect, Identity, Kind, Permit, Phase, Refu
 from doorward.policy.policies import load
 from doorward.web.api import application
 from doorward.web.browser import Browsers, SignIn
+from tests.rig.identities import Identities
 from tests.rig.signers import Authenticator, sign_and_vote, ssh
 from tests.suites.lives import CLOCK, Disk
 
@@ -117,6 +118,9 @@ class Served:
         self.url = "http://gateway"
         self.browsers = Browsers(CLOCK, lasts=3600, idle=600, secure=True)
         self.sign_ins: list[SignIn] = []
+        self.identities = Identities(disk=self.disk, verifier=self, guard=self.guard)
+        self.own, self.exchange, self.refusals = self.identities.own, self.identities.exchange, self.identities.refusals
+        self.agents, self.revocations = self.identities.agents, self.identities.revocations
 
     @property
     def authenticator(self) -> Served:
@@ -264,7 +268,7 @@ async def test_who_has_no_right_learns_and_does_nothing(served: Served, method: 
             assert answer.text == "retry: 2000\n\n"  # that she may listen, and nothing that she hears
         elif path == "/api/whoami":
             assert answer.json()["id"] == f"{ISSUER}|eve"
-        elif path in ("/api/approvals", "/api/sessions", "/api/keys") and method == "GET":
+        elif path in ("/api/approvals", "/api/sessions", "/api/keys", "/api/agents") and method == "GET":
             assert (answer.status_code, answer.json()) == (200, [])
         elif path.startswith("/api/keys/") and method == "POST":  # about the caller's own keys
             assert answer.status_code in (200, 400)
@@ -273,6 +277,8 @@ async def test_who_has_no_right_learns_and_does_nothing(served: Served, method: 
             assert [set(each) for each in answer.json()] == [{"name", "protocol", "mode", "port", "tls"}] * 2
         elif path == "/api/policy/reload":
             assert (answer.status_code, served.reloads) == (403, [])
+        elif path.startswith("/api/revocations") or path == "/api/agents" or path.endswith(("/enable", "/transfer")):
+            assert answer.status_code == 403
         else:
             missing = await ask(served, path, {"approve": True} if method == "POST" else None, who="eve", method=method)
             assert (answer.status_code, missing.status_code) == (404, 404)

@@ -49,6 +49,8 @@ SEES_SESSION = ("agent", "auditor", "administrator")
 PUBLIC = {
     ("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/metrics"), ("GET", "/sign-in"), ("GET", "/sign-in/begin"),
     ("GET", "/sign-in/callback"), ("GET", "/signed-out"), ("GET", "/static/{name:str}"), ("POST", "/sign-out"),
+    ("GET", "/.well-known/oauth-authorization-server"), ("GET", "/oauth/jwks"), ("POST", "/oauth/token"),
+    ("POST", "/oauth/backchannel-logout"),
 }  # fmt: skip
 TABLE: dict[tuple[str, str], dict[str, int]] = {
     ("GET", "/healthz"): EVERYBODY,
@@ -59,6 +61,19 @@ TABLE: dict[tuple[str, str], dict[str, int]] = {
     ("GET", "/sign-in/callback"): dict.fromkeys(ROLES, FORM),  # nothing was begun
     ("GET", "/signed-out"): EVERYBODY,
     ("GET", "/static/{name:str}"): dict.fromkeys(ROLES, GONE),
+    ("GET", "/.well-known/oauth-authorization-server"): EVERYBODY,
+    ("GET", "/oauth/jwks"): EVERYBODY,
+    ("POST", "/oauth/token"): dict.fromkeys(ROLES, FORM),  # what is presented there is in the form, and nothing is
+    ("POST", "/oauth/backchannel-logout"): dict.fromkeys(ROLES, FORM),
+    ("GET", "/api/agents"): ANYONE,
+    ("POST", "/api/agents"): only(FORM, "administrator", others=NO),
+    ("GET", "/api/agents/{name:str}"): only(GONE),
+    ("POST", "/api/agents/{name:str}/disable"): only(GONE),
+    ("POST", "/api/agents/{name:str}/enable"): only(GONE, "administrator", others=NO),
+    ("POST", "/api/agents/{name:str}/transfer"): only(FORM, "administrator", others=NO),
+    ("GET", "/api/revocations"): only(OK, "administrator", others=NO),
+    ("POST", "/api/revocations"): only(FORM, "administrator", others=NO),
+    ("DELETE", "/api/revocations/{revocation_id:str}"): only(GONE, "administrator", others=NO),
     ("GET", "/api/whoami"): ANYONE,
     ("GET", "/api/approvals"): ANYONE,
     ("GET", "/api/approvals/{approval_id:str}"): only(OK, *SEES_REQUEST),
@@ -96,6 +111,7 @@ TABLE: dict[tuple[str, str], dict[str, int]] = {
     ("GET", "/sessions/{session_id:str}/statements"): only(OK, "auditor") | {"agent": NO, "administrator": NO},
     ("GET", "/me"): ANYONE,
     ("GET", "/keys"): ANYONE,
+    ("GET", "/agents"): ANYONE,
     ("POST", "/sign-out"): dict.fromkeys(ROLES, LEAVE),
 }
 
@@ -166,7 +182,7 @@ async def door() -> AsyncIterator[tuple[Held, dict[str, str], httpx2.AsyncClient
             await served.events()
             names = {
                 "approval_id": approval.id, "session_id": next(iter(served.guard.sessions)), "target": "shop", "proof": "p2",
-                "name": "x", "key": "x",
+                "name": "x", "key": "x", "revocation_id": "x",
             }  # fmt: skip
             transport = httpx2.ASGITransport(app=application(served))  # type: ignore[arg-type]
             async with httpx2.AsyncClient(transport=transport, base_url=HERE) as client:

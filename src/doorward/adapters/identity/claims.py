@@ -13,14 +13,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from doorward.adapters.identity.jwt import refused
+from doorward.adapters.identity import workloads
+from doorward.adapters.identity.jwt import refused as malformed
 from doorward.adapters.identity.settings import IssuerSettings
+from doorward.errors import AuthenticationError
 from doorward.model import Identity, Kind, assurance
 
 _MAX_TEXT = 512
 _MAX_GROUPS = 1000
 _MAX_ACTORS = 4
 _MAX_DEPTH = 8  # dots in a configured path
+
+
+def refused(what: str, hint: str) -> AuthenticationError:
+    """The token is sound, and what it says is not."""
+    return malformed(what, hint, "claims")
 
 
 def find(claims: object, path: str, depth: int = _MAX_DEPTH) -> object:
@@ -46,12 +53,16 @@ def identity(claims: dict[str, Any], settings: IssuerSettings, *, now: int, toke
         "authenticated_at": now, "expires_at": expires * 1000, "issued_at": issued * 1000, "token_id": token_id,
         "assurance": assurance(lifetime=expires - issued),
     }  # fmt: skip
+    kept, name = _kept(claims, settings), _subject(claims, "sub")
+    if settings.workload:
+        name, ids = workloads.read(settings.workload, claims, find)
+        kept |= ids
     subject = Identity(
-        subject=_subject(claims, "sub"),
+        subject=name,
         kind=_kind(claims, settings),
         issuer=settings.url,
         groups=_groups(claims, settings),
-        claims=_kept(claims, settings),
+        claims=kept,
         **times,
     )
     if "act" not in claims:
@@ -147,9 +158,9 @@ def _ruled(claims: dict[str, Any], settings: IssuerSettings) -> Kind | None:
 
 def _kind(claims: dict[str, Any], settings: IssuerSettings) -> Kind:
     ruled = _ruled(claims, settings)
-    if ruled is not None:
-        return ruled
-    return Kind.SERVICE if _machine(claims) else settings.default_kind
+    if ruled is None:
+        ruled = Kind.SERVICE if _machine(claims) else settings.default_kind
+    return Kind.SERVICE if settings.workload and ruled is Kind.HUMAN else ruled  # no rule makes a job a person
 
 
 def _machine(claims: dict[str, Any]) -> bool:

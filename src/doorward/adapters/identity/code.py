@@ -56,7 +56,8 @@ class Grant:
 
 
 class SignIn:
-    """One issuer at which people sign in. `longest` is how many seconds ago they may have logged in there at most."""
+    """One issuer at which people sign in. `longest` is how many seconds ago they may have logged in there at most;
+    `arrived` is told who did, and may raise AuthenticationError."""
 
     def __init__(
         self,
@@ -65,9 +66,11 @@ class SignIn:
         reveal: Callable[[SecretRef | None], Awaitable[bytes]],
         now: Callable[[], int],
         longest: int = 12 * 3600,
+        arrived: Callable[[Identity], Awaitable[object]] | None = None,
     ) -> None:
         self.settings = settings
         self._longest = longest
+        self._arrived = arrived
         self._authenticator = authenticator
         self._reveal = reveal
         self._now = now
@@ -194,6 +197,8 @@ class SignIn:
         moment = int(logged_in) * 1000 if isinstance(logged_in, int | float) and 0 < logged_in < 1 << 40 else 0
         if moment:  # whoever asks for a fresh login looks here
             who = replace(who, claims={**who.claims, "auth_time": str(moment // 1000)})
+        if self._arrived is not None:
+            await self._arrived(who)
         return Grant(who, min(moment, now), who.expires_at, _token(given, "refresh_token", required=False))
 
 

@@ -34,6 +34,9 @@ _REFUSED_HEADERS = ("jku", "jwk", "x5u", "x5c", "crit", "b64", "zip", "enc")
 # the bearer in", although an issuer signs them with the same keys.
 _TYPES = frozenset({"", "jwt", "at+jwt", "application/at+jwt", "application/jwt"})
 
+LOGOUT_TYPES = frozenset({"", "jwt", "logout+jwt", "application/logout+jwt"})
+_LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
+
 Key = RSAKey | ECKey | OKPKey
 
 
@@ -54,24 +57,30 @@ class UnverifiedToken:
         return issuer if isinstance(issuer, str) else ""
 
     @property
+    def jti(self) -> str:
+        """Its own id, or ""."""
+        jti = self.claims.get("jti")
+        return jti if isinstance(jti, str) and 0 < len(jti) <= 256 and jti.isprintable() else ""
+
+    @property
     def token_id(self) -> str:
         """`jti`, or else a hash of what was signed (not of the token: an ECDSA signature has two valid forms)."""
-        jti = self.claims.get("jti")
-        if isinstance(jti, str) and 0 < len(jti) <= 256 and jti.isprintable():
-            return jti
-        return "sha256:" + hashlib.sha256(self.signing_input).hexdigest()
+        return self.jti or "sha256:" + hashlib.sha256(self.signing_input).hexdigest()
 
 
-def refused(what: str, hint: str) -> AuthenticationError:
-    """An AuthenticationError in the one shape that they all have."""
-    return AuthenticationError(f"the token was refused: {what}", hint=hint)
+def refused(what: str, hint: str, code: str = "malformed") -> AuthenticationError:
+    """An AuthenticationError in the one shape that they all have. The codes are in docs/guides/identity.md."""
+    return AuthenticationError(f"the token was refused: {what}", hint=hint, code=code)
 
 
-def parse(token: str) -> UnverifiedToken:
-    """Take a compact JWS apart. Raises AuthenticationError for anything that is not one, or that asks for trouble."""
+def parse(token: str, types: frozenset[str] = _TYPES) -> UnverifiedToken:
+    """Take a compact JWS apart. Raises AuthenticationError for anything that is not one, or that asks for trouble. `types` are
+    what its header may call it."""
     fresh = "get a new one from your issuer, for example with `doorward token`"
     if not token:
-        raise AuthenticationError("no token was presented", hint="put an identity token where the password goes")
+        raise AuthenticationError(
+            "no token was presented", hint="put an identity token where the password goes", code="missing"
+        )
     if len(token) > MAX_TOKEN:
         raise refused(
             f"it is longer than {MAX_TOKEN // 1024} KiB", "have the issuer put fewer groups or claims into the token"
@@ -81,23 +90,26 @@ def parse(token: str) -> UnverifiedToken:
         raise refused(
             "it is not a signed JWT (three parts joined by dots)",
             "present the token itself as the password; database passwords are not accepted here",
+            "static",
         )
     header = _object(_decode(match[1], fresh), "header", fresh)
     claims = _object(_decode(match[2], fresh), "payload", fresh)
     algorithm = header.get("alg")
     if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
-        raise refused("its signature algorithm is not one that Doorward accepts", "have the issuer use RS256 or ES256")
+        raise refused(
+            "its signature algorithm is not one that Doorward accepts", "have the issuer use RS256 or ES256", "algorithm"
+        )
     if not match[3]:
-        raise refused("it is not signed", "present a token that your issuer signed")
+        raise refused("it is not signed", "present a token that your issuer signed", "algorithm")
     for name in _REFUSED_HEADERS:
         if name in header:
-            raise refused(f"its header has {name!r}, and keys come from the issuer only", fresh)
+            raise refused(f"its header has {name!r}, and keys come from the issuer only", fresh, "header")
     key_id = header.get("kid")
     if key_id is not None and (not isinstance(key_id, str) or not _KID.match(key_id)):
-        raise refused("its key id is not a short printable text", fresh)
+        raise refused("its key id is not a short printable text", fresh, "header")
     kind = header.get("typ", "")
-    if not isinstance(kind, str) or kind.lower() not in _TYPES:
-        raise refused("its type says that it is neither an access token nor an ID token", fresh)
+    if not isinstance(kind, str) or kind.lower() not in types:
+        raise refused("its type says that it is neither an access token nor an ID token", fresh, "type")
     signature = _decode(match[3], fresh)
     if len(signature) > _MAX_SIGNATURE:
         raise refused("its signature is too long", fresh)
@@ -126,39 +138,60 @@ def signed_by(token: UnverifiedToken, key: Key) -> bool:
 def check_claims(token: UnverifiedToken, settings: IssuerSettings, now: int) -> None:
     """Check who a verified token is for and when; `settings` are those that `iss` chose. `now` is Unix seconds.
     Raises AuthenticationError."""
+    again = "get a new one, for example with `doorward token`"
+    claims = token.claims
+    _for_us_now(token, settings.audience, settings, now)
+    if "cnf" in claims:
+        # RFC 7800, RFC 9449 section 7: taking it without proof would turn a bound token into a bearer token.
+        raise refused(
+            "it is bound to a key (cnf), and nothing here proves that you hold it", "ask for a token without `cnf`", "bound"
+        )
+    if "events" in claims:
+        raise refused("it is a security event, not a login", again, "type")
+    if token.access_token:
+        for name in ("sub", "client_id", "jti"):  # RFC 9068 section 2.2
+            if not isinstance(claims.get(name), str):
+                raise refused(
+                    f"it says it is an RFC 9068 access token and has no {name!r}", "have the issuer add it", "claims"
+                )
+
+
+def check_logout(token: UnverifiedToken, settings: IssuerSettings, now: int) -> None:
+    """The same of a logout token, whose audience is the client (OpenID Connect Back-Channel Logout 1.0 section 2.4)."""
+    claims = token.claims
+    client = (settings.client_id,) if settings.client_id else ()
+    _for_us_now(token, (*settings.audience, *client), settings, now)
+    events = claims.get("events")
+    if not isinstance(events, dict) or not isinstance(events.get(_LOGOUT_EVENT), dict) or "nonce" in claims:
+        raise refused("it is not a logout token", "have the issuer follow Back-Channel Logout 1.0", "type")
+    if not token.jti:
+        raise refused("it has no 'jti'", "have the issuer follow Back-Channel Logout 1.0", "no_jti")
+
+
+def _for_us_now(token: UnverifiedToken, audience: tuple[str, ...], settings: IssuerSettings, now: int) -> None:
     claims = token.claims
     again = "get a new one, for example with `doorward token`"
     audiences = claims.get("aud")
     listed = [audiences] if isinstance(audiences, str) else audiences if isinstance(audiences, list) else []
-    wanted = " or ".join(settings.audience)
-    if not any(isinstance(value, str) and value in settings.audience for value in listed):
+    wanted = " or ".join(audience)
+    if not any(isinstance(value, str) and value in audience for value in listed):
         raise refused(
             f"it is meant for {_shown(listed)}, not for this gateway ({wanted})",
             f"ask your issuer for a token with audience {wanted}",
+            "audience",
         )
     expires = _time(claims, "exp", required=True)
     issued = _time(claims, "iat", required=True)
     starts = _time(claims, "nbf", required=False)
     if now >= expires + settings.skew_seconds:
-        raise refused(f"it expired {_span(now - expires)} ago", again)
+        raise refused(f"it expired {_span(now - expires)} ago", again, "expired")
     clocks = "compare the clocks of the issuer and of this gateway (`doorward doctor` does)"
     if starts > now + settings.skew_seconds:
-        raise refused(f"it is not valid before {_span(starts - now)} from now", clocks)
+        raise refused(f"it is not valid before {_span(starts - now)} from now", clocks, "times")
     if issued > now + settings.skew_seconds:
-        raise refused(f"it was issued {_span(issued - now)} in the future", clocks)
+        raise refused(f"it was issued {_span(issued - now)} in the future", clocks, "times")
     if expires <= issued:
-        raise refused("it expires before it was issued", "have the issuer's clock and token lifetime looked at")
-    if "cnf" in claims:
-        # RFC 7800, RFC 9449 section 7: taking it without proof would turn a bound token into a bearer token.
-        raise refused(
-            "it is bound to a key (cnf), and nothing here proves that you hold it", "ask for a token without `cnf`"
-        )
-    if "events" in claims:
-        raise refused("it is a security event, not a login", again)
-    if token.access_token:
-        for name in ("sub", "client_id", "jti"):  # RFC 9068 section 2.2
-            if not isinstance(claims.get(name), str):
-                raise refused(f"it says it is an RFC 9068 access token and has no {name!r}", "have the issuer add it")
+        raise refused("it expires before it was issued", "have the issuer's clock and token lifetime looked at", "times")
 
 
 def _decode(segment: str, hint: str) -> bytes:
@@ -202,9 +235,10 @@ def _time(claims: dict[str, Any], name: str, *, required: bool) -> int:
         raise refused(
             f"it has no {name!r} that is a time" if name in claims else f"it has no {name!r}",
             "have the issuer put `exp` and `iat` into its tokens",
+            "times",
         )
     if not 0 <= value < 1 << 40:  # also 1e999, which JSON's grammar allows and which is infinite
-        raise refused(f"its {name!r} is not a time", "have the issuer's clock looked at")
+        raise refused(f"its {name!r} is not a time", "have the issuer's clock looked at", "times")
     return int(value)
 
 

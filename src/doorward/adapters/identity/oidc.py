@@ -16,8 +16,10 @@ from collections.abc import Callable, Iterable
 
 from doorward.adapters.identity import claims, jwt
 from doorward.adapters.identity.keys import IssuerKeys
+from doorward.adapters.identity.own import OwnIssuer
 from doorward.adapters.identity.settings import ALGORITHMS, DEFAULT_ALGORITHMS, IssuerSettings, KindRule
 from doorward.errors import AuthenticationError, ConfigError, UpstreamError
+from doorward.guard.ports import Verified
 from doorward.model import Identity
 
 __all__ = ["ALGORITHMS", "DEFAULT_ALGORITHMS", "IssuerSettings", "KindRule", "OidcAuthenticator"]
@@ -38,11 +40,13 @@ class OidcAuthenticator:
         self,
         issuers: Iterable[IssuerSettings],
         *,
+        own: OwnIssuer | None = None,
         now: Callable[[], int] = _unix_ms,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._now = now
-        self._issuers: dict[str, IssuerKeys] = {}
+        self._own = own
+        self._issuers: dict[str, IssuerKeys | OwnIssuer] = {}
         for settings in issuers:
             if settings.url in self._issuers:
                 raise ConfigError(
@@ -51,24 +55,72 @@ class OidcAuthenticator:
             self._issuers[settings.url] = IssuerKeys(settings, monotonic)
         if not self._issuers:
             raise ConfigError("no issuer is configured, so nobody could log in", hint="add an [[issuers]] section")
+        if own is not None:
+            if own.url in self._issuers:
+                raise ConfigError(
+                    f"issuer {own.url} is this gateway itself", hint="give the gateway another listen.http.url"
+                )
+            self._issuers[own.url] = own
 
     async def authenticate(self, token: str) -> Identity:
         """Raises AuthenticationError, and nothing else, unless the token proves who its bearer is."""
-        proven = await self.proven(token)
-        settings = self._issuers[proven.issuer].settings
-        return claims.identity(proven.claims, settings, now=self._now(), token_id=proven.token_id)
+        return (await self.verify(token)).identity
+
+    async def verify(self, token: str) -> Verified:
+        """The same, and what the exchange has to know of the token itself."""
+        unverified = await self.proven(token)
+        now, said, token_id = self._now(), unverified.claims, unverified.token_id
+        try:
+            if self._own is not None and unverified.issuer == self._own.url:
+                identity = self._own.identity(said, now=now, token_id=token_id)
+            else:
+                identity = claims.identity(said, self._issuers[unverified.issuer].settings, now=now, token_id=token_id)
+        except AuthenticationError as error:
+            raise self._told(error, unverified) from None
+        return Verified(identity, unverified.issuer, unverified.jti, int(said["iat"]), int(said["exp"]), said)
 
     async def proven(self, token: str, settings: IssuerSettings | None = None) -> jwt.UnverifiedToken:
         """The token, once its signature, audience and times are known to be good. `settings` replace those of its issuer,
         which must be theirs. Raises AuthenticationError."""
         unverified = jwt.parse(token)
-        if settings is not None and unverified.issuer != settings.url:
-            raise jwt.refused("it is another issuer's", "sign in again")
+        try:
+            if settings is not None and unverified.issuer != settings.url:
+                raise jwt.refused("it is another issuer's", "sign in again", "issuer")
+            found = await self._signed(unverified, settings)
+            jwt.check_claims(unverified, found, self._now() // 1000)
+        except AuthenticationError as error:
+            raise self._told(error, unverified) from None
+        return unverified
+
+    async def logout(self, token: str) -> Verified | None:
+        """A logout token (OpenID Connect Back-Channel Logout 1.0 section 2.6): whom it is about, by the `sub` or `sid` in
+        its claims. None where it is about neither. Raises AuthenticationError."""
+        unverified = jwt.parse(token, jwt.LOGOUT_TYPES)
+        try:
+            settings = await self._signed(unverified)
+            jwt.check_logout(unverified, settings, self._now() // 1000)
+        except AuthenticationError as error:
+            raise self._told(error, unverified) from None
+        said = unverified.claims
+        named = {name: said[name] for name in ("sub", "sid") if isinstance(said.get(name), str) and said[name]}
+        if not named:
+            return None
+        who = Identity(named.get("sub", ""), settings.default_kind, unverified.issuer, claims=named)
+        return Verified(who, unverified.issuer, unverified.jti, int(said["iat"]), int(said["exp"]), said)
+
+    def _told(self, error: AuthenticationError, token: jwt.UnverifiedToken) -> AuthenticationError:
+        """With what may be recorded of a token that was refused."""
+        error.issuer = token.issuer if token.issuer in self._issuers else ""
+        error.token = token.token_id
+        return error
+
+    async def _signed(self, unverified: jwt.UnverifiedToken, settings: IssuerSettings | None = None) -> IssuerSettings:
+        """Check who signed; the settings of that issuer. Raises AuthenticationError."""
         keys = self._issuers.get(unverified.issuer)
         if keys is None:
+            known = [url for url in self._issuers if self._own is None or url != self._own.url]
             raise jwt.refused(
-                "its issuer is not one that this gateway trusts",
-                f"get a token from {' or '.join(self._issuers)}",
+                "its issuer is not one that this gateway trusts", f"get a token from {' or '.join(known)}", "issuer"
             )
         settings = settings or keys.settings
         if unverified.algorithm not in settings.algorithms:
@@ -76,20 +128,23 @@ class OidcAuthenticator:
                 f"it is signed with {unverified.algorithm}, and this issuer is configured for "
                 f"{', '.join(settings.algorithms)}",
                 "add the algorithm to the issuer's `algorithms`, or change what the issuer signs with",
+                "algorithm",
             )
         try:
             candidates = await keys.find(unverified.key_id, unverified.algorithm)
         except UpstreamError as error:
-            raise AuthenticationError(f"the token could not be checked: {error.message}", hint=error.hint) from None
+            raise AuthenticationError(
+                f"the token could not be checked: {error.message}", hint=error.hint, code="unavailable"
+            ) from None
         if not candidates:
             raise jwt.refused(
                 "the issuer has no such key" + (f" ({keys.trouble})" if keys.trouble else ""),
                 "get a new token; if the issuer changed its keys just now, try again in a few seconds",
+                "key",
             )
         if not any(jwt.signed_by(unverified, key) for key in candidates):
-            raise jwt.refused("its signature is not the issuer's", "get a new token, and present it unchanged")
-        jwt.check_claims(unverified, settings, self._now() // 1000)
-        return unverified
+            raise jwt.refused("its signature is not the issuer's", "get a new token, and present it unchanged", "signature")
+        return settings
 
     async def refresh(self) -> None:
         """Read every issuer's keys now, for start-up and `doorward doctor`. Raises UpstreamError for the first issuer

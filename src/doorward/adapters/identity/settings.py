@@ -40,6 +40,7 @@ DEFAULT_CLAIMS: Mapping[str, str] = {
     "azp": "azp",
     "acr": "acr",
     "auth_time": "auth_time",
+    "sid": "sid",
     "scope": "scope",
 }
 
@@ -85,6 +86,8 @@ class IssuerSettings:
     client_secret  where that client's secret is; none for a public client
     scopes         what the pages ask for at sign-in
     development    allow http:// on loopback, for the built-in development issuer and for tests
+    workload       the platform whose jobs its tokens are about (`workloads.PLATFORMS`); empty for an issuer of people
+    agents         "registered": agents of this issuer are let in if they are registered; "issuer": its word is enough
     jwks_max_age   seconds that fetched keys may be used while the issuer cannot be reached
     """
 
@@ -103,6 +106,8 @@ class IssuerSettings:
     scopes: tuple[str, ...] = ("openid", "profile", "email")
     development: bool = False
     jwks_max_age: int = 24 * 3600
+    workload: str = ""
+    agents: str = "registered"
 
     def __post_init__(self) -> None:
         check_url(self.url, development=self.development, what="issuer url")
@@ -123,6 +128,10 @@ class IssuerSettings:
                 )
         if "openid" not in self.scopes:
             raise ConfigError(f"issuer {self.url}: scopes has no \"openid\", so that nobody could sign in with it")
+        if "workload" in self.claims:
+            raise ConfigError(
+                f"issuer {self.url}: claims.workload is the gateway's own name for the platform", hint="choose another name"
+            )
         if not 0 <= self.skew_seconds <= 300:
             raise ConfigError(f"issuer {self.url}: skew_seconds is {self.skew_seconds}, not within 0 and 300")
         if not 60 <= self.jwks_max_age <= 7 * 24 * 3600:

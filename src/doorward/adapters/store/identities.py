@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, delete, insert, or_, select, update
+from sqlalchemy import and_, delete, insert, not_, or_, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import IntegrityError as Conflict
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -46,28 +46,20 @@ class SqlIdentities:
 
     async def keep_principal(self, principal: Principal) -> None:
         row = {**asdict(principal), "groups": _json(principal.groups), "claims": _json(principal.claims)}
-        replace = upsert(principals)
-        new = replace.excluded
         same = and_(*(principals.c[name] == row[name] for name in ("kind", "groups", "claims")))
+        at = update(principals).where(principals.c.id == row["id"])
         async with self._store.transaction() as connection:
-            # First what only says that they were here, or is older: neither changes anybody's rights.
-            seen = update(principals).where(
-                principals.c.id == row["id"], or_(same, principals.c.issued_at > row["issued_at"])
+            new = upsert(principals).values(row).on_conflict_do_nothing(index_elements=["id"])
+            if (await connection.execute(new)).rowcount == 1:
+                return
+            # What only says that they were here, or is older, changes nobody's rights.
+            await connection.execute(at.values(seen_at=row["seen_at"]))
+            await connection.execute(
+                at.where(same, principals.c.issued_at < row["issued_at"]).values(issued_at=row["issued_at"])
             )
-            if (await connection.execute(seen.values(seen_at=row["seen_at"]))).rowcount == 0:
-                await connection.execute(
-                    replace.on_conflict_do_update(
-                        index_elements=["id"], set_={c.name: new[c.name] for c in principals.columns if not c.primary_key}
-                    ),
-                    row,
-                )
+            news = at.where(not_(same), principals.c.issued_at <= row["issued_at"]).values(row)
+            if (await connection.execute(news)).rowcount == 1:
                 await _changed(connection)
-            elif row["issued_at"]:
-                await connection.execute(
-                    update(principals)
-                    .where(principals.c.id == row["id"], principals.c.issued_at < row["issued_at"])
-                    .values(issued_at=row["issued_at"])
-                )
 
     async def agents(self) -> list[Agent]:
         async with self._store.transaction() as connection:

@@ -186,7 +186,7 @@ def test_any_claims_give_an_identity_or_a_refusal(claims: dict[str, Any]) -> Non
 @pytest.mark.parametrize(
     ("lifetime", "bound", "attested", "human", "level"),
     [
-        (300, False, False, True, "V1"), (3600, False, True, True, "V1"), (3601, False, True, True, "V0"),
+        (300, False, False, True, "V1"), (3600, False, True, True, "V1"), (3701, False, True, True, "V0"),
         (300, True, False, True, "V2"), (300, True, True, False, "V2"), (86400, True, False, False, "V2"),
         (300, True, True, True, "V3"),
     ],
