@@ -124,6 +124,8 @@ class Gateway:
             self.verifier, identities, self.guard, url=self.own.url, owner_absence=config.gateway.owner_absence,
             trusted=[issuer.url for issuer in config.issuers if issuer.agents == "issuer"],
         )  # fmt: skip
+        self.approvals.ballots.owner_of = self.authenticator.owner_of
+        self.approvals.ballots.revoked = self.authenticator.gone
         self.agents = Agents(
             identities, self.authenticator, self.recorder, self.clock,
             must_bind={i.url: PLATFORMS[i.workload or "oidc"].must_bind for i in config.issuers},

@@ -267,6 +267,7 @@ TAMPERED: dict[str, Change] = {
     "the approver is no person any more": demoted,
     "the policy changed": other_policy,
     "the approver owns the agent": lambda w, _: setattr(w.approvals.ballots, "owner_of", lambda who: DORA.id),
+    "the approver is revoked": lambda w, _: setattr(w.approvals.ballots, "revoked", lambda who: "they are revoked"),
     "the time is over": lambda w, a: row(w, a, expires_at=CLOCK.now()),
     "the store has no vote": lambda w, a: row(w, a, votes=()),
     "the store says another voted": lambda w, a: cast(w, a, voter=DEAN.id),

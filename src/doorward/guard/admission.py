@@ -190,12 +190,22 @@ class Admission:
             return "nobody of that name was ever here"
         if known.kind != Kind.HUMAN:
             return "it is not a person"
-        revocation = self.revoked("subject", owner)
-        if revocation is not None and not revocation.before:  # who only logged out is still there
-            return "they are revoked"
+        if gone := self.gone(owner):
+            return gone
         if self._guard.clock.now() - known.seen_at > self._absence:
             return f"they were not seen for {self._absence // 86_400_000} days"
         return ""
+
+    def owner_of(self, who: str) -> str:
+        """The Identity.id of a registered agent's owner; "" for whoever is none."""
+        issuer, _, name = who.rpartition("|")
+        agent = self.agents.get(name) if issuer == self.url else None
+        return "" if agent is None else agent.owner
+
+    def gone(self, who: str) -> str:
+        """Why a person is no longer let in at all, or "". Who only logged out is still there."""
+        revocation = self.revoked("subject", who)
+        return "" if revocation is None or revocation.before else "they are revoked"
 
     async def know_owner(self, owner: str) -> None:
         """Read of somebody who is to answer for an agent. UpstreamError."""

@@ -42,12 +42,14 @@ class Exact:
 
 
 class Ballots:
-    """`owner_of` says whose agent an Identity.id is: the Identity.id of its owner, "" if it has none."""
+    """`owner_of` says whose agent an Identity.id is: the Identity.id of its owner, "" if it has none. `revoked` says why
+    somebody is no longer let in, "" if they are."""
 
     def __init__(self, recorder: Recorder, clock: Clock, policies: PolicyInForce, keys: ApproverKeys) -> None:
         self.keys = keys
         self.standing = Standing()
         self.owner_of: Callable[[str], str] = lambda _: ""
+        self.revoked: Callable[[str], str] = lambda _: ""
         self._recorder, self._clock, self._policies = recorder, clock, policies
 
     # Terms ---------------------------------------------------------------------------------------------------------
@@ -191,7 +193,7 @@ class Ballots:
         if not isinstance(evidence, dict) or evidence.get("request") != ours.decode():
             raise IntegrityError("what was signed is not what was asked")
         self.keys.signed(vote.key, vote.voter, ours, evidence["signature"])
-        objection = self.objection(approval, vote.voter)
+        objection = self.revoked(vote.voter) or self.objection(approval, vote.voter)
         if objection:
             raise IntegrityError(objection)
         latest = self.standing.latest(vote.voter)

@@ -163,6 +163,7 @@ async def test_a_registered_workload_is_its_agent(world: Identities, jobs: Local
     found = await whom(world, await world.exchange.exchange(job(jobs)))
     assert (found.id, found.kind, found.groups) == (f"{OWN}|bot", Kind.AGENT, frozenset({"agents"}))
     assert found.claims["workload_subject"] == "repository:65/74"
+    assert (world.standing.owner_of(found.id), world.standing.owner_of(owner)) == (owner, "")  # who may not vote for it
     assert found.claims["run_id"] == "4242"
     other = await whom(world, await world.exchange.exchange(job(jobs, repository_id="75")))
     assert (other.kind, other.subject) == (Kind.SERVICE, "repository:65/75")
