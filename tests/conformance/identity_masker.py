@@ -46,11 +46,13 @@ def replace() -> None:
         )
         return planning.Plan(columns, found.detectors, found.transforms, bool(columns), frozenset({"identity"}))
 
-    def transformed(self: cells.Cells, value: bytes, label: str, reading: planning.Reading) -> bytes:
+    def transformed(
+        self: cells.Cells, value: bytes, label: str, reading: planning.Reading, subject: str | None = None
+    ) -> bytes | None:
         return value.decode("latin-1").encode("latin-1")
 
     planning.plan = plan_everything
-    cells.Cells.transformed = transformed  # type: ignore[method-assign]
+    cells.Cells.transformed = transformed  # type: ignore[method-assign, assignment]
 
 
 if __name__ == "__main__":
