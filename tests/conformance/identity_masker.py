@@ -52,7 +52,7 @@ def replace() -> None:
         return value.decode("latin-1").encode("latin-1")
 
     planning.plan = plan_everything
-    cells.Cells.transformed = transformed  # type: ignore[method-assign, assignment]
+    cells.Cells.transformed = transformed  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":
