@@ -321,7 +321,7 @@ def test_hd_14_the_person_behind_an_agent_cannot_approve_what_it_asks(
         door, sub="hd14p", groups=["agents", "dba"], act={"sub": "robot", "groups": ["agents"]}
     ) as client:
         request = hold(client, f"delete from {table} where id = 1")
-        assert vote(door, request, sub="hd14p")[0] in (403, 404)
+        assert vote(door, request, sub="hd14p", groups=["agents", "dba"])[0] in (403, 404)
         assert state(door, request) == "waiting"
         assert vote(door, request)[0] == 200
         assert client.ready().tags == ["DELETE 1"]
