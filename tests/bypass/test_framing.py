@@ -659,9 +659,9 @@ def test_pg_28_nothing_of_one_session_is_left_for_the_next(door: Gateway, table:
         mine = one.query("select pg_backend_pid()").values
     with RawClient.to(door, groups=["anyone"]) as two:
         assert two.query("select pg_backend_pid()").values != mine
+        assert two.query("show search_path").values == ['"$user", public']
         assert two.query("select * from mine").sqlstate == "42P01"
         assert two.query("execute leftover").errors
-        assert two.query("show search_path").values == ['"$user", public']
         assert two.query("select pg_listening_channels()").values == []
         limit = time.monotonic() + 5
         while two.query("select pg_try_advisory_lock(4711)").values != ["t"]:

@@ -87,7 +87,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, postgres: PostgresServer, is
     own = LocalIssuer()
     issuers = [
         {"url": issuer.url, "audience": "web", "client_id": "web", "scopes": ["openid", "groups"], "development": True},
-        {"url": own.url, "audience": "doorward", "development": True,
+        {"url": own.url, "audience": "doorward", "development": True, "agents": "issuer",
          "kinds": [{"claim": "groups", "equals": "agents", "kind": "agent"}]},
     ]  # fmt: skip
     with psycopg.connect(postgres.dsn(), autocommit=True) as connection:

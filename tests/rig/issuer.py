@@ -65,6 +65,7 @@ class LocalIssuer:
 
     def __init__(self, tls: Pair | None = None) -> None:
         self._tls = tls
+        self.since = int(time.time())
         self.keys: list[Key] = [ec_key()]
         self.discovery: dict[str, Any] | bytes | None = None
         self.jwks: dict[str, Any] | bytes | None = None
@@ -152,7 +153,7 @@ class LocalIssuer:
             "sub": "alice",
             "client_id": "cli",
             "jti": "token-1",
-            "iat": now,
+            "iat": self.since,  # one moment for all: of two tokens of one second apart the newer would be believed
             "exp": now + 600,
             **changes,
         }

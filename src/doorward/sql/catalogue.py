@@ -222,7 +222,12 @@ SELECT 'setters', 'read', '', '', '' FROM setters WHERE found AND (EXISTS (
           WHERE d.classid = 'pg_catalog.pg_policy'::pg_catalog.regclass AND d.objid = y.oid
             AND coalesce(c.relkind, 'f') NOT IN ('r', 'p')))
     OR EXISTS (SELECT FROM pg_catalog.pg_cast k WHERE k.castfunc $other)
-    OR EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.oid $other AND k.contypid <> 0))
+    OR EXISTS (
+      SELECT FROM pg_catalog.pg_constraint k
+       WHERE k.oid $other AND k.contypid <> 0 AND (pg_catalog.pg_get_constraintdef(k.oid) ~* $sets OR EXISTS (
+         SELECT FROM pg_catalog.pg_depend d  -- what is PostgreSQL's own is not among these
+          WHERE d.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass AND d.objid = k.oid
+            AND d.refclassid <> 'pg_catalog.pg_type'::pg_catalog.regclass))))
 UNION ALL
 SELECT 'setters', 'event', '', '', '' FROM setters WHERE found AND EXISTS (SELECT FROM pg_catalog.pg_event_trigger)
 UNION ALL
