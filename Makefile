@@ -6,7 +6,8 @@
 PYTHON ?= python3
 BIN    := .venv/bin
 ARGS   ?=
-JOBS   ?= 2
+# More than two cores: a test waits for servers and disks about half of its time.
+JOBS   ?= 3
 
 # Tests and the demonstration start Python by the hundred. Containers like to set this, and then every one of them
 # compiles all that it imports again: over two seconds for a gateway.
