@@ -12,6 +12,7 @@ import pytest
 from doorward.protocols.postgres import wire
 from tests.bypass.conftest import LABELS, POLICY
 from tests.rig.gateway import Gateway
+from tests.rig.postgres import PostgresServer
 from tests.rig.rawclient import RawClient, Reply, extended
 
 GUESSES = {
@@ -174,10 +175,10 @@ def test_mk_12_sessions_that_race_for_a_budget_get_it_once(door: Gateway) -> Non
     assert sorted(asyncio.run(race())) == [0] * 7 + [1] * 5
 
 
-def test_mk_12_a_budget_outlives_the_gateway(gateway: Callable[..., Gateway]) -> None:
+def test_mk_12_a_budget_outlives_the_gateway(gateway: Callable[..., Gateway], database: PostgresServer) -> None:
     """MK-12: stopping it, or killing it, gives nobody a new hour; killed while an inference runs, the rest of that budget
     counts as spent."""
-    door = gateway(policy=POLICY, target={"labels": LABELS})
+    door = gateway(server=database, policy=POLICY, target={"labels": LABELS})  # dropped at the end, with what still runs there
     guess = "select count(*) from customers where ssn < '5'"
     with RawClient.to(door, sub="early", groups=["thrifty"]) as client:
         assert [client.query(guess).sqlstate for _ in range(4)] == [""] * 4

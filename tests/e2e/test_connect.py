@@ -159,11 +159,11 @@ def test_nobody_elses_process_may_use_the_port(door: Gateway) -> None:
             assert connection.execute("select 3").fetchone() == (3,)
 
 
-def test_the_database_is_the_target_whatever_is_asked_for(door: Gateway) -> None:
+def test_the_database_is_the_target_whatever_is_asked_for(door: Gateway, postgres: PostgresServer) -> None:
     """A port for one target is no door to another."""
     with connected(door, sub="carried") as found:
         connection = psycopg.connect(f"host=127.0.0.1 port={found['port']} dbname=somewhere_else user=x", autocommit=True)
-        assert connection.execute("select current_database()").fetchone() == ("shop",)
+        assert connection.execute("select current_database()").fetchone() == (postgres.database,)
         connection.close()
 
 

@@ -18,7 +18,6 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from psycopg import sql
 
 from doorward.ledger.verify import Status
 from doorward.model import Event
@@ -27,7 +26,7 @@ from tests.rig.approvers import vote
 from tests.rig.faulty import FAULTY
 from tests.rig.gateway import Gateway, launch, target_of
 from tests.rig.issuer import LocalIssuer
-from tests.rig.postgres import TEMPLATE, PostgresServer
+from tests.rig.postgres import PostgresServer, copied
 
 ACTIONS = '[Action::"write", Action::"define", Action::"execute", Action::"control"]'
 POLICY = f"""
@@ -123,14 +122,8 @@ def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
 
 
 def copy_of_shop(server: PostgresServer, name: str) -> PostgresServer:
-    """A database of one's own, made of `shop`, with an empty table `marks`. `name` is how its name begins: what a fixture
-    makes may be made twice in a process, when tests move between workers."""
-    name = f"{name}_{secrets.token_hex(4)}"
-    with server.connect(dbname="postgres") as connection:
-        connection.execute(
-            sql.SQL("create database {} template {}").format(sql.Identifier(name), sql.Identifier(TEMPLATE))
-        )
-    database = dataclasses.replace(server, database=name)
+    """A database of one's own, made of `shop`, with an empty table `marks`."""
+    database = copied(server, name)
     with database.connect() as connection:
         connection.execute("create table marks (id integer generated always as identity, what text)")
     return database

