@@ -1,4 +1,4 @@
-"""A running gateway for tests: the real program, `python -m doorward serve`, in a process of its own.
+"""A running gateway for tests: the real program, `doorward serve`, in a process of its own (see prefork.py).
 
 Contract: `launch(...)` is a context manager that writes a configuration, starts the gateway, waits until it listens and
 ends it, also when the test fails; fixture `gateway` gives the same as a factory that belongs to one test. By default
@@ -21,6 +21,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -29,11 +30,14 @@ from typing import Any
 import psycopg
 import pytest
 
+from tests.rig import prefork
 from tests.rig.certificates import Authority, Pair
 from tests.rig.issuer import AUDIENCE, LocalIssuer
 from tests.rig.postgres import PostgresServer
 
 ROOT = Path(__file__).resolve().parents[2]
+
+DOORWARD = ("-m", "doorward")
 
 # Everything goes through, and what is labelled or detected is masked all the same.
 ALLOW_ALL = """
@@ -97,9 +101,9 @@ class Gateway:
     issuer: LocalIssuer
     ca: Path
     environment: dict[str, str]
-    program: tuple[str, ...] = ("-m", "doorward")
+    program: tuple[str, ...] = DOORWARD
     port: int = 0
-    _process: subprocess.Popen[bytes] | None = None
+    _process: subprocess.Popen[bytes] | prefork.Process | None = None
     _begun: int = 0  # where in the log the present process begins
 
     @property
@@ -132,14 +136,14 @@ class Gateway:
         """Start it and wait until it takes connections. RuntimeError with its log if it does not."""
         self._begun = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as sink:
-            self._process = subprocess.Popen(
-                [sys.executable, *self.program, "serve", "--config", self.config],
-                cwd=self.folder,
-                env=self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=sink,
-                stderr=subprocess.STDOUT,
-            )
+            arguments = ("serve", "--config", self.config)
+            if self.program == DOORWARD:
+                self._process = prefork.start(arguments, folder=self.folder, environment=self.environment, output=sink)
+            else:
+                self._process = subprocess.Popen(
+                    [sys.executable, *self.program, *arguments], cwd=self.folder, env=self.environment,
+                    stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT,
+                )  # fmt: skip
         limit = time.monotonic() + patience
         while not (self._listening("postgres") and self._listening("http")):
             if self._process.poll() is not None or time.monotonic() > limit:
@@ -187,16 +191,19 @@ class Gateway:
 
     def cli(self, *arguments: str | Path, token: str = "") -> subprocess.CompletedProcess[str]:
         """`doorward ARGUMENTS --config ...`, with `token` where the command looks for one."""
-        return subprocess.run(
-            [sys.executable, "-m", "doorward", *arguments, "--config", self.config],
-            cwd=self.folder,
-            env={**self.environment, **({"DOORWARD_TOKEN": token} if token else {})},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        command = [*arguments, "--config", self.config]
+        environment = {**self.environment, **({"DOORWARD_TOKEN": token} if token else {})}
+        with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+            process = prefork.start(command, folder=self.folder, environment=environment, output=output, errors=errors)
+            try:
+                code = process.wait(60)
+            finally:
+                process.kill()
+            said = []
+            for stream in (output, errors):
+                stream.seek(0)
+                said.append(stream.read().decode())
+            return subprocess.CompletedProcess(command, code, *said)
 
     def token(self, **claims: Any) -> str:
         """A token of the test's issuer: subject alice unless `sub` says otherwise, `groups` and other claims as given."""
@@ -245,7 +252,7 @@ def prepare(
     certificate: Pair | None = None,
     ca: Path | None = None,
     environment: Mapping[str, str] | None = None,
-    program: tuple[str, ...] = ("-m", "doorward"),
+    program: tuple[str, ...] = DOORWARD,
     **sections: Table,
 ) -> Gateway:
     """Write a gateway's folder; `sections` replace or extend tables of its configuration (`limits={"hold": "1m"}`)."""
