@@ -126,6 +126,7 @@ class Gateway:
         )  # fmt: skip
         self.approvals.ballots.owner_of = self.authenticator.owner_of
         self.approvals.ballots.revoked = self.authenticator.gone
+        self.approvals.ballots.people = self.authenticator.people
         self.agents = Agents(
             identities, self.authenticator, self.recorder, self.clock,
             must_bind={i.url: PLATFORMS[i.workload or "oidc"].must_bind for i in config.issuers},

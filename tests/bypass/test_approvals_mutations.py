@@ -11,7 +11,7 @@ import base64
 import dataclasses
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 import psycopg
@@ -24,7 +24,7 @@ from doorward.ledger import request as requests
 from doorward.ledger import votes
 from doorward.ledger.encoding import canonical
 from doorward.ledger.votes import VoteTrail
-from doorward.model import Approval, ApprovalState, Effect, Kind, Permit, Refusal
+from doorward.model import Approval, ApprovalState, Effect, Identity, Kind, Permit, Refusal
 from doorward.protocols.postgres import wire
 from tests.rig.approvers import ballot, call, register, show, vote
 from tests.rig.gateway import Gateway
@@ -249,12 +249,19 @@ async def revoked(world: World, _: Approval) -> None:
     await world.approvals.keys.revoke(world.approvals.keys.of(DORA.id)[0].id, actor=DORA.id)
 
 
+def known(world: World, somebody: Identity) -> None:
+    async def people(_: Sequence[str]) -> dict[str, Identity]:
+        return {somebody.id: somebody}
+
+    world.approvals.ballots.people = people
+
+
 def left(world: World, _: Approval) -> None:
-    world.approvals.ballots.standing.seen(dataclasses.replace(DORA, groups=frozenset({"people"})))
+    known(world, dataclasses.replace(DORA, groups=frozenset({"people"})))
 
 
 def demoted(world: World, _: Approval) -> None:
-    world.approvals.ballots.standing.seen(dataclasses.replace(DORA, kind=Kind.SERVICE))
+    known(world, dataclasses.replace(DORA, kind=Kind.SERVICE))
 
 
 async def other_policy(world: World, _: Approval) -> None:

@@ -12,7 +12,7 @@ Not here: how agents are registered (`agents`), what revokes (`revocation`), whe
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -115,10 +115,7 @@ class Admission:
         links = list(identity.chain())
         for place, link in enumerate(links):
             links[place] = self._resolved(link, delegating=delegating or place > 0)
-        found: Identity | None = None
-        for link in reversed(links):
-            found = replace(link, on_behalf_of=found)
-        assert found is not None
+        found = _chained(links)
         self._check(found)
         for link in links:
             newest = self._known.get(link.id)
@@ -207,6 +204,16 @@ class Admission:
         revocation = self.revoked("subject", who)
         return "" if revocation is None or revocation.before else "they are revoked"
 
+    async def people(self, ids: Sequence[str]) -> dict[str, Identity]:
+        """Those of them who were ever here, as their newest tokens say, wherever they showed them. UpstreamError."""
+        found = {}
+        for id_, each in (await self._read(list(ids))).items():
+            issuer, _, subject = id_.partition("|")  # a subject may have one too, a URL not
+            found[id_] = Identity(
+                subject, Kind(each.kind), issuer, frozenset(each.groups), each.claims, issued_at=each.issued_at
+            )
+        return found
+
     async def know_owner(self, owner: str) -> None:
         """Read of somebody who is to answer for an agent. UpstreamError."""
         self._owners |= await self._read([owner])
@@ -282,11 +289,7 @@ class Admission:
             links[place] = replace(
                 link, groups=frozenset(newest.groups), claims=dict(newest.claims), issued_at=newest.issued_at
             )
-        found: Identity | None = None
-        for link in reversed(links):
-            found = replace(link, on_behalf_of=found)
-        assert found is not None
-        return found
+        return _chained(links)
 
     # -- the store ---------------------------------------------------------------------------------------------------
 
@@ -369,6 +372,15 @@ class Admission:
         while len(self._known) > MOST_KNOWN:
             oldest = next(iter(self._known))
             del self._known[oldest]
+
+
+def _chained(links: Sequence[Identity]) -> Identity:
+    """The first, on behalf of the second, and so on."""
+    found: Identity | None = None
+    for link in reversed(links):
+        found = replace(link, on_behalf_of=found)
+    assert found is not None
+    return found
 
 
 _WHAT: Final = {

@@ -231,7 +231,6 @@ class Approvals:
         comment: str = "",
     ) -> Approval:
         """Cast one person's signed vote. Raises VoteRefusedError; LookupError if there is no such request."""
-        self.ballots.standing.seen(voter)
         async with self._voting:
             approval = await self.get(approval_id)
             if approval is None:
@@ -283,7 +282,7 @@ class Approvals:
                 break
             if self.ballots.denied(approval):
                 wanted = ApprovalState.DENIED
-            elif self.ballots.count(approval)[0]:
+            elif (await self.ballots.count(approval))[0]:
                 wanted = ApprovalState.APPROVED
             else:
                 break
@@ -349,7 +348,7 @@ class Approvals:
         )
         if differs:
             return f"what it was given for has changed (`{differs}`)"
-        enough, missing = self.ballots.count(approval, session.target)
+        enough, missing = await self.ballots.count(approval, session.target)
         if not enough:
             # What was approved is so no more, and will not be again: a key that is revoked stays so.
             await self.end(approval_id, ApprovalState.WITHDRAWN, reason=missing)

@@ -13,7 +13,7 @@ It changes no state: that is `approvals`.
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,6 @@ from doorward.guard.approver_keys import ApproverKeys
 from doorward.guard.policies import PolicyInForce
 from doorward.guard.ports import Clock
 from doorward.guard.recorder import Recorder
-from doorward.guard.standing import Standing
 from doorward.ledger import request as requests
 from doorward.ledger.encoding import canonical, parse
 from doorward.model import Approval, Decision, Identity, Operation, Outcome, Session, Target, Vote
@@ -41,15 +40,20 @@ class Exact:
     types: Sequence[int] = ()
 
 
+async def _nobody(_: Sequence[str]) -> Mapping[str, Identity]:
+    return {}
+
+
 class Ballots:
     """`owner_of` says whose agent an Identity.id is: the Identity.id of its owner, "" if it has none. `revoked` says why
-    somebody is no longer let in, "" if they are."""
+    somebody is no longer let in, "" if they are. `people` are those of some Identity.ids who were ever here, as their newest
+    tokens say: a vote's owner may have left, since it was cast, the group that made it count."""
 
     def __init__(self, recorder: Recorder, clock: Clock, policies: PolicyInForce, keys: ApproverKeys) -> None:
         self.keys = keys
-        self.standing = Standing()
         self.owner_of: Callable[[str], str] = lambda _: ""
         self.revoked: Callable[[str], str] = lambda _: ""
+        self.people: Callable[[Sequence[str]], Awaitable[Mapping[str, Identity]]] = _nobody
         self._recorder, self._clock, self._policies = recorder, clock, policies
 
     # Terms ---------------------------------------------------------------------------------------------------------
@@ -161,14 +165,15 @@ class Ballots:
         }  # fmt: skip
         return Vote(voter.id, approve, self._clock.now(), comment, key.id, canonical(evidence)), evidence
 
-    def count(self, approval: Approval, target: Target | None = None) -> tuple[bool, str]:
+    async def count(self, approval: Approval, target: Target | None = None) -> tuple[bool, str]:
         """(whether enough different people say yes and nobody no, what is missing). Each vote is proved again: its bytes, its
-        signature, its key, its owner's standing; with `target`, their right to vote too."""
+        signature, its key, its owner's groups; with `target`, their right to vote too. UpstreamError: nobody can tell."""
+        known = await self.people([vote.voter for vote in approval.votes])
         people: list[frozenset[str]] = []
         missing = ""
         for vote in approval.votes:
             try:
-                groups = self._proved(approval, vote, target)
+                groups = self._proved(approval, vote, target, known.get(vote.voter))
             except IntegrityError as error:
                 missing = f"the vote of {vote.voter.rpartition('|')[2]} does not count: {error.message}"
                 continue
@@ -185,7 +190,9 @@ class Ballots:
         """Whether somebody said no. A no needs no proof to be final: nothing runs that should not."""
         return any(not vote.approve for vote in approval.votes)
 
-    def _proved(self, approval: Approval, vote: Vote, target: Target | None) -> frozenset[str]:
+    def _proved(
+        self, approval: Approval, vote: Vote, target: Target | None, latest: Identity | None
+    ) -> frozenset[str]:
         if not vote.evidence:
             raise IntegrityError("it is not signed")
         evidence = parse(vote.evidence)
@@ -196,7 +203,6 @@ class Ballots:
         objection = self.revoked(vote.voter) or self.objection(approval, vote.voter)
         if objection:
             raise IntegrityError(objection)
-        latest = self.standing.latest(vote.voter)
         groups = frozenset(evidence["groups"]) if latest is None else latest.groups
         if approval.approvers and not groups & set(approval.approvers):
             raise IntegrityError("they are in none of the groups any more that may decide")

@@ -118,7 +118,6 @@ class Guard:
         self, identity: Identity, target: Target, *, client: str, purpose: str = "", application: str = ""
     ) -> GuardedSession | Refusal:
         """Let an identity in, or not. The session's opening is durable when this returns."""
-        self.approvals.ballots.standing.seen(identity)
         decision = may(
             self.policies.current, identity, "connect", target, purpose=purpose,
             extra=circumstances(self.clock.now(), client, application),

@@ -30,26 +30,19 @@ class Authenticator(Protocol):
 
 
 class Access:
-    """`url` is where people reach the gateway; `seen` is told of everybody who comes, `refused` of tokens that were."""
+    """`url` is where people reach the gateway; `refused` is told of tokens that were."""
 
     def __init__(
         self,
         authenticator: Authenticator,
         browsers: Browsers,
         url: Callable[[], str],
-        seen: Callable[[Identity], None] = lambda _: None,
         refused: Callable[[AuthenticationError, Request[Any, Any, Any]], None] = lambda _, __: None,
     ) -> None:
-        self._authenticator, self._browsers, self._url, self._seen = authenticator, browsers, url, seen
-        self._refused = refused
+        self._authenticator, self._browsers, self._url, self._refused = authenticator, browsers, url, refused
 
     async def who(self, request: Request[Any, Any, Any]) -> Identity:
         """Who sends this. Raises AuthenticationError, or PermissionDeniedException where another site may be behind it."""
-        identity = await self._who(request)
-        self._seen(identity)
-        return identity
-
-    async def _who(self, request: Request[Any, Any, Any]) -> Identity:
         said = request.headers.get("authorization")
         if said is not None:
             scheme, _, token = said.partition(" ")

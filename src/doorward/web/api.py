@@ -62,7 +62,7 @@ def application(gateway: Served) -> Litestar:
         gateway.refusals.note(error, listener="http", peer=oauth.peer(request))
 
     access = Access(
-        gateway.authenticator, gateway.browsers, lambda: gateway.url, gateway.approvals.ballots.standing.seen, refused
+        gateway.authenticator, gateway.browsers, lambda: gateway.url, refused
     )
     who = access.who
 
