@@ -82,6 +82,7 @@ _WORD: Final = bytes([int(byte < 0x80 and (chr(byte).isalnum() or chr(byte) == "
 _3_2_4: Final = (3 << 10) | (2 << 5) | 4
 _3_3_4: Final = (3 << 10) | (3 << 5) | 4
 _1_3_3_4: Final = (1 << 15) | _3_3_4
+_MANY: Final = 1 << 50  # at least eleven groups: nobody writes anything so
 
 
 def _shape(sizes: tuple[int, ...]) -> int:
@@ -133,7 +134,8 @@ def look(data: bytes, first: i64, stop: i64, wanted: i64) -> i64:
                 shape = 0
                 group = 0
             elif gap != 0:
-                shape = (shape << 5) | (group if group < 31 else 31)
+                if shape < _MANY:  # or it would lose the first of them
+                    shape = (shape << 5) | (group if group < 31 else 31)
                 group = 0
             gap = 0
             digits += 1
@@ -225,6 +227,7 @@ def quiet(data: bytes, first: i64, stop: i64, wanted: i64) -> bool:
         return False
     runs: bytes = _RUNS
     accounts: i64 = 0  # of the bytes in a row that could be a part of an account number
+    asked: i64 = 0  # whether there is one, of the whole value
     p: i64 = first + 6
     while p < stop:
         kind: i64 = runs[data[p]]
@@ -232,8 +235,10 @@ def quiet(data: bytes, first: i64, stop: i64, wanted: i64) -> bool:
             accounts = 0
         else:
             accounts += 1
-            if accounts == 2 and (wanted & IBAN) != 0 and _iban(data, first, stop) != NOTHING:
-                return False
+            if accounts == 2 and asked == 0 and (wanted & IBAN) != 0:
+                asked = 1
+                if _iban(data, first, stop) != NOTHING:
+                    return False
             if kind != 3:
                 digits: i64 = 0
                 gap: i64 = 0
@@ -301,7 +306,7 @@ def _number(
         return UNSURE  # it goes on behind a point or hyphen
     if (after == 45 or after == 46) and end + 1 < stop and word[data[end + 1]] != 0:
         return UNSURE
-    if shape > 1 << 50:
+    if shape >= _MANY:
         return UNSURE
     nine: i64 = 0  # whether there are three, two and four digits in a row somewhere, or three, three and four
     ten: i64 = 0
@@ -523,8 +528,9 @@ def _email(data: bytes, first: i64, stop: i64, at: i64) -> i64:
 
 
 def _iban(data: bytes, first: i64, stop: i64) -> i64:
-    """The only account number; UNSURE as soon as something begins like one and is none."""
+    """The only account number; UNSURE as soon as something begins like one and is none, or is another."""
     kinds: bytes = _KINDS
+    answer: i64 = NOTHING
     i: i64 = first
     while i + 15 <= stop:
         if (
@@ -533,18 +539,15 @@ def _iban(data: bytes, first: i64, stop: i64) -> i64:
             and kinds[data[i + 2]] == _DIGIT
             and kinds[data[i + 3]] == _DIGIT
         ):
-            seen: i64 = 0
-            p: i64 = i + 4
             account = _ACCOUNTS.get(data[i : i + 2])
             needed: i64 = 0 if account is None else len(account)
-            end: i64 = 0
-            while p < stop:
+            seen: i64 = 0
+            p: i64 = i + 4
+            while p < stop and seen < needed:
                 kind: i64 = kinds[data[p]]
                 if kind in (_DIGIT, _UPPER):
                     seen += 1
                     p += 1
-                    if seen == needed:
-                        end = p
                 elif (
                     (data[p] == 32 or data[p] == 45)
                     and p + 1 < stop
@@ -554,15 +557,17 @@ def _iban(data: bytes, first: i64, stop: i64) -> i64:
                 else:
                     break
             if seen >= 11 and account is not None:
-                if end == 0 or (end < stop and _WORD[data[end]] != 0) or (i > first and _WORD[data[i - 1]] != 0):
+                if answer != NOTHING or seen < needed:
                     return UNSURE
-                if not _is_iban(data, i, end, account):
+                if (p < stop and _WORD[data[p]] != 0) or (i > first and _WORD[data[i - 1]] != 0):
                     return UNSURE
-                if _iban(data, end, stop) != NOTHING:
+                if not _is_iban(data, i, p, account):
                     return UNSURE
-                return _place(IBAN, i - first, end - first)
+                answer = _place(IBAN, i - first, p - first)
+                i = p
+                continue
         i += 1
-    return NOTHING
+    return answer
 
 
 def known(pattern: str, owners: list[Detector | None]) -> int:

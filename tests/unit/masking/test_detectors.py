@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from doorward.errors import ConfigError
 from doorward.masking.detect import DETECTORS, Detectors
-from doorward.masking.detectors import Detector
+from doorward.masking.detectors import Detector, phone
 from tests.suites import detector as suite
 
 ALL = Detectors()
@@ -200,3 +200,20 @@ def test_hostile_values_cost_linear_time(unit: bytes) -> None:
     began = time.process_time()
     ALL.mask_bytes(value)
     assert time.process_time() - began < 6
+
+
+def test_telephone_numbers_are_looked_up_a_few_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """AT-24: of a value with thousands of look-alikes 128 are looked up in the plans; the rest are taken for numbers."""
+    asked = 0
+
+    def exists(written: bytes, region: str) -> bool:
+        nonlocal asked
+        asked += 1
+        return False
+
+    monkeypatch.setattr(phone, "_exists", exists)
+    detector = phone.detector()
+    assert len(list(detector.find(b"+999999999 " * 1000))) == 1000 - 128
+    assert asked == 128
+    assert len(list(detector.find(b"tel: 1234567 " * 1000))) == 1000 - 128
+    assert asked == 256

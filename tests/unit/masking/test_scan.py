@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any, SupportsIndex
 
 import phonenumbers
 import pytest
@@ -134,6 +135,38 @@ def test_what_is_quiet_is_not_looked_at() -> None:
         for before in range(15):
             value = b"a" * before + b" " + text.encode() + b" b"
             assert not scan.quiet(value, 0, len(value), WANTED), value
+
+
+@pytest.mark.parametrize("first", ["12345678", "1234567890", "99999999999999999999", "12"])
+@pytest.mark.parametrize("between", range(4, 16))
+@pytest.mark.parametrize("last", ["4111 1111 1111 1111", "123-45-6789", "202-456-1111"])
+def test_a_number_behind_many_groups_of_digits(first: str, between: int, last: str) -> None:
+    """AT-23: however many groups of digits stand before a number, it is found: what is known of them does not wrap around."""
+    held(f"{first} {'12 ' * between}{last}".encode())
+    held(f"no. {first}-{'12-' * between}{last} x".encode())
+
+
+class Counted(bytes):
+    """Bytes that count how often one of them is looked at: interpreted, that is all the work there is."""
+
+    reads = 0
+
+    def __getitem__(self, key: SupportsIndex | slice) -> Any:
+        Counted.reads += 1
+        return super().__getitem__(key)
+
+
+@pytest.mark.parametrize("unit", [
+    b"NO9386011117947 ", b"NO9386011117947", b"AB12", b"DE89", b"DE89370400440532013001 ", b"4111 1111 1111 1112 ",
+    b"1 1 1 1-1 ", b"AB12CD34EF56GH 7, no ", b"12345678", b"+1.1.1.1.1.1.1", b"a@b", b"a.", b"123-45-6789 ", b"1-", b"9",
+])  # fmt: skip
+def test_hostile_values_are_read_a_few_times(unit: bytes) -> None:
+    """AT-24: no value costs more than its length, whatever it is made of; nor more stack."""
+    value = Counted(unit * (20_000 // len(unit)))
+    for told in (scan.look, scan.quiet):
+        Counted.reads = 0
+        told(value, 0, len(value), WANTED)
+        assert Counted.reads < 40 * len(value), told
 
 
 def test_unknown_patterns_and_owners_have_no_bit() -> None:

@@ -28,6 +28,7 @@ _NAMED = rb"(?i)(?<![A-Za-z])(?:phone|mobile|mobil|tel|tel[e\xc3\xa9]+fono?|fax|
 INTERNATIONAL_PREFILTER = r"\+[1-9](?:[ ./()-]{0,2}[0-9]){6}"
 NORTH_AMERICAN_PREFILTER = r"[0-9]{3}[ .)-] ?[0-9]{3}[ .-][0-9]{4}"
 _GROUPED = re.compile(rb"[ ./()-]")
+_CHECKED = 128  # candidates of one value that are looked up in the numbering plans; what has the form of further ones is one
 
 
 def detector(region: str = "US") -> Detector:
@@ -42,19 +43,25 @@ def detector(region: str = "US") -> Detector:
     named = re.compile(_NAMED + rb"(\(?[0-9](?:[ ./()-]{0,2}[0-9]){6,13})")
 
     def find(value: bytes) -> Iterator[Place]:
-        reach = 0
+        found = checked = 0
         for match in candidates.finditer(value):
             start, end = match.span()
             written = match.group()
             if written[0] != 0x2B and _GROUPED.search(written) is None:
                 continue
-            if _alone(value, start, end) and _exists(written, region):
-                reach = end
+            if not _alone(value, start, end):
+                continue
+            checked += 1
+            if checked > _CHECKED or _exists(written, region):
+                found += 1
                 yield start, end
-        if reach == 0:
+        if found == 0:
             for match in named.finditer(value):
                 start, end = match.span(1)
-                if _alone(value, start, end) and _exists(match.group(1), region):
+                if not _alone(value, start, end):
+                    continue
+                checked += 1
+                if checked > _CHECKED or _exists(match.group(1), region):
                     yield start, end
 
     return Detector(
