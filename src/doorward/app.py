@@ -6,7 +6,9 @@ import asyncio
 import os
 import resource
 import signal
+import socket
 import ssl
+import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import asdict
@@ -60,7 +62,7 @@ from doorward.server.tls import server_context
 from doorward.sql.catalogue import Catalogue
 from doorward.web.api import application
 from doorward.web.browser import Browsers
-from doorward.web.serve import WebServer
+from doorward.web.serve import WebServer, bound
 
 
 class Gateway:
@@ -87,7 +89,12 @@ class Gateway:
         )
         self.secrets = SecretsAside(SecretSources(data))
         self.postgres_port = 0
-        self.http_port = 0
+        http = config.listen.http
+        self._http: socket.socket | None = None
+        if not http.port and not http.url:  # its port is part of the gateway's name, which tokens bear
+            self._http = bound(http.address, 0)
+            weakref.finalize(self, self._http.close)
+        self.http_port = http.port if self._http is None else int(self._http.getsockname()[1])
         self.own = OwnIssuer(self.url, config.targets, LocalKeyFiles(data), self.clock.now)
         self.verifier = OidcAuthenticator(config.issuers, own=self.own)
         self.sign_ins = [
@@ -98,7 +105,6 @@ class Gateway:
             for issuer in config.issuers
             if issuer.client_id
         ]
-        http = config.listen.http
         self.browsers = Browsers(
             self.clock, lasts=config.limits.sign_in, idle=config.limits.sign_in_idle,
             secure=http.tls_cert is not None or http.url.startswith("https:"), revoked=self._refusal,
@@ -341,7 +347,9 @@ class Gateway:
 
     async def _serve_web(self, group: asyncio.TaskGroup) -> WebServer:
         said = self.config.listen.http
-        web = WebServer(application(self), said.address, said.port, certificate=said.tls_cert, key=said.tls_key)
+        web = WebServer(
+            application(self), self._http or bound(said.address, said.port), certificate=said.tls_cert, key=said.tls_key
+        )
         self.http_port = web.port
         group.create_task(web.run())
         self.log.info("listener.opened", protocol="http", address=said.address, port=self.http_port, url=self.url)
@@ -360,7 +368,7 @@ class Gateway:
         if said.url:
             return said.url
         host = "localhost" if is_loopback(said.address) else f"[{said.address}]" if ":" in said.address else said.address
-        return f"{'http' if said.tls_cert is None else 'https'}://{host}:{self.http_port or said.port}"
+        return f"{'http' if said.tls_cert is None else 'https'}://{host}:{self.http_port}"
 
     @property
     def targets(self) -> dict[str, Target]:

@@ -15,6 +15,12 @@ class MemoryKeyFiles:
     def get_or_create(self, name: str, fresh: bytes) -> bytes:
         return self.keys.setdefault(name, fresh)
 
+    def names(self) -> list[str]:
+        return sorted(self.keys)
+
+    def delete(self, name: str) -> None:
+        self.keys.pop(name, None)
+
 
 class MemoryWalFile:
     def __init__(self, content: bytearray) -> None:

@@ -33,6 +33,16 @@ class FilesSuite:
         assert keys.get_or_create("k", b"first") == b"first"
         assert keys.get_or_create("k", b"second") == b"first"
 
+    def test_keys_are_listed_and_deleted(self, keys: Any) -> None:
+        """By name; what is not there is not missed."""
+        assert keys.names() == []
+        keys.get_or_create("b.key", b"1")
+        keys.get_or_create("a.key", b"2")
+        assert keys.names() == ["a.key", "b.key"]
+        keys.delete("b.key")
+        keys.delete("b.key")
+        assert keys.names() == ["a.key"]
+
     def test_write_ahead_files(self, wal: Any) -> None:
         """Appended bytes are read back, names sort, a name is used once, deleting twice is no error."""
         wal.lock()

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from doorward.model import Approval, ApprovalState, Identity, Vote
 
@@ -44,6 +44,14 @@ class KeyFiles(Protocol):
 
     def get_or_create(self, name: str, fresh: bytes) -> bytes:
         """What is stored under `name`; `fresh` is stored first if there is nothing. OSError when neither works."""
+        ...
+
+    def names(self) -> list[str]:
+        """Of all that are stored, in order."""
+        ...
+
+    def delete(self, name: str) -> None:
+        """No error if it is not there."""
         ...
 
 
@@ -334,9 +342,32 @@ class Revocation:
 
 
 @dataclass(frozen=True, slots=True)
+class ClientCertificate:
+    """A certificate of the gateway's own. `id` is its serial number, as a UUID; `identity` an Identity.id; `thumbprint` the
+    SHA-256 of its DER in base64url (RFC 8705 section 3.1); `expires` in Unix seconds."""
+
+    id: str
+    identity: str
+    thumbprint: str
+    expires: int
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """The keys of which whoever presents a token has shown possession: the thumbprint (RFC 7638) of the one that signed a
+    DPoP proof, and the certificate of the TLS connection."""
+
+    key: str = ""
+    certificate: ClientCertificate | None = None
+
+
+NOTHING: Final = Shown()
+
+
+@dataclass(frozen=True, slots=True)
 class Verified:
     """A token that is sound, and whom it is about. `jti` is its own id, "" if it has none; times are Unix seconds; `claims` are
-    the token's own, which only the exchange looks at."""
+    the token's own, which only the exchange looks at. `attested`: a platform vouches for the workload that acts."""
 
     identity: Identity
     issuer: str
@@ -344,13 +375,14 @@ class Verified:
     issued: int
     expires: int
     claims: Mapping[str, Any]
+    attested: bool = False
 
 
 class Verifier(Protocol):
     """Tells sound tokens from others."""
 
-    async def verify(self, token: str) -> Verified:
-        """Raises AuthenticationError, and nothing else, unless the token is sound."""
+    async def verify(self, token: str, shown: Shown = NOTHING) -> Verified:
+        """Raises AuthenticationError, and nothing else, unless the token is sound, and what it is bound to was shown."""
         ...
 
     async def logout(self, token: str) -> Verified | None:
@@ -369,6 +401,19 @@ class TokenMaker(Protocol):
     ) -> str:
         """A token that `Verifier.verify` turns into this identity. Times are Unix seconds; `more` are claims for the record.
         Raises AuthenticationError when it would be longer than a token may be."""
+        ...
+
+
+class CertificateMaker(Protocol):
+    """Makes client certificates, and knows its own again."""
+
+    def issue(self, request: str, identity: str, *, id: str, issued: int, expires: int) -> tuple[str, ClientCertificate]:  # noqa: A002
+        """A certificate (PEM) for the key of a request (PKCS#10, PEM) and this Identity.id; `id` is a UUID, times are Unix
+        seconds. AuthenticationError for a request that its key has not signed, or of a key that is none to rely on."""
+        ...
+
+    def read(self, der: bytes) -> ClientCertificate:
+        """One that a client has shown. AuthenticationError unless it is of this gateway, for clients, and valid now."""
         ...
 
 

@@ -49,6 +49,8 @@ class Identity:
     acts comes first): an agent's identity carries the person it acts for. `token_id` is the token's `jti` (or a hash of
     it), kept so that a record can be tied to one token without holding the token. `issued_at` is when that token was made:
     of two, the newer says which groups hold. `audience` are the targets that the token is good for; none: every one.
+    `bound_to` is the key of which the bearer has shown possession: `jkt:` and its thumbprint (RFC 7638), or `certificate:`
+    and the id of a certificate of the gateway's own; "" for a bearer token.
     """
 
     subject: str
@@ -63,6 +65,7 @@ class Identity:
     token_id: str = ""
     issued_at: int = 0
     audience: tuple[str, ...] = ()
+    bound_to: str = ""
 
     @property
     def id(self) -> str:

@@ -39,22 +39,27 @@ class _Server(uvicorn.Server):
         yield
 
 
+def bound(address: str, port: int) -> socket.socket:
+    """A socket at which nobody answers yet. Raises ConfigError when the address cannot be had."""
+    found = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        found.bind((address, port))
+    except OSError as error:
+        found.close()
+        raise ConfigError(
+            f"cannot listen on {address}:{port}: {error.strerror}", hint="choose another port, or stop what uses it"
+        ) from error
+    return found
+
+
 class WebServer:
-    """One HTTP listener. `port` is known once it is made."""
+    """One HTTP listener, which takes the socket over."""
 
     def __init__(
-        self, application: Any, address: str, port: int, *, certificate: Path | None, key: Path | None
+        self, application: Any, bound_to: socket.socket, *, certificate: Path | None, key: Path | None
     ) -> None:
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        self._socket = socket.socket(family, socket.SOCK_STREAM)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            self._socket.bind((address, port))
-        except OSError as error:
-            self._socket.close()
-            raise ConfigError(
-                f"cannot listen on {address}:{port}: {error.strerror}", hint="choose another port, or stop what uses it"
-            ) from error
+        self._socket = bound_to
         self.port = int(self._socket.getsockname()[1])
         self._server = _Server(uvicorn.Config(
             application, log_level="error", access_log=False, lifespan="off", timeout_keep_alive=5, server_header=False,

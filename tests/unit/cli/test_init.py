@@ -54,6 +54,7 @@ async def test_what_it_writes_starts(tmp_path: Path) -> None:
         assert isinstance(gateway, Gateway)
         assert gateway.ready() == ""
         assert gateway.postgres_port
+        assert gateway.own.url == gateway.url == f"http://localhost:{gateway.http_port}"  # tokens bear the real one
         assert gateway.http_port
 
 

@@ -18,7 +18,7 @@ async def hello(scope: Any, receive: Any, send: Any) -> None:
 async def test_who_says_nothing_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that sends no request, or only half of its head, loses its connection; one that asks is answered."""
     monkeypatch.setattr(serve, "PATIENCE", 0.3)
-    web = serve.WebServer(hello, "127.0.0.1", 0, certificate=None, key=None)
+    web = serve.WebServer(hello, serve.bound("127.0.0.1", 0), certificate=None, key=None)
     async with asyncio.TaskGroup() as group:
         group.create_task(web.run())
         for said in (b"", b"GET / HTTP/1.1\r\nhost: x\r\n"):

@@ -104,6 +104,12 @@ class LocalKeyFiles:
             raise ConfigError(f"{path} can be read by others", hint=f"chmod 600 {path}")
         return path.read_bytes()
 
+    def names(self) -> list[str]:
+        return sorted(path.name for path in self._root.iterdir()) if self._root.is_dir() else []
+
+    def delete(self, name: str) -> None:
+        (self._root / _plain(name)).unlink(missing_ok=True)
+
 
 class LocalWalFile:
     """Satisfies `WalFile`."""

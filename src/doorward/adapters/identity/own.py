@@ -4,12 +4,13 @@ Contract: `make` signs an RFC 9068 access token with a key of `<data>/keys` that
 `identity` reads one back whole, delegation chain and groups included. `sub` and each `act.sub` are an Identity's id
 (`issuer|subject`): two issuers may know the same subject, and exchanging a token must not make another person of anybody.
 
-A key signs for PERIOD and verifies for another one, so the JWK Set holds two. Removing a key's file and starting the
-gateway again makes every token under it worthless.
+A key signs for PERIOD and verifies for another one, so the JWK Set holds two; then its file is removed. Removing a key's
+file and starting the gateway again makes every token under it worthless.
 """
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -37,6 +38,7 @@ class OwnIssuer:
         self._files = files
         self._now = now
         self._keys: dict[int, OKPKey] = {}
+        self._tidied = -1  # the period in which keys that nobody needs any more were removed last
         self._targets = {self.resource(name): name for name in targets}
         self.settings = IssuerSettings(
             url=url, audience=(url, *self._targets), algorithms=("Ed25519",), skew_seconds=5, development=_plain(url)
@@ -129,7 +131,10 @@ class OwnIssuer:
         for number in (period, period - 1):
             if number not in self._keys:
                 self._keys[number] = self._key(number)
-        self._keys = {number: self._keys[number] for number in (period, period - 1)}
+        if len(self._keys) > 2 or period != self._tidied:
+            self._keys = {number: self._keys[number] for number in (period, period - 1)}
+            forget_before(self._files, "token", period - 1)
+            self._tidied = period
         return list(self._keys.values())
 
     def _key(self, period: int) -> OKPKey:
@@ -142,6 +147,14 @@ class OwnIssuer:
         key = OKPKey.import_key(pem)
         key.ensure_kid()  # RFC 7638
         return key
+
+
+def forget_before(files: KeyFiles, kind: str, period: int) -> None:
+    """Remove the keys of a kind that signed before a period: nothing under them can still be valid."""
+    for name in files.names():
+        found = re.fullmatch(rf"{kind}-(\d{{1,6}})\.key", name)
+        if found and int(found[1]) < period:
+            files.delete(name)
 
 
 def _described(link: Identity) -> dict[str, Any]:

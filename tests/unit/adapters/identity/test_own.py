@@ -109,6 +109,20 @@ async def test_a_key_signs_for_a_month_and_verifies_for_two(local_issuer: LocalI
     assert all("d" not in key for key in issuer.jwks()["keys"])
 
 
+def test_keys_that_nothing_valid_is_signed_with_are_removed() -> None:
+    """Of every kind of file only those, after a rotation and after a start that skipped some."""
+    files, time = MemoryKeyFiles(), Time()
+    files.get_or_create("token-3.key", bytes(32))
+    files.get_or_create("wal.key", bytes(32))
+    issuer = own(files, time)
+    period = NOW // PERIOD
+    issuer.jwks()
+    assert files.names() == [f"token-{period - 1}.key", f"token-{period}.key", "wal.key"]
+    time.seconds += PERIOD
+    issuer.jwks()
+    assert files.names() == [f"token-{period}.key", f"token-{period + 1}.key", "wal.key"]
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
