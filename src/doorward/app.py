@@ -18,7 +18,9 @@ from typing import Any
 from doorward import config as configuration
 from doorward.adapters.blobs.files import LocalKeyFiles, LocalLogFiles, LocalRecordingFiles, LocalWalFiles
 from doorward.adapters.clock import SystemClock
+from doorward.adapters.identity.clients import ClientAuthority
 from doorward.adapters.identity.code import SignIn
+from doorward.adapters.identity.dpop import DpopProofs
 from doorward.adapters.identity.oidc import OidcAuthenticator
 from doorward.adapters.identity.own import OwnIssuer
 from doorward.adapters.identity.settings import is_loopback
@@ -96,6 +98,8 @@ class Gateway:
             weakref.finalize(self, self._http.close)
         self.http_port = http.port if self._http is None else int(self._http.getsockname()[1])
         self.own = OwnIssuer(self.url, config.targets, LocalKeyFiles(data), self.clock.now)
+        self.clients = ClientAuthority(self.url, LocalKeyFiles(data), self.clock.now)
+        self.dpop = DpopProofs(self._origins, self.clock.now)
         self.verifier = OidcAuthenticator(config.issuers, own=self.own)
         self.sign_ins = [
             SignIn(
@@ -139,8 +143,9 @@ class Gateway:
         )  # fmt: skip
         self.revocations = Revocations(identities, self.authenticator, self.approvals, self.recorder, self.clock)
         self.exchange = Exchange(
-            self.authenticator, identities, self.own, self.recorder, self.clock, config.targets
-        )
+            self.authenticator, identities, self.own, self.recorder, self.clock, config.targets,
+            certificates=self.clients, login=config.limits.sign_in,
+        )  # fmt: skip
         self.refusals = Refusals(self.recorder, self.clock)
         self.detectors = config.detectors
         self.guard.detected_labels = self.detectors.labels
@@ -369,6 +374,13 @@ class Gateway:
             return said.url
         host = "localhost" if is_loopback(said.address) else f"[{said.address}]" if ":" in said.address else said.address
         return f"{'http' if said.tls_cert is None else 'https'}://{host}:{self.http_port}"
+
+    def _origins(self) -> list[str]:
+        """Where requests may say that they are meant for us: the gateway's url, and on this machine any name of it."""
+        said = self.config.listen.http
+        scheme = "http" if said.tls_cert is None else "https"
+        here = [f"{scheme}://{host}:{self.http_port}" for host in ("localhost", "127.0.0.1", "[::1]")]
+        return [self.url, *(here if is_loopback(said.address) else [])]
 
     @property
     def targets(self) -> dict[str, Target]:

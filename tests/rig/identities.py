@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from doorward.adapters.identity.clients import ClientAuthority
 from doorward.adapters.identity.oidc import IssuerSettings, OidcAuthenticator
 from doorward.adapters.identity.own import OwnIssuer
 from doorward.adapters.identity.workloads import PLATFORMS
@@ -78,7 +79,10 @@ class Identities:
             must_bind={issuer.url: PLATFORMS[issuer.workload or "oidc"].must_bind for issuer in issuers},
         )  # fmt: skip
         self.revocations = Revocations(store, self.standing, self.approvals, self.recorder, self.clock)
-        self.exchange = Exchange(self.standing, store, self.own, self.recorder, self.clock, ("shop", "ware"))
+        self.clients = ClientAuthority(OWN, self.disk.keys, self.clock.now)
+        self.exchange = Exchange(
+            self.standing, store, self.own, self.recorder, self.clock, ("shop", "ware"), certificates=self.clients
+        )
         self.refusals = Refusals(self.recorder, self.clock)
 
     async def start(self) -> None:

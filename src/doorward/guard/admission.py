@@ -18,8 +18,18 @@ from typing import Final
 
 from doorward.errors import AuthenticationError, UpstreamError
 from doorward.guard.guard import OWN, Guard
-from doorward.guard.ports import Agent, IdentityStore, Principal, Revocation, Verified, Verifier
-from doorward.model import Identity, Kind
+from doorward.guard.ports import (
+    NOTHING,
+    Agent,
+    ClientCertificate,
+    IdentityStore,
+    Principal,
+    Revocation,
+    Shown,
+    Verified,
+    Verifier,
+)
+from doorward.model import Identity, Kind, bound
 
 TICK: Final = 1.0  # seconds between two looks at the store
 SEEN: Final = 3_600_000  # milliseconds after which it is written down again that somebody was here
@@ -65,14 +75,31 @@ class Admission:
 
     # -- tokens ------------------------------------------------------------------------------------------------------
 
-    async def authenticate(self, token: str) -> Identity:
+    async def authenticate(self, token: str, shown: Shown = NOTHING) -> Identity:
         """A token in, somebody who may be let in out. Raises AuthenticationError, also when nobody can tell now."""
-        verified = await self.verify(token)
-        return await self.admitted(verified)
+        verified = await self.verify(token, shown)
+        identity = await self.admitted(verified)
+        if shown.certificate is not None:
+            try:
+                identity = self._held(identity, shown.certificate, verified)
+            except AuthenticationError as error:
+                error.issuer, error.token = verified.issuer, identity.token_id
+                raise
+        return identity
 
-    async def verify(self, token: str) -> Verified:
+    async def verify(self, token: str, shown: Shown = NOTHING) -> Verified:
         """Only whether it is sound."""
-        return await self._verifier.verify(token)
+        return await self._verifier.verify(token, shown)
+
+    def _held(self, identity: Identity, certificate: ClientCertificate, verified: Verified) -> Identity:
+        """Of somebody who has shown a certificate: theirs, and in force. It makes of a bearer token one that nobody else could
+        have presented like this."""
+        if certificate.identity != identity.id:
+            raise refused("the certificate is somebody else's", "use the one that you logged in with", "certificate")
+        if not identity.bound_to:
+            identity = bound(identity, f"certificate:{certificate.id}", attested=verified.attested)
+            self._check(identity)  # the certificate may be revoked
+        return identity
 
     async def logout(self, token: str) -> Verified | None:
         """Whom an issuer has logged out."""
@@ -232,6 +259,9 @@ class Admission:
     def _revocation(self, identity: Identity, session: str = "") -> Revocation | None:
         """What is revoked of it: the session, its token, or anybody in its chain, or who answers for one of them."""
         asked: list[tuple[str, str, int]] = [("session", session, 0), ("jti", identity.token_id, 0)]
+        key, _, certificate = identity.bound_to.partition(":")
+        if key == "certificate":
+            asked.append(("jti", certificate, 0))
         for link in identity.chain():
             asked += [("subject", link.id, link.issued_at), ("agent", link.id, link.issued_at)]
             if "sid" in link.claims:

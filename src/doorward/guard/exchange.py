@@ -5,6 +5,10 @@ issuer's token is spent by it, durably, until it expires; so is a gateway token 
 says who acts is not: within its ten minutes an agent may act for several people. The result lives no longer than any of
 them, and is good for no target that one of them is not good for.
 
+The token is bound to the key that whoever asks has shown (DPoP, RFC 9449), and to the certificate that they get here, if they
+ask for one (RFC 8705): for an agent it lasts as long as the token, for a person as long as a login, and is good for nothing
+without a token of theirs. What is bound can be exchanged by whoever holds its key, and comes out bound.
+
 Delegation keeps both: `subject_token` is for whom, `actor_token` who acts. There is no impersonation: an agent's result
 names the agent, and only a registered agent acts for anybody.
 
@@ -13,18 +17,19 @@ If we die between spending and answering, a token was spent for nothing: get a n
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from doorward.errors import AuthenticationError
 from doorward.guard.admission import Admission, refused
 from doorward.guard.guard import describe_identity
-from doorward.guard.ports import Clock, IdentityStore, TokenMaker, Verified
+from doorward.guard.ports import NOTHING, CertificateMaker, Clock, IdentityStore, Shown, TokenMaker, Verified
 from doorward.guard.recorder import Recorder
 from doorward.model import LONGEST_BEARER, Identity, Kind
 
 LIFETIME: Final = 600  # seconds
+LONGEST_LOGIN: Final = 12 * 3600  # seconds that a person's certificate lasts at most
 SHORTEST: Final = 5  # what is over before that is not worth having
 MOST_LINKS: Final = 5
 _SLACK: Final = 600  # seconds that a spent token is remembered beyond its end: clocks differ
@@ -32,11 +37,14 @@ _SLACK: Final = 600  # seconds that a spent token is remembered beyond its end: 
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """A gateway token, and how many seconds it lasts."""
+    """A gateway token, how many seconds it lasts, and the thumbprint of the key that it is to be used with, if it is bound to
+    one that signs proofs. `certificate` (PEM) is there if one was asked for."""
 
     token: str
     expires_in: int
     audience: tuple[str, ...]
+    key: str = ""
+    certificate: str = ""
 
 
 class Exchange:
@@ -50,28 +58,48 @@ class Exchange:
         recorder: Recorder,
         clock: Clock,
         targets: Collection[str],
+        *,
+        certificates: CertificateMaker,
+        login: int = LONGEST_LOGIN,
     ) -> None:
+        """`login` is how many seconds a person's certificate lasts, LONGEST_LOGIN at most."""
         self._standing = standing
         self._store = store
         self._maker = maker
         self._recorder = recorder
         self._clock = clock
         self._targets = frozenset(targets)
+        self._certificates = certificates
+        self._login = min(login, LONGEST_LOGIN)
 
-    async def exchange(self, subject_token: str, actor_token: str = "", *, audience: Sequence[str] = ()) -> Issued:
-        """`audience` are names of targets, their resources (RFC 8707), or the gateway's own url. AuthenticationError, with the
-        code `target` where only the audience is wrong; UpstreamError."""
-        subject = await self._presented(subject_token)
-        actor = await self._presented(actor_token) if actor_token else None
+    async def exchange(
+        self,
+        subject_token: str,
+        actor_token: str = "",
+        *,
+        audience: Sequence[str] = (),
+        key: str = "",
+        request: str = "",
+        proven: Callable[[], None] = lambda: None,
+    ) -> Issued:
+        """`audience` are names of targets, their resources (RFC 8707), or the gateway's own url. `key` is the thumbprint of the
+        key that whoever asks has shown; `request` asks for a certificate (PKCS#10, PEM); the token is bound to both. `proven`
+        is called once the tokens are known to be sound, and may object. AuthenticationError, with the code `target` where only
+        the audience is wrong; UpstreamError."""
+        shown = Shown(key=key)
+        # Who presents them is whoever acts. What the others have bound to keys of theirs is not theirs to hand on.
+        subject = await self._presented(subject_token, NOTHING if actor_token else shown)
+        actor = await self._presented(actor_token, shown) if actor_token else None
+        proven()
         try:
-            return await self._exchange(subject, actor, audience)
+            return await self._exchange(subject, actor, audience, key, request)
         except AuthenticationError as error:
             error.issuer = error.issuer or subject.issuer
             error.token = error.token or subject.identity.token_id
             raise
 
-    async def _presented(self, token: str) -> Verified:
-        verified = await self._standing.verify(token)
+    async def _presented(self, token: str, shown: Shown) -> Verified:
+        verified = await self._standing.verify(token, shown)
         try:
             if not verified.jti:
                 raise refused(
@@ -84,7 +112,15 @@ class Exchange:
             raise
         return verified
 
-    async def _exchange(self, subject: Verified, actor: Verified | None, audience: Sequence[str]) -> Issued:
+    async def _exchange(
+        self, subject: Verified, actor: Verified | None, audience: Sequence[str], key: str, request: str
+    ) -> Issued:
+        presenting = subject if actor is None else actor
+        if (key or request) and presenting.issuer == self._maker.url and not presenting.identity.bound_to:
+            raise refused(
+                "it is a gateway token that is bound to no key, and stays so: whoever copied it could bind it to theirs",
+                "bind your issuer's token instead", "bound",
+            )  # fmt: skip
         identity = await self._standing.admitted(subject, delegating=actor is not None)
         if actor is not None:
             acting = await self._standing.admitted(actor)
@@ -103,10 +139,18 @@ class Exchange:
         if expires - now < SHORTEST:
             raise refused("it is about to expire", "get a new one", "expired")
         jti = self._clock.new_id()
+        cnf = {"jkt": key} if key else {}
+        certificate, pem = None, ""
+        if request:
+            person = identity.kind is Kind.HUMAN and identity.on_behalf_of is None
+            until = now + self._login if person else expires
+            pem, certificate = self._certificates.issue(request, identity.id, id=jti, issued=now, expires=until)
+            cnf["x5t#S256"] = certificate.thumbprint
         txn = subject.claims.get("txn") if subject.issuer == self._maker.url else None
         token = self._maker.make(
-            identity, jti=jti, issued=now, expires=expires, more=_more(subject, identity, str(txn or self._clock.new_id()))
-        )
+            identity, jti=jti, issued=now, expires=expires,
+            more={**_more(subject, identity, str(txn or self._clock.new_id())), **({"cnf": cnf} if cnf else {})},
+        )  # fmt: skip
         spent = [(subject.issuer, subject.jti)]
         if actor is not None and actor.issuer != self._maker.url:
             spent.append((actor.issuer, actor.jti))
@@ -117,11 +161,20 @@ class Exchange:
             "token.exchanged",
             {
                 "identity": describe_identity(identity), "token": jti, "expires_at": expires * 1000,
-                "from": [[issuer, used] for issuer, used in spent], "audience": list(identity.audience),
+                "from": [[issuer, used] for issuer, used in spent], "audience": list(identity.audience), "cnf": cnf,
             },
             actor=identity.id,
         )  # fmt: skip
-        return Issued(token, expires - now, identity.audience)
+        if certificate is not None:
+            await self._recorder.event(
+                "certificate.issued",
+                {
+                    "identity": describe_identity(identity), "certificate": certificate.id,
+                    "thumbprint": certificate.thumbprint, "expires_at": certificate.expires * 1000,
+                },
+                actor=identity.id,
+            )  # fmt: skip
+        return Issued(token, expires - now, identity.audience, key, pem)
 
     def _registered(self, identity: Identity) -> None:
         if any(link.kind is Kind.AGENT and link.issuer != self._maker.url for link in identity.chain()):

@@ -823,6 +823,8 @@ def describe_identity(identity: Identity) -> dict[str, Any]:
         "assurance": str(identity.assurance),
         "token": identity.token_id,
     }
+    if identity.bound_to:
+        shown["bound_to"] = identity.bound_to
     if identity.on_behalf_of is not None:
         shown["on_behalf_of"] = describe_identity(identity.on_behalf_of)
     return shown

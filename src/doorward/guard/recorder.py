@@ -328,7 +328,7 @@ def _opened(session: Session, created: int, retention: str, detectors: Detectors
     return {
         "created": created, "retention": retention, "identity": identity.id, "subject": identity.subject,
         "issuer": identity.issuer, "kind": identity.kind.value, "groups": sorted(identity.groups)[:100],
-        "assurance": str(identity.assurance), "token": identity.token_id,
+        "assurance": str(identity.assurance), "token": identity.token_id, "bound_to": identity.bound_to,
         "on_behalf_of": [link.id for link in identity.chain()[1:]], "target": target.name,
         "protocol": target.protocol, "database": target.database, "mode": target.mode.value, "record": target.record,
         "durability": target.durability, "client": session.client,

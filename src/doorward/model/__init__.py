@@ -16,7 +16,7 @@ Checkpoint   a signed statement of the log's size and root.
 
 from doorward.model.approval import Approval, ApprovalState, Vote
 from doorward.model.event import Event
-from doorward.model.identity import LONGEST_BEARER, Assurance, Identity, Kind, assurance
+from doorward.model.identity import LONGEST_BEARER, Assurance, Identity, Kind, assurance, bound
 from doorward.model.operation import (
     ACCESSES,
     TRANSFORMS,
@@ -41,5 +41,5 @@ from doorward.model.target import Mode, SecretRef, Target
 __all__ = [
     "ACCESSES", "LONGEST_BEARER", "TRANSFORMS", "Allowance", "Approval", "ApprovalState", "Assurance", "Budget", "Checkpoint",
     "Decision", "Effect", "Event", "Finding", "Identity", "Kind", "Mode", "Operation", "Outcome", "Permit", "Phase",
-    "Recording", "Refusal", "Resource", "SecretRef", "Session", "Target", "Vote", "assurance", "dotted", "identifiers",
+    "Recording", "Refusal", "Resource", "SecretRef", "Session", "Target", "Vote", "assurance", "bound", "dotted", "identifiers",
 ]

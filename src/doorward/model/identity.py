@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 
@@ -80,3 +80,14 @@ class Identity:
             links.append(link)
             link = link.on_behalf_of
         return tuple(links)
+
+
+def bound(identity: Identity, key: str, *, attested: bool) -> Identity:
+    """The same, whose bearer has shown possession of a key (as `Identity.bound_to` has it); `attested` as in `assurance`."""
+    links = identity.chain()
+    level = assurance(lifetime=0, bound=True, attested=attested, human=any(link.kind is Kind.HUMAN for link in links))
+    found: Identity | None = None
+    for link in reversed(links):
+        found = replace(link, on_behalf_of=found, assurance=level)
+    assert found is not None
+    return replace(found, bound_to=key)

@@ -1,15 +1,16 @@
 """Who sends a request: the one place that knows, for programs with a token and for browsers that are signed in.
 
-Contract: `who` returns an Identity or raises. A bearer token is what counts where there is one. A cookie counts only where no
-other site can have made the browser send it: anything but a GET needs the session's own CSRF token, an `Origin` of ours and,
-where the browser says so, a same-origin request (Fetch Metadata); a GET of the API must not come from another site either.
-What an identity may do is not decided here.
+Contract: `who` returns an Identity or raises. A token is what counts where there is one: a bearer token by itself, one that is
+bound to a key with a proof of that key for this request (DPoP, RFC 9449), and neither in the other's place. A cookie counts
+only where no other site can have made the browser send it: anything but a GET needs the session's own CSRF token, an `Origin`
+of ours and, where the browser says so, a same-origin request (Fetch Metadata); a GET of the API must not come from another
+site either. What an identity may do is not decided here.
 """
 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
@@ -17,16 +18,36 @@ from litestar import Request
 from litestar.exceptions import PermissionDeniedException
 
 from doorward.errors import AuthenticationError
+from doorward.guard.ports import NOTHING, Shown
 from doorward.model import Identity
 from doorward.web.browser import Browsers, BrowserSession
 
 CSRF: Final = "x-doorward-csrf"
 LIVE: Final = "x-doorward-live"  # a page looks for news by itself: nobody is at the keyboard for that
 SAFE: Final = ("GET", "HEAD")
+NONCE: Final = "dpop_nonce"
+PROVEN: Final = "dpop_identity"
 
 
 class Authenticator(Protocol):
-    async def authenticate(self, token: str) -> Identity: ...
+    async def authenticate(self, token: str, shown: Shown = NOTHING) -> Identity: ...
+
+
+class Proof(Protocol):
+    """That whoever sends a request holds a key; `key` is its thumbprint."""
+
+    @property
+    def key(self) -> str: ...
+
+
+class Proofs(Protocol):
+    """`adapters.identity.dpop.DpopProofs`."""
+
+    algorithms: tuple[str, ...]
+
+    def nonce(self) -> str: ...
+    def check(self, presented: Sequence[str], method: str, path: str, token: str = "") -> Proof: ...
+    def spend(self, proof: Any) -> None: ...
 
 
 class Access:
@@ -35,24 +56,29 @@ class Access:
     def __init__(
         self,
         authenticator: Authenticator,
+        proofs: Proofs,
         browsers: Browsers,
         url: Callable[[], str],
         refused: Callable[[AuthenticationError, Request[Any, Any, Any]], None] = lambda _, __: None,
     ) -> None:
         self._authenticator, self._browsers, self._url, self._refused = authenticator, browsers, url, refused
+        self._proofs = proofs
 
     async def who(self, request: Request[Any, Any, Any]) -> Identity:
         """Who sends this. Raises AuthenticationError, or PermissionDeniedException where another site may be behind it."""
         said = request.headers.get("authorization")
         if said is not None:
             scheme, _, token = said.partition(" ")
-            if scheme.lower() == "bearer" and token.strip():
-                try:
+            try:
+                if scheme.lower() == "bearer" and token.strip():
                     return await self._authenticator.authenticate(token.strip())
-                except AuthenticationError as error:
+                if scheme.lower() == "dpop" and token.strip():
+                    return await self._proven(request, token.strip())
+            except AuthenticationError as error:
+                if error.code != "nonce":  # which every client is told once a minute
                     self._refused(error, request)
-                    raise
-            raise AuthenticationError("that is no bearer token", hint="send `Authorization: Bearer ...`")
+                raise
+            raise AuthenticationError("that is no token", hint="send `Authorization: Bearer ...` or `DPoP ...`")
         session = self.session(request)
         if session is None:
             raise AuthenticationError(
@@ -68,6 +94,22 @@ class Access:
             self._browsers.touch(session)
         return identity
 
+    async def _proven(self, request: Request[Any, Any, Any], token: str) -> Identity:
+        """Whoever sends a bound token with a proof of its key."""
+        known: Identity | None = request.scope["state"].get(PROVEN)  # a page asks more than once
+        if known is not None:
+            return known
+        proof = self._proofs.check(*presented(request), token)
+        identity = await self._authenticator.authenticate(token, Shown(key=proof.key))
+        if identity.bound_to != f"jkt:{proof.key}":  # RFC 9449 section 7.1
+            raise AuthenticationError(
+                "the token was refused: it is bound to no key", hint="send it as `Authorization: Bearer ...`", code="proof"
+            )
+        self._proofs.spend(proof)
+        tell(request, self._proofs.nonce())
+        request.scope["state"][PROVEN] = identity
+        return identity
+
     def session(self, request: Request[Any, Any, Any]) -> BrowserSession | None:
         """The browser's session, whatever it is used for."""
         return self._browsers.find(request.cookies.get(self._browsers.cookie, ""))
@@ -81,6 +123,17 @@ class Access:
             raise PermissionDeniedException(detail="this was not sent by a page of this gateway")
         if not hmac.compare_digest(token.encode(), session.csrf.encode()):
             raise PermissionDeniedException(detail="the page is out of date: load it again")
+
+
+def tell(request: Request[Any, Any, Any], nonce: str) -> None:
+    """Have the answer say which nonce the next proof must carry (RFC 9449 section 8.2); `headers` puts it there."""
+    request.scope["state"][NONCE] = nonce
+
+
+def presented(request: Request[Any, Any, Any]) -> tuple[list[str], str, str]:
+    """The proofs that came with a request, and what they must be for: its method, and its path as it was sent."""
+    path = request.scope.get("raw_path") or request.url.path.encode()
+    return request.headers.getall("dpop", []), str(request.method), path.decode("latin-1").partition("?")[0]
 
 
 def origin_of(url: str) -> str:

@@ -24,10 +24,10 @@ from doorward.errors import AuthenticationError, DoorwardError, UpstreamError
 from doorward.guard.guard import Guard
 from doorward.guard.ports import SessionRow
 from doorward.guard.reader import RecordReader
-from doorward.model import Identity, Outcome
+from doorward.model import Assurance, Identity, Kind, Outcome
 from doorward.policy.decide import may
 from doorward.web import agents, approvals, keys, oauth, targets, tokens
-from doorward.web.access import Access, Authenticator
+from doorward.web.access import Access, Authenticator, tell
 from doorward.web.browser import page
 from doorward.web.headers import protection
 from doorward.web.pages import sign_in, views
@@ -62,7 +62,7 @@ def application(gateway: Served) -> Litestar:
         gateway.refusals.note(error, listener="http", peer=oauth.peer(request))
 
     access = Access(
-        gateway.authenticator, gateway.browsers, lambda: gateway.url, refused
+        gateway.authenticator, gateway.dpop, gateway.browsers, lambda: gateway.url, refused
     )
     who = access.who
 
@@ -101,8 +101,9 @@ def application(gateway: Served) -> Litestar:
 
     @get("/api/whoami")
     async def whoami(request: Request[Any, Any, Any]) -> dict[str, Any]:
-        """Who the gateway takes the bearer of this token to be."""
-        return _identity(await who(request))
+        """Who the gateway takes whoever shows this token to be, and what would show it better."""
+        caller = await who(request)
+        return {**_identity(caller), "raised_by": raised_by(caller)}
 
     @get("/api/sessions")
     async def sessions(
@@ -182,6 +183,14 @@ def application(gateway: Served) -> Litestar:
             raise HTTPException(status_code=422, detail=wrong)
         return {"policy": gateway.guard.policies.current.hash}
 
+    def failed(request: Request[Any, Any, Any], error: DoorwardError) -> Response[Any]:
+        if isinstance(error, AuthenticationError) and "dpop" in request.headers:
+            tell(request, gateway.dpop.nonce())
+        answer = _doorward(request, error)
+        if answer.status_code == 401:
+            answer.headers["www-authenticate"] = _challenge(error, " ".join(gateway.dpop.algorithms))
+        return answer
+
     routes: Sequence[Any] = (
         health, readiness, metrics, whoami, sessions, session, records, end, reload,
         *approvals.routes(gateway, who, allowed), *keys.routes(gateway, who, allowed),
@@ -195,7 +204,7 @@ def application(gateway: Served) -> Litestar:
     return Litestar(
         route_handlers=list(routes), openapi_config=None, before_send=[protection(secure=gateway.browsers.secure)],
         request_max_body_size=64 * 1024, logging_config=None,
-        exception_handlers={DoorwardError: _doorward, HTTPException: _http, RecursionError: _deep, Exception: _unexpected},
+        exception_handlers={DoorwardError: failed, HTTPException: _http, RecursionError: _deep, Exception: _unexpected},
     )  # fmt: skip
 
 
@@ -225,6 +234,16 @@ def _doorward(request: Request[Any, Any, Any], error: DoorwardError) -> Response
     return _answer(request, status, error.message, error.hint)
 
 
+def _challenge(error: DoorwardError, algorithms: str) -> str:
+    """RFC 6750 section 3 and RFC 9449 section 7.1."""
+    code = getattr(error, "code", "")
+    if code == "nonce":
+        return f'DPoP error="use_dpop_nonce", algs="{algorithms}"'
+    if code == "proof":
+        return f'DPoP error="invalid_dpop_proof", algs="{algorithms}"'
+    return f'Bearer, DPoP algs="{algorithms}"'
+
+
 def _http(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
     return _answer(request, error.status_code, error.detail)
 
@@ -241,11 +260,23 @@ def _unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[A
 def _identity(identity: Identity) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "id": identity.id, "subject": identity.subject, "issuer": identity.issuer, "kind": identity.kind.value,
-        "groups": sorted(identity.groups), "assurance": str(identity.assurance), "expires_at": identity.expires_at,
+        "groups": sorted(identity.groups), "assurance": str(identity.assurance), "bound_to": identity.bound_to,
+        "expires_at": identity.expires_at,
     }  # fmt: skip
     if identity.on_behalf_of is not None:
         shown["on_behalf_of"] = _identity(identity.on_behalf_of)
     return shown
+
+
+def raised_by(identity: Identity) -> str:
+    """What somebody can do to be known better, or ""."""
+    if identity.assurance is Assurance.V3:
+        return ""
+    if identity.assurance is Assurance.V2:
+        return "" if identity.kind is Kind.HUMAN else "V3: an attested workload that acts for a person (actor_token)"
+    if identity.kind is Kind.HUMAN:
+        return "V2: `doorward login` binds your login to a key of this machine"
+    return "V2: `doorward run` and `doorward exchange --certificate FOLDER` bind the token to a key"
 
 
 def _session(row: SessionRow, observed: int) -> dict[str, Any]:

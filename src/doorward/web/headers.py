@@ -47,9 +47,11 @@ def protection(*, secure: bool) -> Callable[[Any, Any], Awaitable[None]]:
     if secure:
         wanted += ((b"strict-transport-security", b"max-age=63072000; includeSubDomains"),)
 
-    async def protect(message: Any, _scope: Any) -> None:
+    async def protect(message: Any, scope: Any) -> None:
         if message["type"] == "http.response.start":
             there = {name.lower() for name, _ in message["headers"]}
             message["headers"] = [*message["headers"], *((name, value) for name, value in wanted if name not in there)]
+            if nonce := scope.get("state", {}).get("dpop_nonce"):  # RFC 9449 section 8.2
+                message["headers"].append((b"dpop-nonce", nonce.encode()))
 
     return protect

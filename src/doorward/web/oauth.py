@@ -18,6 +18,7 @@ from doorward.errors import AuthenticationError, UpstreamError
 from doorward.guard.exchange import Exchange
 from doorward.guard.refusals import Refusals
 from doorward.guard.revocation import Revocations
+from doorward.web.access import Proofs, presented, tell
 
 GRANT = "urn:ietf:params:oauth:grant-type:token-exchange"
 ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105  # what kind of token
@@ -47,6 +48,8 @@ class Served(Protocol):
     @property
     def own(self) -> OwnIssuer: ...
     @property
+    def dpop(self) -> Proofs: ...
+    @property
     def url(self) -> str: ...
 
 
@@ -71,6 +74,8 @@ def routes(gateway: Served) -> Sequence[Any]:
             "grant_types_supported": [GRANT],
             "response_types_supported": [],
             "token_endpoint_auth_methods_supported": ["none"],
+            "dpop_signing_alg_values_supported": list(gateway.dpop.algorithms),
+            "tls_client_certificate_bound_access_tokens": True,
         }
 
     @get("/oauth/jwks")
@@ -80,25 +85,42 @@ def routes(gateway: Served) -> Sequence[Any]:
 
     @post("/oauth/token", status_code=HTTP_200_OK)
     async def token(request: Request[Any, Any, Any]) -> Response[dict[str, Any]]:
-        """RFC 8693."""
+        """RFC 8693. With a DPoP proof (RFC 9449 section 5) the token is bound to its key; with `certificate_request`, an
+        extension of ours, to the certificate that comes with it (RFC 8705 section 3)."""
+        proofs, method, path = presented(request)
         try:
             form = await _form(request)
             subject, actor, audience = _asked(form)
-            issued = await gateway.exchange.exchange(subject, actor, audience=audience)
+            proof = gateway.dpop.check(proofs, method, path) if proofs else None
+            issued = await gateway.exchange.exchange(
+                subject, actor, audience=audience, key=proof.key if proof else "",
+                request=form.get("certificate_request", [""])[0],
+                proven=lambda: gateway.dpop.spend(proof) if proof else None,
+            )  # fmt: skip
         except FormError as error:
             return _refused(error.error, str(error))
         except AuthenticationError as error:
+            if proofs:
+                tell(request, gateway.dpop.nonce())
+            if error.code == "nonce":
+                return _refused("use_dpop_nonce", f"{error.message}. {error.hint}")
             gateway.refusals.note(error, listener="exchange", peer=peer(request))
             status = 503 if error.code == "unavailable" else 400
             # RFC 8693 section 2.2.2: whatever is wrong with a presented token is an invalid request.
-            code = {"target": "invalid_target", "unavailable": "temporarily_unavailable"}.get(error.code, "invalid_request")
+            code = {
+                "target": "invalid_target", "unavailable": "temporarily_unavailable", "proof": "invalid_dpop_proof",
+            }.get(error.code, "invalid_request")  # fmt: skip
             return _refused(code, f"{error.message}. {error.hint}", status)
         except UpstreamError as error:
             return _refused("temporarily_unavailable", error.message, 503)
         body: dict[str, Any] = {
-            "access_token": issued.token, "issued_token_type": ACCESS_TOKEN, "token_type": "Bearer",
-            "expires_in": issued.expires_in,
+            "access_token": issued.token, "issued_token_type": ACCESS_TOKEN,
+            "token_type": "DPoP" if issued.key else "Bearer", "expires_in": issued.expires_in,
         }  # fmt: skip
+        if issued.certificate:
+            body["certificate"] = issued.certificate
+        if proofs:
+            tell(request, gateway.dpop.nonce())
         return Response(body, headers=_NO_STORE, media_type=MediaType.JSON)
 
     @post("/oauth/backchannel-logout", status_code=HTTP_200_OK)

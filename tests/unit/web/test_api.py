@@ -11,12 +11,14 @@ import json
 import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
 import pytest
 
+from doorward.adapters.identity.dpop import DpopProofs
 from doorward.errors import AuthenticationError, UpstreamError
 from doorward.guard.approvals import Approvals
 from doorward.guard.approver_keys import ApproverKeys
@@ -24,7 +26,7 @@ from doorward.guard.budgets import Budgets
 from doorward.guard.guard import Guard, GuardedSession
 from doorward.guard.keyring import Keyring
 from doorward.guard.policies import PolicyInForce
-from doorward.guard.ports import SessionRow
+from doorward.guard.ports import NOTHING, SessionRow, Shown
 from doorward.guard.reader import RecordReader
 from doorward.guard.reveals import Reveals
 from doorward.guard.template import Template
@@ -120,13 +122,18 @@ class Served:
         self.sign_ins: list[SignIn] = []
         self.identities = Identities(disk=self.disk, verifier=self, guard=self.guard)
         self.own, self.exchange, self.refusals = self.identities.own, self.identities.exchange, self.identities.refusals
+        self.dpop = DpopProofs(lambda: [self.url], CLOCK.now)
         self.agents, self.revocations = self.identities.agents, self.identities.revocations
 
     @property
     def authenticator(self) -> Served:
         return self
 
-    async def authenticate(self, token: str) -> Identity:
+    async def authenticate(self, token: str, shown: Shown = NOTHING) -> Identity:
+        if token.startswith("bound-"):  # to whatever key is shown
+            if not shown.key:
+                raise AuthenticationError("the token was refused: it is bound to a key", code="bound")
+            return replace(await self.authenticate(token.removeprefix("bound-")), bound_to=f"jkt:{shown.key}")
         if token == "dead":
             raise UpstreamError("the issuer does not answer", hint="look at the issuer")
         if token not in PEOPLE:

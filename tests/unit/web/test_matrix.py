@@ -10,15 +10,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import httpx2
 import pytest
 
+from doorward.adapters.identity import dpop
+from doorward.guard.ports import NOTHING, Shown
 from doorward.model import Identity, Kind
 from doorward.web.api import application
 from doorward.web.browser import Browsers
+from tests.rig.issuer import ec_key
 from tests.rig.signers import ssh
 from tests.suites.lives import CLOCK
 from tests.unit.web.test_api import ISSUER, PEOPLE, Served
@@ -32,7 +36,8 @@ ROLES: dict[str, Identity | None] = {
     "nobody": None, "agent": AGENT, "stranger": PEOPLE["eve"], "requester": PEOPLE["ada"], "approver": PEOPLE["dora"],
     "auditor": PEOPLE["audi"], "administrator": PEOPLE["adam"],
 }  # fmt: skip
-CREDENTIALS = ("none", "bearer", "cookie", "cookie without token", "foreign origin")
+CREDENTIALS = ("none", "bearer", "bound", "bound without proof", "cookie", "cookie without token", "foreign origin")
+KEY = ec_key()
 
 OK, FORM, NO, GONE, LEAVE = 200, 400, 403, 404, 303
 EVERYBODY = dict.fromkeys(ROLES, OK)
@@ -148,7 +153,7 @@ def expected(method: str, path: str, role: str, credential: str) -> int:
         return NO if role != "nobody" and credential in ("cookie without token", "foreign origin") else LEAVE
     if (method, path) in PUBLIC:
         return line
-    if role == "nobody" or credential == "none":
+    if role == "nobody" or credential in ("none", "bound without proof"):
         return 401 if path.startswith("/api/") else LEAVE
     if credential == "foreign origin" and (method != "GET" or path.startswith("/api/")):
         return NO
@@ -165,9 +170,9 @@ class Held(Served):
         self.url, self.sign_ins = HERE, [Idp()]
         self.browsers = Browsers(CLOCK, lasts=1 << 30, idle=1 << 30, secure=True)
 
-    async def authenticate(self, token: str) -> Identity:
+    async def authenticate(self, token: str, shown: Shown = NOTHING) -> Identity:
         found = ROLES.get(token)
-        return found if found is not None else await super().authenticate(token)
+        return found if found is not None else await super().authenticate(token, shown)
 
 
 @contextlib.asynccontextmanager
@@ -222,6 +227,13 @@ async def ask(
     csrf = ""
     if who is not None and credential == "bearer":
         headers["authorization"] = f"Bearer {role}"
+    elif who is not None and credential == "bound":
+        headers["authorization"] = f"DPoP bound-{role}"
+        headers["dpop"] = dpop.make(
+            KEY, method, f"{HERE}{place}", issued=int(time.time()), token=f"bound-{role}", nonce=served.dpop.nonce()
+        )
+    elif who is not None and credential == "bound without proof":
+        headers["authorization"] = f"Bearer bound-{role}"
     elif who is not None and credential != "none":
         name = served.browsers.begin(served.sign_ins[0], Grant(who))
         session = served.browsers.find(name)

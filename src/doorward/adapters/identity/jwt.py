@@ -22,14 +22,15 @@ from joserfc.jws import JWSRegistry
 
 from doorward.adapters.identity.settings import ALGORITHMS, IssuerSettings
 from doorward.errors import AuthenticationError
+from doorward.guard.ports import NOTHING, Shown
 
 MAX_TOKEN = 16 * 1024  # bytes; the longest real ones (200 groups by UUID) stay below 12 KiB
 _MAX_SIGNATURE = 1024  # RSA 8192
-_SEGMENTS = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]*)\Z")
+SEGMENTS = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]*)\Z")
 _KID = re.compile(r"[\x20-\x7e]{1,256}\Z")
 # Keys and where to get them come from the configured issuer, never from the token (RFC 8725 section 3.10); an
 # extension that "must be understood" (crit) is not, because none is implemented.
-_REFUSED_HEADERS = ("jku", "jwk", "x5u", "x5c", "crit", "b64", "zip", "enc")
+REFUSED_HEADERS = ("jku", "jwk", "x5u", "x5c", "crit", "b64", "zip", "enc")
 # RFC 8725 section 3.11: every other type (logout+jwt, dpop+jwt, oauth-id-jag+jwt ...) says something else than "let
 # the bearer in", although an issuer signs them with the same keys.
 _TYPES = frozenset({"", "jwt", "at+jwt", "application/at+jwt", "application/jwt"})
@@ -85,15 +86,15 @@ def parse(token: str, types: frozenset[str] = _TYPES) -> UnverifiedToken:
         raise refused(
             f"it is longer than {MAX_TOKEN // 1024} KiB", "have the issuer put fewer groups or claims into the token"
         )
-    match = _SEGMENTS.match(token)
+    match = SEGMENTS.match(token)
     if match is None:
         raise refused(
             "it is not a signed JWT (three parts joined by dots)",
             "present the token itself as the password; database passwords are not accepted here",
             "static",
         )
-    header = _object(_decode(match[1], fresh), "header", fresh)
-    claims = _object(_decode(match[2], fresh), "payload", fresh)
+    header = json_object(base64url_decode(match[1], fresh), "header", fresh)
+    claims = json_object(base64url_decode(match[2], fresh), "payload", fresh)
     algorithm = header.get("alg")
     if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
         raise refused(
@@ -101,7 +102,7 @@ def parse(token: str, types: frozenset[str] = _TYPES) -> UnverifiedToken:
         )
     if not match[3]:
         raise refused("it is not signed", "present a token that your issuer signed", "algorithm")
-    for name in _REFUSED_HEADERS:
+    for name in REFUSED_HEADERS:
         if name in header:
             raise refused(f"its header has {name!r}, and keys come from the issuer only", fresh, "header")
     key_id = header.get("kid")
@@ -110,7 +111,7 @@ def parse(token: str, types: frozenset[str] = _TYPES) -> UnverifiedToken:
     kind = header.get("typ", "")
     if not isinstance(kind, str) or kind.lower() not in types:
         raise refused("its type says that it is neither an access token nor an ID token", fresh, "type")
-    signature = _decode(match[3], fresh)
+    signature = base64url_decode(match[3], fresh)
     if len(signature) > _MAX_SIGNATURE:
         raise refused("its signature is too long", fresh)
     return UnverifiedToken(
@@ -135,17 +136,13 @@ def signed_by(token: UnverifiedToken, key: Key) -> bool:
         return False
 
 
-def check_claims(token: UnverifiedToken, settings: IssuerSettings, now: int) -> None:
-    """Check who a verified token is for and when; `settings` are those that `iss` chose. `now` is Unix seconds.
-    Raises AuthenticationError."""
+def check_claims(token: UnverifiedToken, settings: IssuerSettings, now: int, shown: Shown = NOTHING) -> None:
+    """Check who a verified token is for and when, and that the key it is bound to was shown. `settings` are those that `iss`
+    chose, `now` is Unix seconds. Raises AuthenticationError."""
     again = "get a new one, for example with `doorward token`"
     claims = token.claims
     _for_us_now(token, settings.audience, settings, now)
-    if "cnf" in claims:
-        # RFC 7800, RFC 9449 section 7: taking it without proof would turn a bound token into a bearer token.
-        raise refused(
-            "it is bound to a key (cnf), and nothing here proves that you hold it", "ask for a token without `cnf`", "bound"
-        )
+    bound_to(claims, shown)
     if "events" in claims:
         raise refused("it is a security event, not a login", again, "type")
     if token.access_token:
@@ -154,6 +151,30 @@ def check_claims(token: UnverifiedToken, settings: IssuerSettings, now: int) -> 
                 raise refused(
                     f"it says it is an RFC 9068 access token and has no {name!r}", "have the issuer add it", "claims"
                 )
+
+
+def bound_to(claims: dict[str, Any], shown: Shown) -> str:
+    """The key that a token is bound to (`cnf`, RFC 7800), as `Identity.bound_to` has it; "" for a bearer token. Raises
+    AuthenticationError if it was not shown: taking the token all the same would make a bearer token of it."""
+    if "cnf" not in claims:
+        return ""
+    cnf = claims["cnf"]
+    if not isinstance(cnf, dict) or not cnf or not cnf.keys() <= {"jkt", "x5t#S256"}:
+        raise refused(
+            "it is bound to a key in a way that is not known here (cnf)", "ask for one that is bound by DPoP", "bound"
+        )
+    if shown.key and cnf.get("jkt") == shown.key:
+        return f"jkt:{shown.key}"
+    if shown.certificate is not None and cnf.get("x5t#S256") == shown.certificate.thumbprint:
+        return f"certificate:{shown.certificate.id}"
+    if shown != NOTHING:
+        raise refused(
+            "it is bound to another key than the one that you have shown (cnf)", "show the key that it came with", "bound"
+        )
+    raise refused(
+        "it is bound to a key (cnf), and nothing here proves that you hold it",
+        "over HTTP send a DPoP proof, to a database the client certificate that it came with", "bound",
+    )  # fmt: skip
 
 
 def check_logout(token: UnverifiedToken, settings: IssuerSettings, now: int) -> None:
@@ -194,7 +215,7 @@ def _for_us_now(token: UnverifiedToken, audience: tuple[str, ...], settings: Iss
         raise refused("it expires before it was issued", "have the issuer's clock and token lifetime looked at", "times")
 
 
-def _decode(segment: str, hint: str) -> bytes:
+def base64url_decode(segment: str, hint: str) -> bytes:
     """base64url without padding, in its only spelling (RFC 7515 section 2)."""
     try:
         raw = base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
@@ -205,7 +226,7 @@ def _decode(segment: str, hint: str) -> bytes:
     return raw
 
 
-def _object(raw: bytes, part: str, hint: str) -> dict[str, Any]:
+def json_object(raw: bytes, part: str, hint: str) -> dict[str, Any]:
     try:
         value = json.loads(raw.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
     except (ValueError, RecursionError):

@@ -119,13 +119,13 @@ class IssuerKeys:
         listed = (await self._documents.get(jwks_uri)).get("keys")
         if not isinstance(listed, list) or len(listed) > _MAX_KEYS:
             raise UpstreamError(f"{jwks_uri} is not a JWK Set of at most {_MAX_KEYS} keys")
-        keys = [(jwk, key) for jwk in listed if (key := _public_key(jwk)) is not None]
+        keys = [(jwk, key) for jwk in listed if (key := public_key(jwk)) is not None]
         if not keys:
             raise UpstreamError(f"{jwks_uri} has no key for signatures that Doorward accepts")
         self._keys = keys
 
 
-def _public_key(jwk: object) -> Key | None:
+def public_key(jwk: object) -> Key | None:
     """An asymmetric key for signatures, or None for any other entry, which RFC 7517 section 5 says to ignore.
 
     A key whose private half is published is no key: everybody can sign with it.

@@ -5,8 +5,11 @@ signed with an allowed algorithm, is meant for this gateway, is valid now, and s
 is an AuthenticationError in plain words: what, why, what to do. It never holds the token. Access tokens (RFC 9068)
 and ID tokens (OpenID Connect Core section 2) are accepted, and workload tokens of the same shape (Kubernetes, CI).
 
-Deliberately not here: opaque tokens and introspection, sender-constrained tokens (refused, not degraded to bearer),
-remembering tokens: a bearer may present one again, as connection pools do, until it expires.
+A token that is bound to a key (`cnf`) is taken only where its bearer has shown that key, and is never degraded to a bearer
+token. How a key is shown is for others to say: `dpop` over HTTP, a client certificate at a database's door.
+
+Deliberately not here: opaque tokens and introspection, remembering tokens: a bearer may present one again, as connection
+pools do, until it expires.
 """
 
 from __future__ import annotations
@@ -14,13 +17,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 
-from doorward.adapters.identity import claims, jwt
+from doorward.adapters.identity import claims, jwt, workloads
 from doorward.adapters.identity.keys import IssuerKeys
 from doorward.adapters.identity.own import OwnIssuer
 from doorward.adapters.identity.settings import ALGORITHMS, DEFAULT_ALGORITHMS, IssuerSettings, KindRule
 from doorward.errors import AuthenticationError, ConfigError, UpstreamError
-from doorward.guard.ports import Verified
-from doorward.model import Identity
+from doorward.guard.ports import NOTHING, Shown, Verified
+from doorward.model import Identity, bound
 
 __all__ = ["ALGORITHMS", "DEFAULT_ALGORITHMS", "IssuerSettings", "KindRule", "OidcAuthenticator"]
 
@@ -66,9 +69,9 @@ class OidcAuthenticator:
         """Raises AuthenticationError, and nothing else, unless the token proves who its bearer is."""
         return (await self.verify(token)).identity
 
-    async def verify(self, token: str) -> Verified:
+    async def verify(self, token: str, shown: Shown = NOTHING) -> Verified:
         """The same, and what the exchange has to know of the token itself."""
-        unverified = await self.proven(token)
+        unverified = await self.proven(token, shown=shown)
         now, said, token_id = self._now(), unverified.claims, unverified.token_id
         try:
             if self._own is not None and unverified.issuer == self._own.url:
@@ -77,17 +80,22 @@ class OidcAuthenticator:
                 identity = claims.identity(said, self._issuers[unverified.issuer].settings, now=now, token_id=token_id)
         except AuthenticationError as error:
             raise self._told(error, unverified) from None
-        return Verified(identity, unverified.issuer, unverified.jti, int(said["iat"]), int(said["exp"]), said)
+        attested = identity.claims.get("workload", "") in workloads.ATTESTED
+        if key := jwt.bound_to(said, shown):
+            identity = bound(identity, key, attested=attested)
+        return Verified(identity, unverified.issuer, unverified.jti, int(said["iat"]), int(said["exp"]), said, attested)
 
-    async def proven(self, token: str, settings: IssuerSettings | None = None) -> jwt.UnverifiedToken:
-        """The token, once its signature, audience and times are known to be good. `settings` replace those of its issuer,
-        which must be theirs. Raises AuthenticationError."""
+    async def proven(
+        self, token: str, settings: IssuerSettings | None = None, *, shown: Shown = NOTHING
+    ) -> jwt.UnverifiedToken:
+        """The token, once its signature, audience, times and binding are known to be good. `settings` replace those of its
+        issuer, which must be theirs. Raises AuthenticationError."""
         unverified = jwt.parse(token)
         try:
             if settings is not None and unverified.issuer != settings.url:
                 raise jwt.refused("it is another issuer's", "sign in again", "issuer")
             found = await self._signed(unverified, settings)
-            jwt.check_claims(unverified, found, self._now() // 1000)
+            jwt.check_claims(unverified, found, self._now() // 1000, shown)
         except AuthenticationError as error:
             raise self._told(error, unverified) from None
         return unverified

@@ -20,7 +20,6 @@ from joserfc.jwk import OKPKey
 
 from doorward.adapters.identity.jwt import MAX_TOKEN, Key, refused
 from doorward.adapters.identity.settings import IssuerSettings, is_loopback
-from doorward.adapters.identity.workloads import PLATFORMS
 from doorward.guard.ports import KeyFiles
 from doorward.model import Assurance, Identity, Kind, assurance
 
@@ -100,11 +99,7 @@ class OwnIssuer:
             if len(acting) >= _MOST_LINKS:
                 raise ValueError("too long a chain")
         links = [*acting, claims]
-        kinds = [Kind(link["kind"]) for link in links]
-        level = assurance(
-            lifetime=claims["exp"] - claims["iat"], human=Kind.HUMAN in kinds,
-            attested=any(p.attested for name, p in PLATFORMS.items() if name == links[0]["claims"].get("workload")),
-        )  # fmt: skip
+        level = assurance(lifetime=claims["exp"] - claims["iat"])
         listed = claims["aud"] if isinstance(claims["aud"], list) else [claims["aud"]]
         audience = () if self.url in listed else tuple(self._targets[name] for name in listed if name in self._targets)
         found: Identity | None = None

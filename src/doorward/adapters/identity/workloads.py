@@ -76,6 +76,8 @@ PLATFORMS: Mapping[str, Platform] = {
     "oidc": Platform(must_bind=("sub", "client_id"), attested=False),
 }  # fmt: skip
 
+ATTESTED = frozenset(name for name, platform in PLATFORMS.items() if platform.attested)
+
 _NUMBER = re.compile(r"[0-9]{1,20}\Z")
 _UID = re.compile(r"[0-9a-fA-F-]{8,64}\Z")
 # A repository that was created or renamed after 15 July 2026 has its ids in the subject; older ones may opt in.
