@@ -81,7 +81,7 @@ class Gateway:
         self.recorder = Recorder(
             clock=self.clock,
             store=self.store,
-            wal=LocalWalFiles(data),
+            wal=[LocalWalFiles(data)],
             recordings=LocalRecordingFiles(data),
             log=LocalLogFiles(data),
             keys=LocalKeyFiles(data),

@@ -34,6 +34,8 @@ class MemoryWalFile:
 
 
 class MemoryWalFiles:
+    folder = "wal"
+
     def __init__(self) -> None:
         self.files: dict[str, bytearray] = {}
         self.torn: dict[str, bytes] = {}
@@ -89,6 +91,14 @@ class MemoryRecordingFiles:
 class MemoryLogFiles:
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
+        self.locked = False
+
+    def lock(self) -> bool:
+        taken, self.locked = self.locked, True
+        return not taken
+
+    def unlock(self) -> None:
+        self.locked = False
 
     def read(self, path: str) -> bytes | None:
         return self.files.get(_checked(path))

@@ -38,26 +38,34 @@ DETECTORS = Detectors()
 
 
 class Disk:
-    """What survives. Without a directory it is memory."""
+    """What survives. Without a directory it is memory. `lanes`: how many processes may use it at once."""
 
-    def __init__(self, directory: Path | None = None) -> None:
+    def __init__(self, directory: Path | None = None, *, lanes: int = 1) -> None:
         self.directory = directory
-        self.wal: Any
+        self.lanes: list[Any]
         self.store: Any
         if directory is None:
-            self.wal, self.recordings, self.log = MemoryWalFiles(), MemoryRecordingFiles(), MemoryLogFiles()
+            self.lanes = [MemoryWalFiles() for _ in range(lanes)]
+            self.recordings, self.log = MemoryRecordingFiles(), MemoryLogFiles()
             self.keys, self.store = MemoryKeyFiles(), MemoryStore()
         else:
-            self.wal, self.recordings = LocalWalFiles(directory), LocalRecordingFiles(directory)  # type: ignore[assignment]
+            self.lanes = [LocalWalFiles(directory, lane) for lane in range(lanes)]
+            self.recordings = LocalRecordingFiles(directory)  # type: ignore[assignment]
             self.log, self.keys = LocalLogFiles(directory), LocalKeyFiles(directory)  # type: ignore[assignment]
             self.store = SqlStore(directory / "store.sqlite")
+
+    @property
+    def wal(self) -> Any:
+        """The first lane."""
+        return self.lanes[0]
 
     async def open(self) -> None:
         if self.directory is not None:
             await self.store.open()
 
     async def close(self) -> None:
-        self.wal.unlock()  # as the death of a process does
+        for lane in self.lanes:
+            lane.unlock()  # as the death of a process does
         if self.directory is not None:
             await self.store.close()
 
@@ -71,7 +79,7 @@ class Disk:
             return faults.wrap(real) if faults is not None else real
 
         return Recorder(
-            clock=CLOCK, store=port(self.store), wal=port(self.wal), recordings=port(self.recordings),
+            clock=CLOCK, store=port(self.store), wal=[port(lane) for lane in self.lanes], recordings=port(self.recordings),
             log=port(self.log), keys=port(self.keys), gateway="gw-1", origin="doorward.test/log", detectors=DETECTORS,
         )
 
@@ -212,6 +220,13 @@ async def workload(recorder: Recorder, oracle: Oracle, disk: Disk) -> None:
 async def live(disk: Disk, faults: Faults, oracle: Oracle, *, stop: bool) -> Recorder:
     """One life: start, work, and stop in good order or (`stop` false, or a fault that kills) die."""
     await disk.open()
+    recorder = await lived(disk, faults, oracle, stop=stop)
+    await disk.close()
+    return recorder
+
+
+async def lived(disk: Disk, faults: Faults, oracle: Oracle, *, stop: bool) -> Recorder:
+    """The same on a disk that is open, and stays so: others may live there too."""
     recorder = disk.recorder(faults)
     loop = asyncio.get_running_loop()
     dead = asyncio.Event()
@@ -237,7 +252,8 @@ async def live(disk: Disk, faults: Faults, oracle: Oracle, *, stop: bool) -> Rec
     for pool in (getattr(recorder, "sealing", None), getattr(getattr(recorder, "wal", None), "_pool", None)):
         if pool is not None:
             await asyncio.to_thread(pool.shutdown)
-    await disk.close()
+    if recorder.lane:
+        recorder.lanes[recorder.lane].unlock()  # as the death of a process does
     return recorder
 
 
@@ -247,7 +263,7 @@ async def judge(disk: Disk, oracle: Oracle) -> Recovery:
     recorder = disk.recorder()
     recovery = await recorder.start()
     await recorder.stop()
-    assert not disk.wal.names()
+    assert not [name for lane in disk.lanes for name in lane.names()]
     assert not disk.log.staged()
     reader = RecordReader(disk.store, disk.recordings, Keyring(disk.keys))
     events = [opened.event async for opened in reader.events()]

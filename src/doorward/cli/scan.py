@@ -22,7 +22,7 @@ from typing import Annotated, Any, Final
 from cyclopts import Parameter
 
 from doorward.adapters.blobs import tree
-from doorward.adapters.blobs.files import LocalKeyFiles, LocalRecordingFiles, LocalWalFiles
+from doorward.adapters.blobs.files import LocalKeyFiles, LocalRecordingFiles, wal_lanes
 from doorward.adapters.store.sql import SqlStore
 from doorward.cli.output import console, facts, failed, print_json, visible
 from doorward.config import load
@@ -243,11 +243,13 @@ async def _kept(search: Search, data: Path, keyring: Keyring | None, store: SqlS
     """What is kept under keys, and the store's values. In this order: what leaves one place is in the next by then."""
     report = search.report
     if keyring is not None:
-        for _ in search.opened(opened.log_frames(LocalWalFiles(data), keyring)):
-            report.read["frames"] += 1
-        torn = data / "wal" / "torn"
-        if torn.is_dir():
-            report.unread += [Unopened(f"wal/torn/{path.name}", "", "a crash left it torn") for path in sorted(torn.iterdir())]
+        for lane in wal_lanes(data):
+            for _ in search.opened(opened.log_frames(lane, keyring)):
+                report.read["frames"] += 1
+            torn = data / lane.folder / "torn"
+            if torn.is_dir():
+                names = sorted(path.name for path in torn.iterdir())
+                report.unread += [Unopened(f"{lane.folder}/torn/{name}", "", "a crash left it torn") for name in names]
     if keyring is not None and store is not None:
         reader = RecordReader(store, LocalRecordingFiles(data), keyring)
         for path, _size, why in tree.files(data / "recordings") if (data / "recordings").is_dir() else ():

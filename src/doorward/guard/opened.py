@@ -58,7 +58,7 @@ class Unopened:
 def log_frames(files: WalFiles, keyring: Keyring) -> Iterator[Opened | Unopened]:
     """The write-ahead log's frames. A file that is gone when its turn comes has been folded into the store."""
     for name in files.names():
-        file = f"wal/{name}"
+        file = f"{files.folder}/{name}"
         try:
             octets = files.read(name)
         except FileNotFoundError:

@@ -66,10 +66,13 @@ class WalFile(Protocol):
 
 
 class WalFiles(Protocol):
-    """The write-ahead log's files, which sort by name in the order they were made."""
+    """The files of one lane of the write-ahead log, which sort by name in the order they were made. A process has a lane of
+    its own; a lane that nobody has is of a process that died, or of none. `folder` is where it is, for people."""
+
+    folder: str
 
     def lock(self) -> None:
-        """Keep every other process from this log until `unlock`. ConfigError if one has it."""
+        """Keep every other process from this lane until `unlock`. ConfigError if one has it."""
         ...
 
     def unlock(self) -> None: ...
@@ -102,7 +105,14 @@ class RecordingFiles(Protocol):
 
 
 class LogFiles(Protocol):
-    """The public log's files below `<data>/log`: `checkpoint`, `vkey`, `tile/...`, `staging/...`."""
+    """The public log's files below `<data>/log`: `checkpoint`, `vkey`, `tile/...`, `staging/...`. Only who has the lock
+    changes them."""
+
+    def lock(self) -> bool:
+        """Keep everybody else from this log until `unlock`, or the process dies. False: somebody has it now."""
+        ...
+
+    def unlock(self) -> None: ...
 
     def read(self, path: str) -> bytes | None: ...
     def write(self, path: str, octets: bytes) -> None:
@@ -136,7 +146,8 @@ class Boot:
     """One life of the gateway process and how far its write-ahead log has been folded into the tree.
 
     `position` is the offset in that boot's write-ahead log up to which every event is in the tree, `seq` the number of
-    its leaves, `last` the leaf hash of the gateway's latest one. `ended` says that it stopped in good order.
+    its leaves, `last` the leaf hash of the gateway's latest one. `ended` says that it stopped in good order. `gateway` is the
+    name that its leaves have; "" where that is the only one.
     """
 
     id: str
@@ -145,6 +156,7 @@ class Boot:
     seq: int
     last: bytes
     ended: bool = False
+    gateway: str = ""
 
 
 @dataclass(frozen=True, slots=True)

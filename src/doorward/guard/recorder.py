@@ -5,10 +5,14 @@ sequencer has folded them, and says (`failed`, `healthy`) when it cannot do its 
 
     start()    recovers what an earlier life left (recovery.py), before anything may connect
     run()      folds each second, writes a beat each minute, deletes what is folded; belongs in the gateway's TaskGroup
+    adopt()    recovers what another process left that has died since
     stop()     writes and folds all there is, and says that this life ended in good order
 
 An event is durable when `wait(position)` says so, and in the log up to a second later. Memory is bounded: events not
 yet folded by BACKLOG, records not yet durable by wal.LIMIT, segments by what each session's feeder honours (PRESSURE).
+
+Several processes may keep one record: each takes a lane of the write-ahead log and a gateway name of its own (`gateway`, then
+`gateway.1`, `gateway.2`, ...), and they take turns at the tree. Whoever finds a lane that nobody has recovers it.
 
 It decides nothing and knows no protocol.
 """
@@ -18,11 +22,11 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
-from doorward.errors import IntegrityError, UpstreamError, in_words
+from doorward.errors import ConfigError, IntegrityError, UpstreamError, in_words
 from doorward.guard.keyring import Keyring
 from doorward.guard.ports import Boot, Clock, KeyFiles, LogFiles, RecordingFiles, RecordStore, WalFiles
 from doorward.guard.recovery import Recovery, recover
@@ -56,7 +60,7 @@ class Recorder:
         *,
         clock: Clock,
         store: RecordStore,
-        wal: WalFiles,
+        wal: Sequence[WalFiles],
         recordings: RecordingFiles,
         log: LogFiles,
         keys: KeyFiles,
@@ -68,8 +72,9 @@ class Recorder:
         self.clock = clock
         self.store = store
         self.recordings = recordings
-        self.wal_files = wal
+        self.lanes = {gateway if number == 0 else f"{gateway}.{number}": lane for number, lane in enumerate(wal)}
         self.gateway = gateway
+        self.lane = ""  # its own
         self.retention = retention
         self.detectors = detectors  # what goes on record is masked by these, and so is what is said elsewhere
         self.boot = ""
@@ -87,10 +92,11 @@ class Recorder:
 
     async def start(self) -> Recovery:
         """Recover, and begin a new boot. IntegrityError: the log is not what was published, and nothing may run.
-        ConfigError: another gateway has this data directory. UpstreamError: disk or store do not work."""
+        ConfigError: others have this data directory. UpstreamError: disk or store do not work."""
         loop = asyncio.get_running_loop()
         try:
-            await asyncio.to_thread(self.wal_files.lock)
+            self.lane = await asyncio.to_thread(self._take)
+            self.wal_files = self.lanes[self.lane]
             self.keyring = await asyncio.to_thread(Keyring, self._keys)
         except OSError as error:
             raise UpstreamError(f"the data directory cannot be used: {in_words(error)}", hint=MEND) from error
@@ -100,21 +106,72 @@ class Recorder:
         )
         self.sealing = ThreadPoolExecutor(1, "doorward-seal")
         self.running = True
+        dead, live = await asyncio.to_thread(self._others)
         try:
             await self.sequencer.open()
             self.boot = self.clock.new_id()
-            plan = await recover(self)
+            plan = await recover(self, [self.lane, *dead], alone=not live)
             self.wal = WriteAheadLog(
                 self.wal_files, self.keyring.wal, self.boot, plan.ordinal, self.clock.now, self._restored
             )
             self._loop = loop
-            last = max((boot.ordinal for boot in self.sequencer.boots.values()), default=0)
-            self.sequencer.began(Boot(self.boot, last + 1, 0, 0, self.sequencer.last))
-            await plan.finish(self)
+            self.sequencer.began(Boot(self.boot, 0, 0, 0, self.sequencer.last(self.lane), gateway=self.lane))
+            await plan.finish(self, started=True)
         except OSError as error:
             raise UpstreamError(f"recovery cannot go on: {in_words(error)}", hint=MEND) from error
+        finally:
+            self._let_go(dead)
         self._beat_at = self.clock.monotonic() + BEAT
         return plan.recovery
+
+    async def adopt(self) -> Recovery | None:
+        """Recover the lanes of processes that have died since; None if there is none. UpstreamError: tried again later."""
+        dead, _ = await asyncio.to_thread(self._others)
+        if not dead:
+            return None
+        try:
+            async with self._folding:
+                await self.sequencer.open()
+                plan = await recover(self, dead, alone=False)
+            await plan.finish(self, started=False)
+        except OSError as error:
+            raise UpstreamError(f"recovery cannot go on: {in_words(error)}", hint=MEND) from error
+        finally:
+            self._let_go(dead)
+        return plan.recovery
+
+    def _take(self) -> str:
+        """The first lane that nobody has. ConfigError if there is none."""
+        for name, files in self.lanes.items():
+            try:
+                files.lock()
+            except ConfigError as error:
+                taken = error
+            else:
+                return name
+        raise taken
+
+    def _others(self) -> tuple[list[str], list[str]]:
+        """The lanes in which something stands and that nobody has, which are ours now until they are let go; and those that
+        somebody has."""
+        dead, live = [], []
+        for name, files in self.lanes.items():
+            if name == self.lane:
+                continue
+            try:
+                files.lock()
+            except ConfigError:
+                live.append(name)
+                continue
+            if files.names():
+                dead.append(name)
+            else:
+                files.unlock()
+        return dead, live
+
+    def _let_go(self, lanes: Sequence[str]) -> None:
+        for name in lanes:
+            self.lanes[name].unlock()
 
     async def run(self) -> None:
         """Sequence until cancelled. IntegrityError when the log is no longer ours: the gateway must stop."""
@@ -124,6 +181,7 @@ class Recorder:
                 self._beat_at = self.clock.monotonic() + BEAT
                 try:
                     self.append_event("log.beat", {"sessions": len(self._sessions), "backlog": self.backlog})
+                    await self.adopt()
                 except UpstreamError:
                     pass  # the failure has an event of its own
             try:

@@ -1,4 +1,4 @@
-"""What a start does about the life before it.
+"""What a start does about the life before it, and a process about others that have died beside it.
 
 First the past is folded: every durable event that the earlier boots left in the write-ahead log goes into the tree, in
 their own chains. What the store then says is the truth about the moment of the crash, and the new boot writes down what
@@ -18,13 +18,13 @@ never durable, so nobody acted on them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from doorward.errors import IntegrityError
-from doorward.guard.ports import Boot, SessionRow
+from doorward.guard.ports import Boot, OpenOperation, SessionRow, WalFiles
 from doorward.guard.sequencer import Declaration, Entry
 from doorward.guard.session_recorder import DECLARED, NOTE, OVERHEAD, SEGMENT_BYTES
 from doorward.guard.wal import WalReader, WalRecord, parse_name
@@ -65,61 +65,106 @@ class Recovery:
 
 
 @dataclass(slots=True)
+class Lane:
+    """What one process left. `previous` is its last boot that has leaves."""
+
+    name: str
+    files: WalFiles
+    names: list[str]
+    previous: Boot | None = None
+    events: int = 0
+    lost: int = 0
+    torn: dict[str, bytes] = field(default_factory=dict)
+
+    @property
+    def crashed(self) -> bool:
+        return self.previous is not None and not self.previous.ended
+
+    @property
+    def quarantined(self) -> int:
+        return sum(len(octets) for octets in self.torn.values())
+
+
+@dataclass(slots=True)
 class Plan:
-    """The second half of recovery, for the boot that is about to begin. `ordinal` is its first write-ahead file's."""
+    """The second half of recovery, for the boot that is about to begin, or that has found others dead. `ordinal` is the first
+    write-ahead file's in the first lane."""
 
     ordinal: int
+    lanes: list[Lane]
     recovery: Recovery
-    old_files: list[str]
-    torn: dict[str, bytes]
-    previous: Boot | None
+    alone: bool  # no other process keeps this record
     requests: dict[tuple[str, int], list[WalRecord]] = field(default_factory=dict)
 
-    async def finish(self, recorder: Recorder) -> None:
+    async def finish(self, recorder: Recorder, *, started: bool) -> None:
         """Write down what follows from the crash, make it durable, fold it, and delete the old write-ahead log."""
-        digest = sha256()
-        for name, octets in self.torn.items():
-            await asyncio.to_thread(recorder.wal_files.quarantine, name, octets)
-            digest.update(octets)
-        previous = self.previous
-        if previous is None:
+        if started and not any(boot.seq for boot in recorder.sequencer.boots.values()):
             recorder.append_event("log.started", {"gateway": recorder.gateway})
-        if self.recovery.crashed and previous is not None:
-            body: dict[str, Any] = {
-                "previous": previous.id, "last_seq": previous.seq - 1, "last_hash": previous.last.hex(),
-                "events": self.recovery.events, "quarantined": self.recovery.quarantined, "lost": self.recovery.lost,
-            }
-            if self.torn:
-                body["sha256"] = digest.hexdigest()
-            recorder.append_event("gateway.recovered", body)
-        recorder.append_event("gateway.started", {"boot": recorder.boot, "previous": previous.id if previous else ""})
-        operations = await recorder.store.open_operations()
+        for lane in self.lanes:
+            await self._tell(recorder, lane)
+        if started:
+            previous = self.lanes[0].previous
+            recorder.append_event("gateway.started", {"boot": recorder.boot, "previous": previous.id if previous else ""})
+        operations = [
+            each for each in await recorder.store.open_operations() if self.alone or await self._left(recorder, each)
+        ]
         for operation in operations:
             recorder.append_event(
                 "operation.settled",
                 {"operation": operation.id, "outcome": "unknown", "reason": "the gateway ended before it was settled"},
                 session_id=operation.session_id,
             )
-        parked = await recorder.store.approvals.list(ApprovalState.WAITING, limit=1_000_000)
+        # Which process has the client of a request that waits, the store does not know: while another lives it may be there.
+        parked = await recorder.store.approvals.list(ApprovalState.WAITING, limit=1_000_000) if self.alone else []
         for approval in parked:
             recorder.append_event(
                 "approval.parked", {"approval": approval.id, "reason": "the gateway died", "recovered": True},
                 actor=approval.requested_by,
             )
         sessions = 0
-        while page := await recorder.store.sessions(state="open", limit=PAGE):
+        before = ""
+        while page := await recorder.store.sessions(state="open", before=before, limit=PAGE):
+            before = page[-1].id
             for row in page:
-                await self._recover_session(recorder, row)
-            sessions += len(page)
+                if self.alone or self._is_ours(recorder, row.boot):
+                    await self._recover_session(recorder, row)
+                    sessions += 1
             await recorder.wal.flush()
             await recorder.fold()
         await recorder.wal.flush()
         await recorder.fold()
-        for name in self.old_files:
-            await asyncio.to_thread(recorder.wal_files.delete, name)
+        for lane in self.lanes:
+            for name in lane.names:
+                await asyncio.to_thread(lane.files.delete, name)
         self.recovery = replace(
             self.recovery, sessions=sessions, operations=len(operations), approvals=len(parked)
         )
+
+    async def _tell(self, recorder: Recorder, lane: Lane) -> None:
+        digest = sha256()
+        for name, octets in lane.torn.items():
+            await asyncio.to_thread(lane.files.quarantine, name, octets)
+            digest.update(octets)
+        if lane.crashed and lane.previous is not None:
+            body: dict[str, Any] = {
+                "previous": lane.previous.id, "last_seq": lane.previous.seq - 1, "last_hash": lane.previous.last.hex(),
+                "events": lane.events, "quarantined": lane.quarantined, "lost": lane.lost,
+            }
+            if lane.torn:
+                body["sha256"] = digest.hexdigest()
+            recorder.append_event("gateway.recovered", body)
+
+    def _is_ours(self, recorder: Recorder, boot_id: str) -> bool:
+        """Whether a boot is of a lane that is recovered here, and not one of a process that lives."""
+        boot = recorder.sequencer.boots.get(boot_id)
+        return (
+            boot is not None and boot.id != recorder.boot
+            and recorder.sequencer.name(boot) in [lane.name for lane in self.lanes]
+        )  # fmt: skip
+
+    async def _left(self, recorder: Recorder, operation: OpenOperation) -> bool:
+        row = await recorder.store.session(operation.session_id)
+        return row is not None and self._is_ours(recorder, row.boot)
 
     async def _recover_session(self, recorder: Recorder, row: SessionRow) -> None:
         wrapped = await recorder.store.wrapped_key(row.id)
@@ -239,46 +284,53 @@ def _count(counts: dict[str, int], record: WalRecord) -> None:
         counts["rows"] += rows if isinstance(rows, int) else 0
 
 
-async def recover(recorder: Recorder) -> Plan:
-    """Fold what earlier boots left, and say what the next has to do about it. Raises what the sequencer does."""
+async def recover(recorder: Recorder, lanes: Sequence[str], *, alone: bool) -> Plan:
+    """Fold what earlier boots left in these lanes, which are ours, and say what is to be done about it. Raises what the
+    sequencer does."""
     sequencer = recorder.sequencer
-    names = {name: parsed for name in recorder.wal_files.names() if (parsed := parse_name(name)) is not None}
-    before = sequencer.folded
+    found = []
     requests: dict[tuple[str, int], list[WalRecord]] = {}
-    torn: dict[str, bytes] = {}
-    lost = 0
-    for boot_id in dict.fromkeys(boot for _, boot in names.values()):
-        reader = WalReader(recorder.keyring.wal)
-        entries: list[Entry] = []
-        for name in [name for name, (_, boot) in names.items() if boot == boot_id]:
-            octets = await asyncio.to_thread(recorder.wal_files.read, name)
-            for record in reader.read(name, octets):
-                if record.kind in LOGGED and record.handle:
-                    requests.setdefault((boot_id, record.handle), []).append(record)
-                entry = _entry(record)
-                if entry is not None:
-                    entries.append(entry)
-        torn.update(reader.torn)
-        lost += reader.lost
-        if boot_id not in sequencer.boots:
-            ordinal = max((boot.ordinal for boot in sequencer.boots.values()), default=0) + 1
-            sequencer.began(Boot(boot_id, ordinal, 0, 0, sequencer.last))
-        await sequencer.fold(boot_id, entries)
-    lived = [boot for boot in sorted(sequencer.boots.values(), key=lambda boot: boot.ordinal) if boot.seq]
-    previous = lived[-1] if lived else None
+    ordinal = 0
+    for name in lanes:
+        files = recorder.lanes[name]
+        names = {file: parsed for file in files.names() if (parsed := parse_name(file)) is not None}
+        if name == lanes[0]:
+            ordinal = max((number for number, _ in names.values()), default=-1) + 1
+        lane = Lane(name, files, list(names))
+        before = sequencer.folded
+        for boot_id in dict.fromkeys(boot for _, boot in names.values()):
+            reader = WalReader(recorder.keyring.wal)
+            entries: list[Entry] = []
+            for file in [file for file, (_, boot) in names.items() if boot == boot_id]:
+                octets = await asyncio.to_thread(files.read, file)
+                for record in reader.read(file, octets):
+                    if record.kind in LOGGED and record.handle:
+                        requests.setdefault((boot_id, record.handle), []).append(record)
+                    entry = _entry(record)
+                    if entry is not None:
+                        entries.append(entry)
+            lane.torn.update(reader.torn)
+            lane.lost += reader.lost
+            if boot_id not in sequencer.boots:
+                sequencer.began(Boot(boot_id, 0, 0, 0, sequencer.last(name), gateway=name))
+            await sequencer.fold(boot_id, entries)
+        lived = [boot for boot in sequencer.boots.values() if boot.seq and sequencer.name(boot) == name]
+        lane.previous = max(lived, key=lambda boot: boot.ordinal, default=None)
+        lane.events = sequencer.folded - before
+        found.append(lane)
+    previous = found[0].previous
     return Plan(
-        ordinal=max((ordinal for ordinal, _ in names.values()), default=-1) + 1,
-        recovery=Recovery(
+        ordinal,
+        found,
+        Recovery(
             previous_boot=previous.id if previous else "",
-            crashed=previous is not None and not previous.ended,
-            events=sequencer.folded - before,
-            quarantined=sum(len(octets) for octets in torn.values()),
-            lost=lost,
+            crashed=any(lane.crashed for lane in found),
+            events=sum(lane.events for lane in found),
+            quarantined=sum(lane.quarantined for lane in found),
+            lost=sum(lane.lost for lane in found),
         ),
-        old_files=list(names),
-        torn=torn,
-        previous=previous,
-        requests=requests,
+        alone,
+        requests,
     )
 
 

@@ -23,11 +23,12 @@ from __future__ import annotations
 import asyncio
 import secrets
 import struct
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from doorward.errors import IntegrityError
+from doorward.errors import IntegrityError, UpstreamError
 from doorward.guard.keyring import NO_SESSION, SALT, Keyring
 from doorward.guard.ports import Boot, Fold, Head, LogFiles, OpenOperation, RecordStore, SessionRow, StoredEvent
 from doorward.ledger.checkpoint import NoteSigner, NoteVerifier, open_checkpoint, sign_checkpoint
@@ -40,6 +41,7 @@ from doorward.ledger.tree import EMPTY_ROOT, leaf_hash
 from doorward.model import Event
 
 MAX_STEP = 5000  # entries folded at once
+PATIENCE = 10.0  # seconds that another process may have the log for itself
 MAX_KEYS = 20_000  # data keys held unwrapped
 SESSION_STEPS = frozenset(("session.opened", "session.sealed", "session.closed", "session.recovered"))
 
@@ -67,7 +69,8 @@ class Entry:
 
 
 class Sequencer:
-    """Owns the head of one log. Not safe for concurrent use; the recorder calls one method at a time."""
+    """Owns the head of one log, while it has the log's lock: processes that share a log take turns, and each has a gateway
+    name, and so a chain, of its own. Not safe for concurrent use; the recorder calls one method at a time."""
 
     def __init__(
         self, *, store: RecordStore, log: LogFiles, keyring: Keyring, origin: str, gateway: str, retention: str = "std"
@@ -76,22 +79,51 @@ class Sequencer:
         self._origin, self._gateway, self._retention = origin, gateway, retention
         self._signer = NoteSigner(origin, keyring.log)
         self._unsure = True
+        self._stored: set[str] = set()  # boots
+        self._last: dict[str, bytes] = {}  # by gateway
         self._sessions: dict[str, SessionRow] = {}  # those that are open, as the store will have them
         self._deks: dict[str, bytes] = {}
         self.head: Head | None = None
         self.boots: dict[str, Boot] = {}
-        self.last = FIRST
         self.folded = 0  # leaves, in this process
 
     async def open(self) -> None:
         """Find out where the log stands, finish what an earlier life left half done. IntegrityError, UpstreamError."""
+        async with self._alone():
+            await self._open()
+
+    async def _open(self) -> None:
         self.head = await self._store.head()
         boots = await self._store.boots()
-        self.boots = {boot.id: boot for boot in boots}
-        self.last = next((boot.last for boot in reversed(boots) if boot.seq), FIRST)
+        # Those of which nothing is folded yet are known only here.
+        self.boots = {**{boot.id: boot for boot in boots}, **{b.id: b for b in self.boots.values() if b.id not in self._stored}}
+        self._stored = {boot.id for boot in boots}
+        self._last = {self.name(boot): boot.last for boot in boots if boot.seq}
         self._sessions.clear()
         await asyncio.to_thread(self._settle_files)
         self._unsure = False
+
+    @asynccontextmanager
+    async def _alone(self) -> AsyncIterator[None]:
+        """With the log's lock. A process that dies loses it; one that hangs keeps the others from the log, not from their
+        write-ahead logs. UpstreamError."""
+        deadline = asyncio.get_running_loop().time() + PATIENCE
+        while not self._log.lock():
+            if asyncio.get_running_loop().time() > deadline:
+                raise UpstreamError("another process of this gateway does not let go of the log")
+            await asyncio.sleep(0.005)
+        try:
+            yield
+        finally:
+            self._log.unlock()
+
+    def name(self, boot: Boot) -> str:
+        """Of the gateway in a boot's leaves."""
+        return boot.gateway or self._gateway
+
+    def last(self, gateway: str) -> bytes:
+        """The hash of its last leaf."""
+        return self._last.get(gateway, FIRST)
 
     def _settle_files(self) -> None:
         head, vkey = self.head, (self._signer.vkey + "\n").encode()
@@ -147,24 +179,25 @@ class Sequencer:
                 self._log.delete(path + ".p")  # narrower versions of a tile that is full now
 
     def began(self, boot: Boot) -> None:
-        """A new life of the gateway: its leaves continue the chain from `last`."""
+        """A new life of a gateway: its leaves continue the chain from `last`."""
         self.boots[boot.id] = boot
 
     async def fold(self, boot_id: str, entries: Sequence[Entry], *, ended: bool = False) -> int:
         """Put `entries` of that boot, which are durable, into the log; returns the boot's position after it. Entries
         that are in it already are skipped. IntegrityError: the log is not ours any more. UpstreamError, OSError: this
         may or may not have happened; call it again."""
-        if self._unsure:
-            begun = self.boots
-            await self.open()
-            for boot in begun.values():  # those of which nothing is folded yet are known only here
-                self.boots.setdefault(boot.id, boot)
-        boot = self.boots[boot_id]
-        fresh = [entry for entry in entries if entry.position > boot.position]
-        for start in range(0, len(fresh), MAX_STEP):
-            step = fresh[start : start + MAX_STEP]
-            boot = await self._step(boot, step, ended and start + MAX_STEP >= len(fresh))
-        return boot.position
+        async with self._alone():
+            if self._unsure or await self._store.head() != self.head:
+                await self._open()
+            boot = self.boots[boot_id]
+            if boot_id not in self._stored:  # others may have begun meanwhile
+                ordinal = max((b.ordinal for b in self.boots.values() if b.id in self._stored), default=0) + 1
+                boot = replace(boot, ordinal=ordinal, last=self.last(self.name(boot)))
+            fresh = [entry for entry in entries if entry.position > boot.position]
+            for start in range(0, len(fresh), MAX_STEP):
+                step = fresh[start : start + MAX_STEP]
+                boot = await self._step(boot, step, ended and start + MAX_STEP >= len(fresh))
+            return boot.position
 
     async def _step(self, boot: Boot, entries: Sequence[Entry], ended: bool) -> Boot:
         changes = _Changes()
@@ -175,7 +208,8 @@ class Sequencer:
         staging = f"staging/{fold.head.size:015d}-{fold.head.root.hex()[:16]}"
         await asyncio.to_thread(self._log.write, staging, _pack(files))
         await self._store.fold(fold)
-        self.head, self.boots[boot.id], self.last = fold.head, boot, boot.last
+        self.head, self.boots[boot.id], self._last[self.name(boot)] = fold.head, boot, boot.last
+        self._stored.add(boot.id)
         await asyncio.to_thread(self._publish, files)
         await asyncio.to_thread(self._log.delete, staging)
         self.folded += len(fold.events)
@@ -194,14 +228,15 @@ class Sequencer:
         head = self.head or Head(self._origin, 0, EMPTY_ROOT, b"")
         leaves: list[bytes] = []
         stored: list[StoredEvent] = []
-        seq, last = boot.seq, self.last
+        gateway = self.name(boot)
+        seq, last = boot.seq, self.last(gateway)
         for entry in entries:
             event = entry.event
             if event is None:
                 continue
             salt = secrets.token_bytes(SALT)
             leaf = build(
-                event.type, gateway=self._gateway, boot=boot.id, seq=seq, prev=last, at=event.at,
+                event.type, gateway=gateway, boot=boot.id, seq=seq, prev=last, at=event.at,
                 commitment=commit(salt, event.type, entry.record), retention=self._retention, **_public(event),
             )
             key_id = event.session_id if event.session_id in changes.deks else NO_SESSION

@@ -1,7 +1,8 @@
 """Files of the data directory, written so that a crash leaves the old or the new and never a mixture.
 
     keys/<name>                          secrets made once
-    wal/<name>  wal/torn/<name>  lock    the write-ahead log, and what of it could not be read
+    wal/<name>  wal/torn/<name>  lock    the write-ahead log, and what of it could not be read; of a second process, and so on:
+    wal/<n>/... lock.<n>
     recordings/<yyyy>/<mm>/<session>.dwr one file a session
     log/checkpoint log/vkey log/tile/... the public log; log/staging/ what the sequencer is about to publish
 
@@ -111,6 +112,33 @@ class LocalKeyFiles:
         (self._root / _plain(name)).unlink(missing_ok=True)
 
 
+class Lock:
+    """A file that one holder at a time has locked; the death of a process lets go of it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._descriptor = -1
+
+    def take(self) -> bool:
+        """False if somebody has it, this object too. OSError."""
+        if self._descriptor >= 0:
+            return False
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return False
+        self._descriptor = descriptor
+        return True
+
+    def release(self) -> None:
+        """Nothing if it is not held."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
 class LocalWalFile:
     """Satisfies `WalFile`."""
 
@@ -133,29 +161,23 @@ class LocalWalFile:
 
 
 class LocalWalFiles:
-    """Satisfies `WalFiles` below `<data>/wal`, with the lock at `<data>/lock`."""
+    """Satisfies `WalFiles` below `<data>/wal`, with the lock at `<data>/lock`; `lane` above 0 below `<data>/wal/<lane>`."""
 
-    def __init__(self, directory: Path) -> None:
-        self._root = directory / "wal"
-        self._lock_path = directory / "lock"
-        self._lock = -1
+    def __init__(self, directory: Path, lane: int = 0) -> None:
+        self.folder = f"wal/{lane}" if lane else "wal"
+        self._root = directory / self.folder
+        self._lock = Lock(directory / (f"lock.{lane}" if lane else "lock"))
 
     def lock(self) -> None:
         make_directory(self._root)
-        self._lock = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self.unlock()
+        if not self._lock.take():
             raise ConfigError(
-                f"another gateway is using {self._lock_path.parent}",
+                f"another gateway is using {self._lock.path.parent}",
                 hint="stop it, or give this one a data directory of its own",
-            ) from None
+            )
 
     def unlock(self) -> None:
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
+        self._lock.release()
 
     def create(self, name: str) -> LocalWalFile:
         make_directory(self._root)
@@ -174,6 +196,13 @@ class LocalWalFiles:
 
     def quarantine(self, name: str, torn: bytes) -> None:
         write_atomically(self._root / "torn" / _plain(name), torn)
+
+
+def wal_lanes(directory: Path) -> list[LocalWalFiles]:
+    """Those that there are: the first, and what other processes have made."""
+    root = directory / "wal"
+    others = [int(path.name) for path in root.iterdir() if path.name.isdecimal() and path.is_dir()] if root.is_dir() else []
+    return [LocalWalFiles(directory), *(LocalWalFiles(directory, lane) for lane in sorted(others))]
 
 
 def recording_path(root: Path, session_id: str) -> Path:
@@ -224,6 +253,14 @@ class LocalLogFiles:
 
     def __init__(self, directory: Path) -> None:
         self._root = directory / "log"
+        self._lock = Lock(directory / "log.lock")
+
+    def lock(self) -> bool:
+        make_directory(self._root.parent)
+        return self._lock.take()
+
+    def unlock(self) -> None:
+        self._lock.release()
 
     def _path(self, path: str) -> Path:
         parts = path.split("/")

@@ -139,7 +139,7 @@ class SqlStore:
     async def boots(self) -> list[Boot]:
         async with self.transaction() as connection:
             rows = (await connection.execute(select(boots).order_by(boots.c.ordinal))).all()
-        return [Boot(row.id, row.ordinal, row.position, row.seq, row.last, bool(row.ended)) for row in rows]
+        return [Boot(row.id, row.ordinal, row.position, row.seq, row.last, bool(row.ended), row.gateway) for row in rows]
 
     async def fold(self, fold: Fold) -> None:
         async with self.transaction() as connection:

@@ -48,6 +48,7 @@ boots = Table(
     Column("seq", BigInteger, nullable=False),
     Column("last", LargeBinary, nullable=False),
     Column("ended", Integer, nullable=False),
+    Column("gateway", String, nullable=False, server_default=""),
 )
 
 keys = Table(
