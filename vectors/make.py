@@ -1,6 +1,6 @@
-"""Makes the test vectors of the ledger, recording and approval specifications, from fixed keys.
+"""Makes the test vectors of the ledger, recording, approval and webhook specifications, from fixed keys.
 
-    python vectors/make.py            write vectors/ledger.json, vectors/recording.json and vectors/approval.json again
+    python vectors/make.py            write the vectors/*.json again
 
 A test compares the files with what this makes. `write_record` writes a whole small record to verify.
 The keys here are public and protect nothing.
@@ -17,6 +17,8 @@ from typing import Any, Final
 import cbor2
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from doorward.adapters.notify import webhook
+from doorward.guard.notices import Notice
 from doorward.ledger import checkpoint, commitment, encoding, leaf, seal, segment, sshsig, tiles, tree, votes, webauthn
 from doorward.ledger import request as requests
 
@@ -217,9 +219,27 @@ def approval_vectors() -> dict[str, Any]:
     }  # fmt: skip
 
 
+def webhook_vectors() -> dict[str, Any]:
+    """A notification, as it is posted while a key is being changed, and one of a name that is not what it looks like."""
+    keys = [webhook.PREFIX + b64encode(sha256(name).digest()).decode() for name in (b"new", b"old")]
+    asked = {"action": "UPDATE", "approval": SESSION, "target": "shop"}
+    found = []
+    for who in ("https://idp.example.com|bot", "https://idp.example.com|b\u043et\u202e"):
+        notice = Notice(
+            f"{SESSION}.ops", "approval.requested", AT, "UPDATE on shop waits for approval", (),
+            f"https://door.example.com/approvals/{SESSION}", {**asked, "requested_by": who},
+        )  # fmt: skip
+        body = webhook.content(notice)
+        opened = [webhook.key_of(key.encode(), "vectors") for key in keys]
+        headers = webhook.signed(notice.id, AT // 1000, body, opened)
+        found.append({"keys": keys, "headers": headers, "body": body.decode()})
+    return {"requests": found}
+
+
 def main() -> None:
     for name, vectors in (
         ("ledger", ledger_vectors()), ("recording", recording_vectors()), ("approval", approval_vectors()),
+        ("webhook", webhook_vectors()),
     ):  # fmt: skip
         text = json.dumps(vectors, indent=1, ensure_ascii=True) + "\n"
         (HERE / f"{name}.json").write_text(text, encoding="ascii")

@@ -25,6 +25,11 @@ from doorward.adapters.identity.oidc import OidcAuthenticator
 from doorward.adapters.identity.own import OwnIssuer
 from doorward.adapters.identity.settings import is_loopback
 from doorward.adapters.identity.workloads import PLATFORMS
+from doorward.adapters.notify.mail import MailSender
+from doorward.adapters.notify.settings import EMAIL, SLACK, TEAMS
+from doorward.adapters.notify.slack import SlackSender
+from doorward.adapters.notify.teams import TeamsSender
+from doorward.adapters.notify.webhook import WebhookSender
 from doorward.adapters.secrets.sources import SecretSources
 from doorward.adapters.store.sql import SqlStore
 from doorward.adapters.telemetry.logs import configure
@@ -39,6 +44,7 @@ from doorward.guard.budgets import Budgets
 from doorward.guard.exchange import Exchange
 from doorward.guard.guard import Guard
 from doorward.guard.labels import TargetLabels
+from doorward.guard.notifications import Notifications, Sender
 from doorward.guard.policies import PolicyInForce
 from doorward.guard.ports import SessionRow
 from doorward.guard.reader import RecordReader
@@ -122,6 +128,8 @@ class Gateway:
             ApproverKeys(self.recorder, self.clock, config.gateway.name),
             most_open=config.limits.approvals_per_identity,
         )
+        self.notifications = self._notifications()
+        self.recorder.telling = self.notifications.told
         self.budgets = Budgets(self.store, self.clock)
         self.guard = Guard(
             self.policies, self.recorder, self.approvals, self.clock, budgets=self.budgets,
@@ -234,6 +242,7 @@ class Gateway:
                     group.create_task(self.budgets.run()),
                     group.create_task(self.authenticator.run()),
                     group.create_task(self.refusals.run()),
+                    group.create_task(self.notifications.run()),
                 ]
                 if self.reveals is not None:
                     background.append(group.create_task(self.reveals.vault.run()))
@@ -286,6 +295,29 @@ class Gateway:
 
         catalogue = CatalogueHolder(own, labels, self.guard.labels[target.name])
         return Reach(target, own, Previews(self.guard, target, self.secrets, catalogue), catalogue, masks)
+
+    def _notifications(self) -> Notifications:
+        senders: dict[str, Sender] = {}
+        for said in self.config.senders:
+            if said.kind == SLACK:
+                senders[said.name] = SlackSender(said, self.secrets.reveal)
+            elif said.kind == TEAMS:
+                senders[said.name] = TeamsSender(said, self.secrets.reveal)
+            elif said.kind == EMAIL:
+                senders[said.name] = MailSender(said, self.secrets.reveal, self.clock.now)
+            else:
+                senders[said.name] = WebhookSender(said, self.secrets.reveal, self.clock.now)
+
+        def heard(channel: str, why: str) -> None:
+            if why:
+                self.log.warning("notification.failed", channel=channel, reason=why)
+            else:
+                self.log.info("notification.restored", channel=channel)
+
+        return Notifications(
+            self.config.channels, senders, self.store.outbox, self.approvals, self.recorder, self.clock,
+            url=lambda: self.url, heard=heard,
+        )  # fmt: skip
 
     def _reveals(self) -> Reveals | None:
         said = self.config.masking.vault
@@ -347,6 +379,13 @@ class Gateway:
             "1 while nothing can be recorded, so nothing runs.",
             lambda: float(self.recorder.failed),
         )
+        if self.config.channels:
+            self.metrics.count(
+                "doorward_notifications", "Notifications, by outcome.", "outcome", lambda: self.notifications.outcomes
+            )
+            self.metrics.watch(
+                "doorward_notifications_waiting", "Notifications that wait.", lambda: float(self.notifications.backlog)
+            )
         self.log.info("listener.opened", protocol="postgres", address=said.address, port=self.postgres_port)
         return listener
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from doorward.errors import IntegrityError
+from doorward.guard.outbox import Outgoing
 from doorward.guard.ports import (
     Agent,
     Boot,
@@ -215,6 +216,46 @@ class MemoryIdentities:
         return sorted(found)
 
 
+class MemoryOutbox:
+    def __init__(self) -> None:
+        self.rows: dict[str, Outgoing] = {}
+
+    def _sorted(self) -> list[Outgoing]:
+        return sorted(self.rows.values(), key=lambda row: (row.at, row.id))
+
+    async def due(self, channel: str, now: int, limit: int) -> list[Outgoing]:
+        found = [row for row in self._sorted() if row.channel == channel and row.next_at <= now < row.expires_at]
+        return sorted(found, key=lambda row: row.next_at)[:limit]
+
+    async def claim(self, outgoing: Outgoing, next_at: int) -> bool:
+        row = self.rows.get(outgoing.id)
+        if row is None or row.attempts != outgoing.attempts:
+            return False
+        self.rows[row.id] = replace(row, attempts=row.attempts + 1, next_at=next_at)
+        return True
+
+    async def postpone(self, outgoing_id: str, error: str, next_at: int) -> None:
+        row = self.rows[outgoing_id]
+        self.rows[outgoing_id] = replace(row, error=error, next_at=max(row.next_at, next_at))
+
+    async def delivered(self, outgoing_id: str) -> None:
+        self.rows.pop(outgoing_id, None)
+
+    async def prune(self, now: int, most: int) -> list[tuple[str, str, str, int]]:
+        forgotten: Counter[tuple[str, str, str]] = Counter()
+        kept: Counter[tuple[str, str]] = Counter()
+        for row in reversed(self._sorted()):
+            over = row.expires_at <= now
+            kept[row.channel, row.kind] += not over
+            if over or kept[row.channel, row.kind] > most:
+                forgotten[row.channel, row.kind, "expired" if over else "full"] += 1
+                del self.rows[row.id]
+        return [(*key, count) for key, count in sorted(forgotten.items())]
+
+    async def waiting(self) -> list[Outgoing]:
+        return self._sorted()
+
+
 class MemoryStore(MemoryBudgets, MemoryLabels, MemoryVault):
     def __init__(self) -> None:
         MemoryBudgets.__init__(self)
@@ -228,6 +269,7 @@ class MemoryStore(MemoryBudgets, MemoryLabels, MemoryVault):
         self._operations: dict[str, OpenOperation] = {}
         self._approvals = MemoryApprovals()
         self.identities = MemoryIdentities()
+        self.outbox = MemoryOutbox()
 
     @property
     def approvals(self) -> MemoryApprovals:
@@ -252,6 +294,8 @@ class MemoryStore(MemoryBudgets, MemoryLabels, MemoryVault):
             self._operations.pop(operation, None)
         for approval in fold.parked:
             await self._approvals.set_state(approval, ApprovalState.WAITING, ApprovalState.PARKED)
+        for each in fold.outgoing:
+            self.outbox.rows.setdefault(each.id, each)
 
     async def events(
         self, *, session_id: str = "", types: Sequence[str] = (), after: int = -1, limit: int = 1000

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from doorward.errors import IntegrityError
+from doorward.guard.outbox import Outgoing
 from doorward.guard.ports import (
     Agent,
     Boot,
@@ -117,6 +118,39 @@ class StoreSuite:
         assert (await store.boots())[0].ended
         assert await store.open_operations() == [OpenOperation("o2", "s1")]
         assert (await store.session("s1")).segments == 3
+
+    async def test_what_waits_to_be_told_comes_with_its_event(self, store: Any) -> None:
+        """In the same fold or not at all; one that waits already stays as it is; an attempt is one caller's."""
+        note = Outgoing("e1.ops", "ops", "requests", "a1", 10, 1000, b'{"target":"shop"}', next_at=10)
+        other = replace(note, id="e1.dba", channel="dba")
+        await store.fold(Fold(None, HEAD, outgoing=[note, other]))
+        assert await store.outbox.due("ops", 9, 5) == []
+        assert await store.outbox.due("ops", 1000, 5) == []  # its time is over
+        assert await store.outbox.due("ops", 10, 5) == [note]
+        assert await store.outbox.claim(note, 500)
+        assert not await store.outbox.claim(note, 500)
+        await store.fold(Fold(HEAD, NEXT, outgoing=[note]))
+        assert await store.outbox.due("ops", 499, 5) == []
+        await store.outbox.postpone("e1.ops", "503", 400)
+        taken = replace(note, attempts=1, next_at=500, error="503")
+        assert await store.outbox.due("ops", 500, 5) == [taken]
+        await store.outbox.postpone("e1.ops", "429", 600)
+        assert [each.next_at for each in await store.outbox.waiting()] == [10, 600]
+        await store.outbox.delivered("e1.dba")
+        await store.outbox.delivered("e1.dba")
+        assert [each.id for each in await store.outbox.waiting()] == ["e1.ops"]
+        with pytest.raises(IntegrityError):
+            await store.fold(Fold(HEAD, NEXT, outgoing=[other]))
+        assert len(await store.outbox.waiting()) == 1
+
+    async def test_what_waits_is_bounded_by_time_and_number(self, store: Any) -> None:
+        """The oldest of a channel's kind go when there are too many, and what is over goes; each is said once."""
+        notes = [Outgoing(f"n{n}", "ops", "requests", "a", n, 100 + n) for n in range(6)]
+        others = [Outgoing("g", "ops", "break-glass", "s", 0, 900), Outgoing("d", "dba", "requests", "a", 0, 900)]
+        await store.fold(Fold(None, HEAD, outgoing=[*notes, *others]))
+        assert await store.outbox.prune(101, 3) == [("ops", "requests", "expired", 2), ("ops", "requests", "full", 1)]
+        assert await store.outbox.prune(101, 3) == []
+        assert sorted(each.id for each in await store.outbox.waiting()) == ["d", "g", "n3", "n4", "n5"]
 
     @pytest.mark.parametrize("expected", [None, NEXT, replace(HEAD, size=9), replace(HEAD, root=b"x" * 32)])
     async def test_a_fold_from_another_head_changes_nothing(self, store: Any, expected: Head | None) -> None:

@@ -137,6 +137,7 @@ def secrets(config: Config) -> list[Finding]:
     named = {f"target {target.name}": target.credential for target in config.targets.values()}
     named["masking.token_key"] = config.masking.token_key
     named |= {f"masking.vault.keys[{number}]": key for number, key in enumerate(config.masking.vault.keys)}
+    named |= {f"notify {said.name}": reference for said in config.senders for reference in said.secrets}
     for part, reference in named.items():
         if reference is None:
             continue

@@ -35,6 +35,7 @@ for _name, _where, _help in (
     ("secrets", "secrets:app", "Keep secrets in the local encrypted vault."),
     ("approvals", "approvals:app", "See, answer and wait for requests that need a person."),
     ("keys", "keys:app", "Register, list and revoke the keys that you approve with."),
+    ("notify", "notify:app", "See how the channels do that tell people what waits, and test one."),
     ("sessions", "sessions:app", "List, show, replay and end sessions."),
     ("verify", "verify:verify_record", "Check a record offline, with public keys only."),
     ("classify", "classify:classify", "Look into a target's tables, and propose labels."),

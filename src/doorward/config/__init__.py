@@ -16,11 +16,12 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from doorward.adapters.identity.settings import IssuerSettings, KindRule, check_url, is_loopback
+from doorward.adapters.notify.settings import EMAIL, SLACK, TEAMS, WEBHOOK, ChannelSettings, checked
 from doorward.config.reading import no_more, read
 from doorward.config.settings import (
     Gateway,
@@ -30,11 +31,13 @@ from doorward.config.settings import (
     Listen,
     Log,
     Masking,
+    NotifySettings,
     PostgresListener,
     Settings,
     TargetSettings,
 )
 from doorward.errors import ConfigError, in_words
+from doorward.guard.notices import DECISIONS, Channel
 from doorward.masking.defined import MOST as MOST_PATTERNS
 from doorward.masking.defined import Choice, Pattern, defined
 from doorward.masking.detect import DEFAULT, Detectors
@@ -75,6 +78,8 @@ class Config:
     masking: Masking
     choice: Choice  # `masking.detectors`, `masking.patterns` and `masking.phone_region`
     detectors: Detectors  # the same, made: what looks at results
+    channels: tuple[Channel, ...]  # `notify`: what each tells
+    senders: tuple[ChannelSettings, ...]  # and how it gets there, in the same order
     limits: Limits
     log: Log
 
@@ -221,6 +226,7 @@ def _checked(path: Path, settings: Settings, wrong: list[str], written: str) -> 
         f"masking.date_shift.{label}: no column has this label, so nothing would move by it"
         for label in settings.masking.date_shift if label not in labels
     ]  # fmt: skip
+    channels, senders = _notify(settings.notify, wrong)
     detectors = _detectors(settings.masking, written, wrong)
     if detectors is None:
         return None
@@ -228,7 +234,7 @@ def _checked(path: Path, settings: Settings, wrong: list[str], written: str) -> 
         path=path, gateway=settings.gateway, listen=settings.listen, issuers=tuple(issuers),
         policy_files=settings.policy.files, targets=targets, masking=settings.masking,
         choice=_choice(settings.masking), detectors=detectors,
-        limits=settings.limits, log=settings.log,
+        limits=settings.limits, log=settings.log, channels=channels, senders=senders,
     )  # fmt: skip
 
 
@@ -260,6 +266,51 @@ def _detectors(masking: Masking, written: str, wrong: list[str]) -> Detectors | 
     except ConfigError as error:
         wrong.append(f"masking: {error.message}{f'; {error.hint}' if error.hint else ''}")
         return None
+
+
+_OF_MAIL = ("host", "user", "from_", "to", "port")
+
+
+def _notify(
+    said: Sequence[NotifySettings], wrong: list[str]
+) -> tuple[tuple[Channel, ...], tuple[ChannelSettings, ...]]:
+    """What each channel tells, and how it gets there."""
+    names = [each.name for each in said]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    wrong += [f"notify.{name}: there is another channel of that name" for name in twice]
+    for each in said:
+        wrong += [f"notify.{each.name}.{fault}" for fault in _unfit(each)]
+    channels = tuple(Channel(e.name, frozenset(e.tell), frozenset(e.groups), e.about) for e in said)
+    return channels, tuple(
+        ChannelSettings(
+            e.name, e.kind, e.secret, url=e.url, host=e.host, port=e.port, tls=e.tls, user=e.user, sender=e.from_, to=e.to,
+            ca=str(e.ca) if e.ca else "",
+        )
+        for e in said
+    )  # fmt: skip
+
+
+def _unfit(said: NotifySettings) -> Iterator[str]:
+    """What a channel of this kind lacks, or has and does not use."""
+    if said.kind in (SLACK, TEAMS) and len(said.secret) != 1:
+        yield f"secret: write one, where {said.kind}'s address to post to is: it is a secret, whoever has it can write there"
+    if said.kind == WEBHOOK:
+        if not 1 <= len(said.secret) <= 2:
+            yield "secret: write the key that signs, or two while you change it"
+        try:
+            checked(said.url, "it")
+        except ConfigError as error:
+            yield f"url: {error.message}"
+    elif said.url:
+        yield f"url: it means nothing to {said.kind}"
+    if said.kind == EMAIL:
+        yield from (f"{name.rstrip('_')}: it is missing" for name in ("host", "from_", "to") if not getattr(said, name))
+        if len(said.secret) > 1 or bool(said.secret) != bool(said.user):
+            yield "secret: the password goes with user, one with the other"
+    else:
+        yield from (f"{name.rstrip('_')}: it means nothing to {said.kind}" for name in _OF_MAIL if getattr(said, name))
+    if said.about and DECISIONS not in said.tell:
+        yield f'about: it means nothing unless it tells "{DECISIONS}"'
 
 
 def _check_listener(where: str, listener: PostgresListener | HttpListener, wrong: list[str]) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from doorward.adapters.identity.settings import ALGORITHMS, DEFAULT_ALGORITHMS, DEFAULT_CLAIMS
 from doorward.adapters.identity.workloads import PLATFORMS
+from doorward.adapters.notify.settings import IMPLICIT, STARTTLS, TYPES
 from doorward.config.reading import (
     address,
     column,
@@ -32,6 +33,7 @@ from doorward.config.reading import (
     text,
     whole,
 )
+from doorward.guard.notices import BREAK_GLASS, KINDS, REQUESTS, REVIEWS
 from doorward.masking.detect import DEFAULT, DETECTORS
 from doorward.masking.transforms import NAMES as TRANSFORMS
 from doorward.model import Kind, SecretRef
@@ -41,6 +43,7 @@ LABEL = text("a label: lower-case letters, digits, - and _", r"[a-z][a-z0-9_-]{0
 COLUMN = column()
 TENANT = text("letters, digits, - and _, at most 63, or nothing", r"([A-Za-z0-9][A-Za-z0-9_-]{0,62})?")
 EXAMPLE = text("text", r"[^\x00]{1,1024}")
+MAIL = text("an address of e-mail", r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9.-]{1,253}")
 HOST = text("a host name or an IP address", r"[A-Za-z0-9]([A-Za-z0-9._-]{0,252}[A-Za-z0-9])?|[0-9A-Fa-f:.]{2,45}")
 PORT = whole(1, 65535)
 LISTENING_PORT = whole(0, 65535)
@@ -328,6 +331,40 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class NotifySettings:
+    """A channel on which people are told of requests that wait, and of what else they should see. It decides nothing."""
+
+    name: str = setting(NAME, "Its name, as commands and records give it.")
+    kind: str = setting(one_of(*TYPES), "What it is.")
+    secret: tuple[SecretRef, ...] = setting(
+        one_or_list(secret()), "Where its secret is. slack and teams: the address to post to. webhook: the key that signs, or "
+        "the new and the old one. email: the password.", (),
+    )  # fmt: skip
+    tell: tuple[str, ...] = setting(
+        list_of(one_of(*KINDS), least=1),
+        "What it tells: requests that wait, what became of them, break-glass, reviews that are due.",
+        (REQUESTS, BREAK_GLASS, REVIEWS),
+    )  # fmt: skip
+    groups: tuple[str, ...] = setting(
+        list_of(text()), "Only of what these groups may answer, or were passed over in. None: of everything.", ()
+    )
+    about: tuple[str, ...] = setting(
+        list_of(text("issuer|subject, shell patterns allowed")),
+        "Only decisions on what these, or agents for them, asked for. None: all decisions.", (),
+    )  # fmt: skip
+    url: str = setting(text("an https URL"), "webhook: where to post.", "")
+    host: str = setting(HOST, "email: the mail server.", "")
+    port: int = setting(PORT, "email: its port. By default 587, or 465 with implicit TLS.", 0)
+    tls: str = setting(
+        one_of(STARTTLS, IMPLICIT), "email: when TLS begins; it always does, before anything is said.", STARTTLS
+    )
+    user: str = setting(text(), "email: whom to log in as. Without one, nobody.", "")
+    from_: str = setting(MAIL, "email: the sender's address.", "")
+    to: tuple[str, ...] = setting(list_of(MAIL, most=50), "email: the addresses that get it.", ())
+    ca: Path | None = setting(file(), "Authorities (PEM) trusted for its TLS, instead of the system's.", None)
+
+
+@dataclass(frozen=True)
 class Log:
     """What the gateway says of itself on standard error. Records are elsewhere (`gateway.data`)."""
 
@@ -345,5 +382,6 @@ class Settings:
     policy: Policy = setting(section(Policy), "Where the policies are.")
     targets: tuple[TargetSettings, ...] = setting(sections(TargetSettings), "What is reached through the gateway.", ())
     masking: Masking = setting(section(Masking), "What becomes of confidential values.")
+    notify: tuple[NotifySettings, ...] = setting(sections(NotifySettings), "Whom to tell that something waits.", ())
     limits: Limits = setting(section(Limits), "What clients may use.")
     log: Log = setting(section(Log), "What the gateway says of itself.")

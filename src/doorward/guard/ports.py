@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
+from doorward.guard.outbox import Outgoing
 from doorward.model import Approval, ApprovalState, Identity, Vote
 
 
@@ -227,6 +228,7 @@ class Fold:
     permitted: Sequence[OpenOperation] = ()
     settled: Sequence[str] = ()  # operation ids
     parked: Sequence[str] = ()  # approval ids: waiting -> parked
+    outgoing: Sequence[Outgoing] = ()  # those that wait already stay as they are
 
 
 class EventStore(Protocol):

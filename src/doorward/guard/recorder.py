@@ -22,12 +22,13 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 from doorward.errors import ConfigError, IntegrityError, UpstreamError, in_words
 from doorward.guard.keyring import Keyring
+from doorward.guard.outbox import Outgoing
 from doorward.guard.ports import Boot, Clock, KeyFiles, LogFiles, RecordingFiles, RecordStore, WalFiles
 from doorward.guard.recovery import Recovery, recover
 from doorward.guard.sequencer import Declaration, Entry, Sequencer
@@ -77,6 +78,7 @@ class Recorder:
         self.lane = ""  # its own
         self.retention = retention
         self.detectors = detectors  # what goes on record is masked by these, and so is what is said elsewhere
+        self.telling: Callable[[Event], Sequence[Outgoing]] = _nobody  # whom to tell of an event; set before the start
         self.boot = ""
         self.running = False
         self._log, self._keys, self._origin = log, keys, origin
@@ -102,7 +104,7 @@ class Recorder:
             raise UpstreamError(f"the data directory cannot be used: {in_words(error)}", hint=MEND) from error
         self.sequencer = Sequencer(
             store=self.store, log=self._log, keyring=self.keyring, origin=self._origin, gateway=self.gateway,
-            retention=self.retention,
+            retention=self.retention, telling=self.telling,
         )
         self.sealing = ThreadPoolExecutor(1, "doorward-seal")
         self.running = True
@@ -368,6 +370,10 @@ class Recorder:
     def _restored(self, failed_at: int, why: str) -> None:
         self.append_event("record.failed", {"failed_at": failed_at, "reason": why})
         self.append_event("record.restored", {"failed_at": failed_at, "restored_at": self.clock.now()})
+
+
+def _nobody(_: Event) -> Sequence[Outgoing]:
+    return ()
 
 
 MAX_EVENT: Final = 2 * 1024 * 1024 - OVERHEAD

@@ -23,13 +23,14 @@ from __future__ import annotations
 import asyncio
 import secrets
 import struct
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 from doorward.errors import IntegrityError, UpstreamError
 from doorward.guard.keyring import NO_SESSION, SALT, Keyring
+from doorward.guard.outbox import Outgoing
 from doorward.guard.ports import Boot, Fold, Head, LogFiles, OpenOperation, RecordStore, SessionRow, StoredEvent
 from doorward.ledger.checkpoint import NoteSigner, NoteVerifier, open_checkpoint, sign_checkpoint
 from doorward.ledger.commitment import commit
@@ -70,11 +71,14 @@ class Entry:
 
 class Sequencer:
     """Owns the head of one log, while it has the log's lock: processes that share a log take turns, and each has a gateway
-    name, and so a chain, of its own. Not safe for concurrent use; the recorder calls one method at a time."""
+    name, and so a chain, of its own. Not safe for concurrent use; the recorder calls one method at a time. `telling` says
+    whom an event is to be told to, in the same transaction."""
 
     def __init__(
-        self, *, store: RecordStore, log: LogFiles, keyring: Keyring, origin: str, gateway: str, retention: str = "std"
+        self, *, store: RecordStore, log: LogFiles, keyring: Keyring, origin: str, gateway: str, retention: str = "std",
+        telling: Callable[[Event], Sequence[Outgoing]] = lambda _: (),
     ) -> None:
+        self._telling = telling
         self._store, self._log, self._keyring = store, log, keyring
         self._origin, self._gateway, self._retention = origin, gateway, retention
         self._signer = NoteSigner(origin, keyring.log)
@@ -257,7 +261,7 @@ class Sequencer:
         fold = Fold(
             self.head, Head(self._origin, size, root, note), stored, (after,), changes.keys,
             tuple(changes.sessions.values()), tuple(changes.permitted.values()), tuple(changes.settled),
-            tuple(changes.parked),
+            tuple(changes.parked), tuple(changes.outgoing),
         )
         return fold, files, after
 
@@ -277,6 +281,7 @@ class Sequencer:
             if dek is not None:
                 changes.deks[event.session_id] = dek
         body = event.body
+        changes.outgoing += self._telling(event)
         if event.type in ("operation.permitted", "operation.observed"):
             operation = str(body.get("operation", ""))
             if operation and body.get("effect") != "read":  # a read's outcome stands in the recording
@@ -312,6 +317,7 @@ class _Changes:
         self.permitted: dict[str, OpenOperation] = {}
         self.settled: list[str] = []
         self.parked: list[str] = []
+        self.outgoing: list[Outgoing] = []
 
 
 def _public(event: Event) -> dict[str, Any]:

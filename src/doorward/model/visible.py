@@ -4,7 +4,9 @@ Contract: pure and total. `visible` spells every character that is not seen as i
 cursor; direction marks, which turn a line; what is drawn as nothing or as a blank. `pieces` does the same for a page, where
 what was spelled is set apart, and marks what looks like another letter: a letter of Greek or Cyrillic, of full width or of
 mathematics in a word that has Latin letters too, or that stands for one (Unicode UTS 39, section 4 and 5, for the scripts
-that imitate Latin). Joining the pieces' texts gives what `visible` gives.
+that imitate Latin). Joining the pieces' texts gives what `visible` gives. `harmless` is for a name in a message that other
+programs draw: there nothing can be marked, so what looks like something else is spelled as well, and so is whatever Markdown,
+Slack, Teams or a mail program makes formatting, a mention or a link of.
 
 It deliberately does not decide what is allowed: a name in Greek is a name.
 """
@@ -31,6 +33,12 @@ _SIGNS: Final = frozenset(
     "\u2013\u2014\u2015\u2212\u2044\u2215\u2217\u2236\u2024\u2039\u203a\u3008\u3009\uff07\uff02\uff1b\uff0d\uff0c\uff0e"
     "\uff08\uff09\uff0a\uff0f\uff1d\uff1c\uff1e\uff5c\u2223\u01c3\ua789\u05f3\u05f4\u055d\u00b4\u1ffd\u1fef\u0060"
 ) - {"`"}
+
+
+# Emphasis, links, mentions, entities, headings; underscores that are not within a word; a scheme's colon.
+_MARKUP: Final = re.compile(r"[\\*~`<>\[\]&#]|(?<![^\W_])_|_(?![^\W_])|:(?=//)|(?<!\w)@")
+_DOT: Final = re.compile(r"\.(?=[^\W\d])")  # which makes the name of a host of what is around it
+_MAIL: Final = re.compile(r"[\w.+-]+@[\w-]+(\.[\w-]+)+")  # an address that leads to no page
 
 
 class Piece(NamedTuple):
@@ -67,6 +75,25 @@ def pieces(text: str, *, lines: bool = False) -> Iterator[Piece]:
         run.append(seen)
     if run:
         yield Piece(kind, "".join(run))
+
+
+def harmless(text: str, most: int = 120) -> str:
+    """`text` on one line, every character that means something to whoever draws it spelled as \\x2a; cut after `most`."""
+    cut = text[:most]
+    drawn = (_MARKUP,) if _MAIL.fullmatch(cut) else (_MARKUP, _DOT)
+    spelled = []
+    for kind, run in pieces(cut):
+        if kind == "alike":
+            run = _spell(run)
+        elif not kind:
+            for pattern in drawn:
+                run = pattern.sub(lambda found: _spell(found[0]), run)
+        spelled.append(run)
+    return "".join(spelled) + ("..." if len(text) > most else "")
+
+
+def _spell(text: str) -> str:
+    return "".join(f"\\x{ord(c):02x}" if ord(c) < 256 else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def named(character: str) -> str:

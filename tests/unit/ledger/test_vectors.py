@@ -38,7 +38,10 @@ def expand(key: bytes, info: bytes, length: int) -> bytes:
 
 @pytest.mark.parametrize(
     ("name", "remade"),
-    [("ledger", make.ledger_vectors()), ("recording", make.recording_vectors()), ("approval", make.approval_vectors())],
+    [
+        ("ledger", make.ledger_vectors()), ("recording", make.recording_vectors()), ("approval", make.approval_vectors()),
+        ("webhook", make.webhook_vectors()),
+    ],
 )
 def test_current(name: str, remade: dict[str, Any]) -> None:
     """The files are those that `python vectors/make.py` writes."""
@@ -181,3 +184,15 @@ def test_an_approval_from_the_specification_alone() -> None:
     said = json.loads(passkey["clientDataJSON"])["challenge"]
     assert urlsafe_b64decode(said + "=") == challenge
     assert passkey["authenticatorData"][:32] == sha256(APPROVAL["webauthn"]["rp_id"].encode())
+
+
+def test_webhooks() -> None:
+    """Each key's HMAC over id, time and body, and the body in ASCII."""
+    for each in json.loads((make.HERE / "webhook.json").read_text(encoding="ascii"))["requests"]:
+        headers = each["headers"]
+        signing = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.{each['body']}".encode("ascii")
+        marks = [mark.partition(",") for mark in headers["webhook-signature"].split(" ")]
+        assert [version for version, _, _ in marks] == ["v1"] * len(each["keys"])
+        for key, (_, _, mark) in zip(each["keys"], marks, strict=True):
+            octets = b64decode(key.removeprefix("whsec_"))
+            assert hmac.digest(octets, signing, "sha256") == b64decode(mark)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from doorward.model.visible import named, pieces, visible
+from doorward.model.visible import harmless, named, pieces, visible
 
 SPELLED = [
     ("a\rb", r"a\rb"), ("a\x1b[2Kb", r"a\x1b[2Kb"), ("a\x00b", r"a\x00b"), ("a\u202eb", r"a\u202eb"), ("a\u2066b", r"a\u2066b"),
@@ -70,3 +70,32 @@ def test_a_character_has_a_name() -> None:
     """For the page's titles."""
     assert named("а") == "U+0430 CYRILLIC SMALL LETTER A"
     assert named("\x1b") == "U+001B"
+
+
+NAMES = [
+    ("alice@example.com", "alice@example.com"), ("system:serviceaccount:ns:svc_orders", "system:serviceaccount:ns:svc_orders"),
+    ("repo:acme/shop:ref:refs/heads/main", "repo:acme/shop:ref:refs/heads/main"), ("v1.2.3", "v1.2.3"), ("`x`", r"\x60x\x60"),
+    ("<at>all</at>", r"\x3cat\x3eall\x3c/at\x3e"), ("@here", r"\x40here"), ("<@U123>", r"\x3c\x40U123\x3e"),
+    ("*b* ~~s~~", r"\x2ab\x2a \x7e\x7es\x7e\x7e"), ("<!channel> a", r"\x3c!channel\x3e a"), ("&lt;", r"\x26lt;"),
+    ("[ok](https://evil.test)", r"\x5bok\x5d(https\x3a//evil\x2etest)"), ("www.evil.test", r"www\x2eevil\x2etest"),
+    ("_it_ a_b", r"\x5fit\x5f a_b"), ("\u0430lice", r"\u0430lice"), ("a\u202eb\nc\r\x1b", r"a\u202eb\nc\r\x1b"),
+    (r"\x2a", r"\x5cx2a"), ("a@evil.test/approve", r"a@evil\x2etest/approve"), ("# big", r"\x23 big"),
+    ("\uff1c!here\uff1e", r"\uff1c!here\uff1e"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "shown"), NAMES)
+def test_a_name_in_a_message_is_nothing_but_a_name(text: str, shown: str) -> None:
+    """No mention, link, emphasis, entity or heading; what looks like something else, or like nothing, is spelled."""
+    assert harmless(text) == shown
+
+
+@given(st.text(st.characters(codec=None)))
+def test_any_name_in_a_message_is_harmless(text: str) -> None:
+    """On one line, bounded, of letters that are themselves; and none of the characters that a message is made of."""
+    shown = harmless(text, 40)
+    assert len(shown) <= 40 * 10 + 3
+    assert visible(shown) == shown
+    assert not set("<>[]*~`&#\n\r") & set(shown)
+    assert not any(piece.kind for piece in pieces(shown))
+    assert "://" not in shown

@@ -25,6 +25,7 @@ from doorward.guard.approver_keys import ApproverKeys
 from doorward.guard.budgets import Budgets
 from doorward.guard.guard import Guard, GuardedSession
 from doorward.guard.keyring import Keyring
+from doorward.guard.notifications import Notifications
 from doorward.guard.policies import PolicyInForce
 from doorward.guard.ports import NOTHING, SessionRow, Shown
 from doorward.guard.reader import RecordReader
@@ -124,6 +125,9 @@ class Served:
         self.own, self.exchange, self.refusals = self.identities.own, self.identities.exchange, self.identities.refusals
         self.dpop = DpopProofs(lambda: [self.url], CLOCK.now)
         self.agents, self.revocations = self.identities.agents, self.identities.revocations
+        self.notifications = Notifications(
+            [], {}, self.disk.store.outbox, self.approvals, self.recorder, CLOCK, url=lambda: self.url
+        )
 
     @property
     def authenticator(self) -> Served:
@@ -284,7 +288,9 @@ async def test_who_has_no_right_learns_and_does_nothing(served: Served, method: 
             assert [set(each) for each in answer.json()] == [{"name", "protocol", "mode", "port", "tls"}] * 2
         elif path == "/api/policy/reload":
             assert (answer.status_code, served.reloads) == (403, [])
-        elif path.startswith("/api/revocations") or path == "/api/agents" or path.endswith(("/enable", "/transfer")):
+        elif path.startswith(("/api/revocations", "/api/notifications")) or path == "/api/agents" or path.endswith(
+            ("/enable", "/transfer")
+        ):
             assert answer.status_code == 403
         else:
             missing = await ask(served, path, {"approve": True} if method == "POST" else None, who="eve", method=method)

@@ -79,6 +79,8 @@ TABLE: dict[tuple[str, str], dict[str, int]] = {
     ("GET", "/api/revocations"): only(OK, "administrator", others=NO),
     ("POST", "/api/revocations"): only(FORM, "administrator", others=NO),
     ("DELETE", "/api/revocations/{revocation_id:str}"): only(GONE, "administrator", others=NO),
+    ("GET", "/api/notifications"): only(OK, "administrator", others=NO),
+    ("POST", "/api/notifications/{name:str}/test"): only(GONE, "administrator", others=NO),
     ("GET", "/api/whoami"): ANYONE,
     ("GET", "/api/approvals"): ANYONE,
     ("GET", "/api/approvals/{approval_id:str}"): only(OK, *SEES_REQUEST),

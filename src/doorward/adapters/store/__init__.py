@@ -7,6 +7,7 @@ keys        the data keys of sessions, wrapped. Destroying a row destroys what i
 sessions    the index of sessions, folded from their events.
 operations  those permitted and not yet settled, so that a crash can say what it does not know.
 approvals   requests for a person's yes or no; votes are append-only.
+outbox      notifications that wait to be delivered, written with the events that they tell of.
 vault       what tokens stand for, sealed under keys that the store does not have (`guard.token_vault`).
 
 `tables.py` is the schema, `migrations/` how it came to be, `sql.py` the one class that speaks SQL.

@@ -29,6 +29,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from doorward.adapters.store.identities import SqlIdentities
+from doorward.adapters.store.outbox import SqlOutbox, put
 from doorward.adapters.store.tables import (
     approvals,
     boots,
@@ -85,14 +86,15 @@ def _as_ours(path: Path) -> Iterator[None]:
 
 
 class SqlStore:
-    """Satisfies the stores of `guard.ports`: `approvals` is its `ApprovalStore`, `identities` its `IdentityStore`, it is all
-    others."""
+    """Satisfies the stores of `guard.ports`: `approvals` is its `ApprovalStore`, `identities` its `IdentityStore`, `outbox` its
+    `OutboxStore`, it is all others."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._engine: AsyncEngine | None = None
         self._approvals = SqlApprovals(self)
         self.identities = SqlIdentities(self)
+        self.outbox = SqlOutbox(self)
 
     @property
     def approvals(self) -> SqlApprovals:
@@ -160,6 +162,8 @@ class SqlStore:
                 await connection.execute(operations.delete().where(operations.c.id == operation))
             for approval in fold.parked:
                 await _swap_state(connection, approval, ApprovalState.WAITING, ApprovalState.PARKED)
+            if fold.outgoing:
+                await put(connection, fold.outgoing)
 
     async def events(
         self, *, session_id: str = "", types: Sequence[str] = (), after: int = -1, limit: int = 1000

@@ -223,6 +223,23 @@ vault = Table(
     Index(None, "epoch", "day"),
 )
 
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("channel", String, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("about", String, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("next_at", BigInteger, nullable=False),
+    Column("error", String, nullable=False),
+    Index(None, "channel", "next_at"),
+    Index(None, "expires_at"),
+)
+
 votes = Table(
     "votes",
     metadata,
