@@ -351,7 +351,7 @@ class Gateway:
         limits = self.config.limits
         context: ssl.SSLContext | None = None
         if said.tls_cert is not None and said.tls_key is not None:
-            context = server_context(said.tls_cert, said.tls_key)
+            context = server_context(said.tls_cert, said.tls_key, clients=self.clients.pem())
         listener = Listener(
             self.guard, self.authenticator, self.refusals, self.secrets, self.reach, group=group, log=self.log,
             metrics=self.metrics,
@@ -364,7 +364,7 @@ class Gateway:
                 masking_seconds=limits.masking,
             ),
             context=context, plaintext=said.plaintext, choice=self.config.choice,
-            spools=Spools(self.config.gateway.data, limits.spool_bytes),
+            spools=Spools(self.config.gateway.data, limits.spool_bytes), clients=self.clients,
         )  # fmt: skip
         self.postgres_port = await listener.open(said.address, said.port)
         self.listener = listener

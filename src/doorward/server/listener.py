@@ -13,10 +13,11 @@ import secrets
 import ssl
 from collections.abc import Coroutine, Mapping
 from contextlib import suppress
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, cast
 
 from doorward.errors import AuthenticationError, ConfigError, DoorwardError, ProtocolError, UpstreamError
 from doorward.guard.guard import Guard
+from doorward.guard.ports import NOTHING, Shown
 from doorward.guard.refusals import Refusals
 from doorward.masking.defined import Choice
 from doorward.masking.statement import mask_statement
@@ -26,10 +27,10 @@ from doorward.protocols.postgres.judge import CatalogueSource, Judge
 from doorward.protocols.postgres.login import Cancel, ClientLogin, Presented, Refused, StartTls, Startup, is_direct_tls
 from doorward.server import dial
 from doorward.server.own import CatalogueHolder, Secrets, WithLabels
-from doorward.server.reach import Limits, Reach
+from doorward.server.reach import Authenticator, Clients, Limits, Log, Metrics, Reach
 from doorward.server.relay import Relay
 from doorward.server.spool import Spools
-from doorward.server.tls import ALPN, TlsLayer
+from doorward.server.tls import ALPN, CertificateError, TlsLayer
 from doorward.server.workers import Worker
 from doorward.sql.settings import WAIT, waiting
 
@@ -43,28 +44,6 @@ REPORTED: Final = frozenset({
     "standard_conforming_strings", "application_name", "in_hot_standby", "default_transaction_read_only",
     "is_superuser", "scram_iterations", "search_path",
 })  # fmt: skip
-
-
-class Authenticator(Protocol):
-    """Turns a token into an Identity, or raises AuthenticationError."""
-
-    async def authenticate(self, token: str) -> Identity: ...
-
-
-class Log(Protocol):
-    """A structured log (structlog's bound logger)."""
-
-    def info(self, event: str, **facts: Any) -> Any: ...
-    def warning(self, event: str, **facts: Any) -> Any: ...
-    def error(self, event: str, **facts: Any) -> Any: ...
-
-
-class Metrics(Protocol):
-    """What the listener counts."""
-
-    def connection_opened(self, target: str) -> None: ...
-    def connection_closed(self, target: str) -> None: ...
-    def login_failed(self, why: str) -> None: ...
 
 
 class NoTargetError(UpstreamError):
@@ -94,6 +73,7 @@ class Listener:
         plaintext: bool,
         choice: Choice,
         spools: Spools,
+        clients: Clients,
     ) -> None:
         self.guard = guard
         self.authenticator = authenticator
@@ -104,6 +84,8 @@ class Listener:
         self.metrics = metrics
         self.limits = limits
         self.context = context
+        self.clients = clients
+        self._trusted = clients.pem()  # what `context` was made to believe
         self.plaintext = plaintext
         self.monotonic = guard.clock.monotonic
         self.spools = spools
@@ -146,6 +128,9 @@ class Listener:
         while True:
             await asyncio.sleep(1.0)
             self._cancels = 0
+            if self.context is not None and (pem := self.clients.pem()) != self._trusted:
+                self.context.load_verify_locations(cadata=pem)  # the authority's key is about to change
+                self._trusted = pem
             now = self.monotonic()
             limits = self.limits
             for relay in list(self.relays.values()):
@@ -255,7 +240,7 @@ class Listener:
             raise
 
     async def _let_in(self, door: Door, startup: Startup, token: str) -> None:
-        identity = await self.authenticator.authenticate(token)
+        identity = await self.authenticator.authenticate(token, door.shown())
         reach = self.reach.get(startup.database)
         if reach is None:
             # Known identities learn that a target does not exist; they do not learn which do.
@@ -441,6 +426,9 @@ class Door(asyncio.Protocol):
                 self.transport.write(out)
             if self._login is not None and self.relay is None and (out := self._login.to_client()):
                 self._write(out)
+            if isinstance(error, CertificateError):
+                code = "expired" if error.expired else "certificate"
+                self.listener.refusals.note(AuthenticationError(error.message, code=code), listener="postgres", peer=self.peer)
             self.listener.log.info("login.broken", client=self.peer, reason=error.message)
             self.close()
 
@@ -475,6 +463,12 @@ class Door(asyncio.Protocol):
                 return
         if out := login.to_client():
             self._write(out)
+
+    def shown(self) -> Shown:
+        """What the client has shown in the handshake. AuthenticationError for a certificate that is not the gateway's own:
+        that TLS has verified it says by whom, for what and until when it is; whom it names is read here."""
+        der = None if self._tls is None else self._tls.peer_certificate()
+        return NOTHING if der is None else Shown(certificate=self.listener.clients.read(der))
 
     # -- what the listener and the relay call ------------------------------------------------------------------------
 

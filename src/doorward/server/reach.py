@@ -1,15 +1,46 @@
-"""What a listener is given: everything that there is to a target, and the bounds of its clients."""
+"""What a listener is given: who knows its clients, everything that there is to a target, and bounds."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
-from doorward.model import Target
+from doorward.guard.ports import NOTHING, ClientCertificate, Shown
+from doorward.model import Identity, Target
 from doorward.protocols.postgres.judge import CatalogueSource
 from doorward.protocols.postgres.masks import PostgresMasks
 from doorward.server.own import CatalogueHolder, OwnStatements
 from doorward.server.preview import Previews
+
+
+class Authenticator(Protocol):
+    """Turns a token into an Identity, or raises AuthenticationError."""
+
+    async def authenticate(self, token: str, shown: Shown = NOTHING) -> Identity: ...
+
+
+class Clients(Protocol):
+    """The authority for client certificates: `adapters.identity.clients.ClientAuthority`."""
+
+    def pem(self) -> str: ...
+    def read(self, der: bytes) -> ClientCertificate: ...
+
+
+class Log(Protocol):
+    """A structured log (structlog's bound logger)."""
+
+    def info(self, event: str, **facts: Any) -> Any: ...
+    def warning(self, event: str, **facts: Any) -> Any: ...
+    def error(self, event: str, **facts: Any) -> Any: ...
+
+
+class Metrics(Protocol):
+    """What the listener counts."""
+
+    def connection_opened(self, target: str) -> None: ...
+    def connection_closed(self, target: str) -> None: ...
+    def login_failed(self, why: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,10 +28,20 @@ ALPN: Final = "postgresql"
 
 _RECORD: Final = 16 * 1024  # the largest plaintext of one TLS record (RFC 8446 section 5.1)
 _SLICE: Final = 16 * 1024
+_EXPIRED: Final = 10  # X509_V_ERR_CERT_HAS_EXPIRED
 
 
-def server_context(certificate: str | Path, key: str | Path) -> ssl.SSLContext:
-    """For the gateway's own door. `certificate` is a PEM chain, leaf first. Raises ConfigError."""
+class CertificateError(ProtocolError):
+    """The peer's certificate is not accepted. `expired`: because it has."""
+
+    def __init__(self, message: str, *, expired: bool = False) -> None:
+        super().__init__(message)
+        self.expired = expired
+
+
+def server_context(certificate: str | Path, key: str | Path, *, clients: str = "") -> ssl.SSLContext:
+    """For the gateway's own door. `certificate` is a PEM chain, leaf first; `clients` are the authorities (PEM) of client
+    certificates, which are asked for, and need not be there. Raises ConfigError."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     _harden(context)
     context.num_tickets = 0
@@ -42,6 +52,9 @@ def server_context(certificate: str | Path, key: str | Path) -> ssl.SSLContext:
             f"cannot load the TLS certificate {certificate} with its key {key}: {error}",
             hint="give a PEM certificate chain and its unencrypted PEM key, readable by the gateway",
         ) from None
+    if clients:
+        context.load_verify_locations(cadata=clients)
+        context.verify_mode = ssl.CERT_OPTIONAL
     return context
 
 
@@ -150,6 +163,10 @@ class TlsLayer:
         """Such as "TLSv1.3"."""
         return self._tls.version()
 
+    def peer_certificate(self) -> bytes | None:
+        """What the peer has shown, in DER, and has the key of; None when it has shown none. After the handshake."""
+        return self._tls.getpeercert(binary_form=True)
+
     def server_end_point(self) -> bytes | None:
         """Of the peer's certificate, the channel binding tls-server-end-point; None when it has none.
 
@@ -165,7 +182,9 @@ class TlsLayer:
         except ssl.SSLWantReadError:
             return
         except ssl.SSLCertVerificationError as error:
-            raise ProtocolError(f"TLS: the certificate is not accepted: {error.verify_message}") from None
+            raise CertificateError(
+                f"TLS: the certificate is not accepted: {error.verify_message}", expired=error.verify_code == _EXPIRED
+            ) from None
         except (ssl.SSLError, ValueError) as error:  # ValueError: a certificate with a malformed name
             raise ProtocolError(f"TLS: the handshake failed: {_reason(error)}") from None
         self.established = True

@@ -124,7 +124,10 @@ class ClientAuthority:
             key = None
         if not isinstance(key, ec.EllipticCurvePrivateKey):
             raise ConfigError(f"keys/{name} is not a key", hint="remove it: clients then log in again")
-        subject = _name(f"Doorward clients {period}")
+        subject = x509.Name([  # unlike any client's, which OpenSSL would then take for signed by itself
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Doorward"),
+            x509.NameAttribute(NameOID.COMMON_NAME, f"clients {period}"),
+        ])
         certificate = (
             x509.CertificateBuilder()
             .subject_name(subject)
