@@ -12,6 +12,7 @@ The store is the truth; what waits in memory is only woken by it. After a crash 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -31,6 +32,8 @@ from doorward.model import Approval, ApprovalState, Decision, Identity, Operatio
 EVIDENCE = ("flags", "groups", "key", "method", "request", "session", "signature", "tier")  # of a vote, in its event
 MOST_LISTENERS = 200  # who follow what changes at once, all together
 MOST_LISTENING = 5  # and one identity
+MOST_WAITING = 20  # answers that one identity waits for at once, by the API: as many as it may have requests
+MOST_WAITERS = 1000  # and everybody together
 MOST_NEWS = 1000  # requests that have changed and that a listener has not read of
 OPEN = (ApprovalState.WAITING, ApprovalState.PARKED)
 
@@ -89,6 +92,7 @@ class Approvals:
         self._most_open = most_open
         self._changed: dict[str, set[asyncio.Event]] = {}
         self._news: set[News] = set()
+        self._waiters: Counter[str] = Counter()
         self.keys = keys
         self.ballots = Ballots(recorder, clock, policies, keys)
         self._voting = asyncio.Lock()  # one vote at a time: none is on record that another of the same person came before
@@ -377,6 +381,19 @@ class Approvals:
             yield news
         finally:
             self._news.discard(news)
+
+    @contextmanager
+    def waiting(self, who: str) -> Iterator[None]:
+        """Somebody (an Identity.id) waits for an answer, holding a connection. Raises TooManyRequestsError."""
+        if self._waiters[who] >= MOST_WAITING or self._waiters.total() >= MOST_WAITERS:
+            raise TooManyRequestsError("too many wait for answers already; ask for a request's state instead")
+        self._waiters[who] += 1
+        try:
+            yield
+        finally:
+            self._waiters[who] -= 1
+            if not self._waiters[who]:
+                del self._waiters[who]
 
     def _wake(self, approval_id: str) -> None:
         for flag in self._changed.get(approval_id, ()):

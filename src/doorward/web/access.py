@@ -27,6 +27,7 @@ LIVE: Final = "x-doorward-live"  # a page looks for news by itself: nobody is at
 SAFE: Final = ("GET", "HEAD")
 NONCE: Final = "dpop_nonce"
 PROVEN: Final = "dpop_identity"
+WHO: Final = "identity_id"  # in a request's state, once it is known
 
 
 class Authenticator(Protocol):
@@ -66,6 +67,11 @@ class Access:
 
     async def who(self, request: Request[Any, Any, Any]) -> Identity:
         """Who sends this. Raises AuthenticationError, or PermissionDeniedException where another site may be behind it."""
+        identity = await self._who(request)
+        request.scope["state"][WHO] = identity.id
+        return identity
+
+    async def _who(self, request: Request[Any, Any, Any]) -> Identity:
         said = request.headers.get("authorization")
         if said is not None:
             scheme, _, token = said.partition(" ")

@@ -27,7 +27,7 @@ from doorward.guard.reader import RecordReader
 from doorward.model import Assurance, Identity, Kind, Outcome
 from doorward.policy.decide import may
 from doorward.web import agents, approvals, keys, notify, oauth, targets, tokens
-from doorward.web.access import Access, Authenticator, tell
+from doorward.web.access import WHO, Access, Authenticator, tell
 from doorward.web.browser import page
 from doorward.web.headers import protection
 from doorward.web.pages import sign_in, views
@@ -61,6 +61,13 @@ def application(gateway: Served) -> Litestar:
 
     def refused(error: AuthenticationError, request: Request[Any, Any, Any]) -> None:
         gateway.refusals.note(error, listener="http", peer=oauth.peer(request))
+
+    def denied(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
+        identity, status = request.scope["state"].get(WHO), error.status_code
+        if status == 403 or (status == 404 and identity is not None):  # not there, or not for them: they cannot tell either
+            route = str(request.scope.get("path_template", ""))
+            gateway.refusals.call(identity or "", status=status, method=request.method, route=route)
+        return _answer(request, status, error.detail)
 
     access = Access(
         gateway.authenticator, gateway.dpop, gateway.browsers, lambda: gateway.url, refused
@@ -205,7 +212,7 @@ def application(gateway: Served) -> Litestar:
     return Litestar(
         route_handlers=list(routes), openapi_config=None, before_send=[protection(secure=gateway.browsers.secure)],
         request_max_body_size=64 * 1024, logging_config=None,
-        exception_handlers={DoorwardError: failed, HTTPException: _http, RecursionError: _deep, Exception: _unexpected},
+        exception_handlers={DoorwardError: failed, HTTPException: denied, RecursionError: _deep, Exception: _unexpected},
     )  # fmt: skip
 
 
@@ -243,10 +250,6 @@ def _challenge(error: DoorwardError, algorithms: str) -> str:
     if code == "proof":
         return f'DPoP error="invalid_dpop_proof", algs="{algorithms}"'
     return f'Bearer, DPoP algs="{algorithms}"'
-
-
-def _http(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
-    return _answer(request, error.status_code, error.detail)
 
 
 def _deep(request: Request[Any, Any, Any], _error: RecursionError) -> Response[Any]:

@@ -123,7 +123,11 @@ def routes(gateway: Served, who: Who, allowed: Allowed) -> Sequence[Any]:
         """The request once it is decided, or as it stands when the time is over."""
         identity = await who(request)
         await approval_for(identity, approval_id)
-        decided = await gateway.approvals.wait(approval_id, max(0.0, min(seconds, LONGEST_WAIT)))
+        try:
+            with gateway.approvals.waiting(identity.id):
+                decided = await gateway.approvals.wait(approval_id, max(0.0, min(seconds, LONGEST_WAIT)))
+        except TooManyRequestsError as error:
+            raise HTTPException(status_code=429, detail=str(error)) from None
         if decided is None:
             raise NotFoundException(detail=f"there is no request {approval_id}")
         return await rendered(identity, decided)

@@ -7,7 +7,6 @@ here first, and then goes to the issuer, where that has a place for it.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from typing import Annotated, Any, Protocol
 from urllib.parse import quote
@@ -21,6 +20,7 @@ from litestar.status_codes import HTTP_303_SEE_OTHER
 
 from doorward.errors import AuthenticationError, DoorwardError
 from doorward.guard.guard import Guard
+from doorward.guard.refusals import Refusals
 from doorward.web.access import Access
 from doorward.web.browser import Browsers, BrowserSession, SignIn, page
 from doorward.web.headers import page_policy
@@ -29,7 +29,6 @@ from doorward.web.pages.render import render
 CALLBACK = "/sign-in/callback"
 SIGNED_OUT = "/signed-out"
 _MOST_FIELDS = 20
-_MOST_REFUSED = 30  # refused sign-ins in a minute that are events
 _TWICE = AuthenticationError("the issuer's answer has a field twice, or too many", hint="sign in again")
 
 
@@ -37,6 +36,7 @@ class Served(Protocol):
     """What of the gateway these pages serve."""
 
     guard: Guard
+    refusals: Refusals
 
     @property
     def browsers(self) -> Browsers: ...
@@ -49,15 +49,6 @@ class Served(Protocol):
 def routes(gateway: Served, access: Access) -> Sequence[Any]:
     """The handlers."""
     browsers = gateway.browsers
-    refused: deque[float] = deque(maxlen=_MOST_REFUSED)
-
-    async def put_on_record(error: AuthenticationError, issuer: str, request: Request[Any, Any, Any]) -> None:
-        """A refused sign-in; anybody can bring about as many as they like, and they must not fill the record."""
-        now = gateway.guard.clock.monotonic()
-        if len(refused) < _MOST_REFUSED or now - refused[0] >= 60:
-            refused.append(now)
-            body = {"issuer": issuer, "client": _client(request), "reason": error.message[:500]}
-            await gateway.guard.recorder.event("browser.refused", body)
 
     def cookie(name: str, value: str, *, lasts: int | None = None) -> Cookie:
         return Cookie(
@@ -120,7 +111,7 @@ def routes(gateway: Served, access: Access) -> Sequence[Any]:
         try:
             grant = await sign_in.finish(sign_in.recall(kept), answer, back())
         except AuthenticationError as error:
-            await put_on_record(error, sign_in.issuer, request)
+            gateway.refusals.sign_in(error, issuer=sign_in.issuer, peer=_client(request))
             return wrong(error, kept["to"], 403)
         except DoorwardError as error:
             return wrong(error, kept["to"], 503)
