@@ -286,7 +286,9 @@ def test_every_page_can_be_used_by_everybody(alice: Person, place: Place) -> Non
     last = page.locator("a.row[href^='/sessions/']").last.get_attribute("href") or ""
     for width in (360, 1280):
         page.set_viewport_size({"width": width, "height": 740})
-        for path in ("/", f"/approvals/{asked.id}", "/sessions", last, f"{last}/statements", "/me", "/keys", "/signed-out"):
+        for path in (
+            "/", f"/approvals/{asked.id}", "/sessions", last, f"{last}/statements", "/me", "/keys", "/agents", "/signed-out",
+        ):  # fmt: skip
             page.goto(path)
             found = page.evaluate(SEEN)
             assert found.pop("title").endswith("Doorward"), path
