@@ -114,18 +114,9 @@ def login(address: str, name: str) -> str:
         raise AssertionError(f"the login did not end: {page.text[:500]}")
 
 
-@pytest.mark.parametrize(("arguments", "claim"), [([], "client_id"), (["--id-token"], None)])
-async def test_device_flow(issuer: RealIssuer, arguments: list[str], claim: str | None) -> None:
-    """`doorward token` shows address and code on standard error, waits for the person, and prints a token that the
-    gateway accepts: by default the access token, with --id-token the ID token."""
-    process = subprocess.Popen(
-        [*TOKEN, "--issuer", issuer.url, "--client-id", "cli", "--scope", "openid groups", "--json", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+async def let_in(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """What a command printed that shows an address on standard error and waits until alice has logged in there."""
     assert process.stderr is not None
-    assert process.stdout is not None
     watchdog = threading.Timer(60, process.kill)
     watchdog.start()
     try:
@@ -142,6 +133,20 @@ async def test_device_flow(issuer: RealIssuer, arguments: list[str], claim: str 
         watchdog.cancel()
         process.kill()
         process.wait()
+    return out, err
+
+
+@pytest.mark.parametrize(("arguments", "claim"), [([], "client_id"), (["--id-token"], None)])
+async def test_device_flow(issuer: RealIssuer, arguments: list[str], claim: str | None) -> None:
+    """`doorward token` shows address and code on standard error, waits for the person, and prints a token that the
+    gateway accepts: by default the access token, with --id-token the ID token."""
+    process = subprocess.Popen(
+        [*TOKEN, "--issuer", issuer.url, "--client-id", "cli", "--scope", "openid groups", "--json", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    out, err = await let_in(process)
     assert process.returncode == 0, err
     printed = json.loads(out)
     assert printed["subject"] == "alice"
@@ -161,23 +166,7 @@ async def test_a_login_lasts(issuer: RealIssuer, tmp_path: Path) -> None:
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
         env={**os.environ, "DOORWARD_KEYRING": "file", "XDG_CONFIG_HOME": str(tmp_path)},
     )  # fmt: skip
-    assert process.stderr is not None
-    watchdog = threading.Timer(60, process.kill)
-    watchdog.start()
-    try:
-        said = ""
-        while "Waiting" not in said:
-            line = await asyncio.to_thread(process.stderr.readline)
-            assert line, said
-            said += line
-        complete = re.search(r"or open (\S+) and", said)
-        assert complete, said
-        assert "Sign-in Success" in await asyncio.to_thread(login, complete[1], "alice")
-        out, err = await asyncio.to_thread(process.communicate)
-    finally:
-        watchdog.cancel()
-        process.kill()
-        process.wait()
+    out, err = await let_in(process)
     assert (process.returncode, "and stay so" in out) == (0, True), err
     kept = Logins(tmp_path / "doorward" / "logins", keyring=False)
     first = kept.get(gateway)

@@ -5,7 +5,6 @@ What holds is shown, what leaks is seen, nothing is left; what is in a target is
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -74,13 +73,6 @@ def door(tmp_path_factory: pytest.TempPathFactory, shop: PostgresServer) -> Iter
         target_of(shop, folder, name="poor", user="app_scram", secret=f"file:{secret}"),
     ]  # fmt: skip
     with launch(folder, issuer, shop, targets=targets, policy=POLICY) as door:
-        limit = time.monotonic() + 20
-        while True:  # its log names the port a moment before it is open
-            with contextlib.suppress(OSError):
-                if call(door, "/readyz")[0] == 200:
-                    break
-            assert time.monotonic() < limit
-            time.sleep(0.02)
         yield door
     issuer.down()
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from cyclopts import App, Parameter
+from cyclopts import App
 
 from doorward.cli import output
 from doorward.cli.gateway import HERE, Connection, GatewayClient
+from doorward.cli.options import Json, Many, Wide
 from doorward.errors import ConfigError
-
-Json = Annotated[bool, Parameter(name="--json", negative="")]
-Wide = Annotated[bool, Parameter(negative="")]
-Many = Annotated[tuple[str, ...], Parameter(negative="")]
 
 app = App(name="agents", help="Register agents, each with a living owner; list, show, disable and transfer them.")
 
@@ -44,8 +41,6 @@ def register_command(
         project_id=.. and namespace_id=.. for GitLab, namespace=.. and serviceaccount_uid=.. for Kubernetes, sub=.. otherwise.
     group
         A group that policies know the agent by.
-    as_json
-        Print JSON.
     """
     bound: dict[str, str] = {}
     for each in bind:
@@ -63,33 +58,17 @@ def register_command(
 
 @app.command(name="list")
 def list_command(*, wide: Wide = False, as_json: Json = False, connection: Connection = HERE) -> int:
-    """List your own agents; all of them, with `administer`.
-
-    Parameters
-    ----------
-    wide
-        A line each, however narrow the terminal is.
-    as_json
-        Print JSON.
-    """
+    """List your own agents; all of them, with `administer`."""
     with GatewayClient(connection) as gateway:
         found = gateway.get("agents")
-    if as_json:
-        output.print_json(found)
-        return 0
-    if not found:
-        output.note("no agents that you may see")
-        return 0
-    output.table(
+    return output.listing(
+        found,
         ("NAME", "STATE", "REGISTERED", "GROUPS", "OWNER"),
-        (
-            (a["name"], _state(a), output.moment(a["registered_at"]), ", ".join(a["groups"]), output.who(a["owner"]))
-            for a in found
+        lambda a: (
+            a["name"], _state(a), output.moment(a["registered_at"]), ", ".join(a["groups"]), output.who(a["owner"])
         ),
-        fold=3,
-        wide=wide,
-    )
-    return 0
+        none="no agents that you may see", fold=3, wide=wide, as_json=as_json,
+    )  # fmt: skip
 
 
 @app.command(name="show")
@@ -100,8 +79,6 @@ def show_command(name: str, /, *, as_json: Json = False, connection: Connection 
     ----------
     name
         The agent.
-    as_json
-        Print JSON.
     """
     with GatewayClient(connection) as gateway:
         found = gateway.get("agents", name)
@@ -131,11 +108,8 @@ def disable_command(name: str, /, *, as_json: Json = False, connection: Connecti
     ----------
     name
         The agent.
-    as_json
-        Print JSON.
     """
-    with GatewayClient(connection) as gateway:
-        return _done(gateway.post("agents", name, "disable"), as_json, f"disabled {output.visible(name)}")
+    return _told(name, "disable", as_json, connection)
 
 
 @app.command(name="enable")
@@ -146,11 +120,8 @@ def enable_command(name: str, /, *, as_json: Json = False, connection: Connectio
     ----------
     name
         The agent.
-    as_json
-        Print JSON.
     """
-    with GatewayClient(connection) as gateway:
-        return _done(gateway.post("agents", name, "enable"), as_json, f"enabled {output.visible(name)}")
+    return _told(name, "enable", as_json, connection)
 
 
 @app.command(name="transfer")
@@ -163,12 +134,15 @@ def transfer_command(name: str, /, *, owner: str, as_json: Json = False, connect
         The agent.
     owner
         The person who answers for it from now on: issuer|subject. They must have been here.
-    as_json
-        Print JSON.
     """
     with GatewayClient(connection) as gateway:
         found = gateway.post("agents", name, "transfer", body={"owner": owner})
     return _done(found, as_json, f"{output.visible(name)} is {output.visible(output.who(owner))}'s now")
+
+
+def _told(name: str, what: str, as_json: bool, connection: Connection) -> int:
+    with GatewayClient(connection) as gateway:
+        return _done(gateway.post("agents", name, what), as_json, f"{what}d {output.visible(name)}")
 
 
 def _done(found: dict[str, Any], as_json: bool, said: str) -> int:

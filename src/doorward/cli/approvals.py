@@ -15,6 +15,7 @@ from rich.text import Text
 
 from doorward.cli import output
 from doorward.cli.gateway import HERE, Connection, GatewayClient
+from doorward.cli.options import Json, Wide
 from doorward.cli.output import RefusedError
 from doorward.errors import IntegrityError
 from doorward.guard import blast
@@ -23,8 +24,6 @@ from doorward.ledger import request as requests
 YES = ("approved", "spent")
 OPEN = ("waiting", "parked")
 LOOK = 25.0  # seconds that one question to the gateway waits
-Wide = Annotated[bool, Parameter(negative="")]
-Json = Annotated[bool, Parameter(name="--json", negative="")]
 Key = Annotated[Path | None, Parameter(env_var="DOORWARD_KEY")]
 
 app = App(name="approvals", help="See, answer and wait for requests that need a person.")
@@ -42,10 +41,6 @@ def list_command(
         Only those that are waiting, parked, approved, denied, expired, spent or withdrawn.
     limit
         How many at most.
-    wide
-        A line each, however narrow the terminal is.
-    as_json
-        Print JSON.
     """
     with GatewayClient(connection) as gateway:
         found = gateway.get("approvals", state=state, limit=limit)
@@ -75,8 +70,6 @@ def show_command(approval: str, /, *, as_json: Json = False, connection: Connect
     ----------
     approval
         The request's id.
-    as_json
-        Print JSON.
     """
     with GatewayClient(connection) as gateway:
         found = gateway.get("approvals", approval)
@@ -98,8 +91,6 @@ def approve_command(
         Why, for the record.
     key
         The key to sign with, by its .pub file. Default: the first in ~/.ssh that is registered (`doorward keys add`).
-    as_json
-        Print JSON.
     """
     return _vote(connection, approval, True, comment, key, as_json)
 
@@ -118,8 +109,6 @@ def deny_command(
         Why, for the record and for who asked.
     key
         The key to sign with, by its .pub file. Default: the first in ~/.ssh that is registered (`doorward keys add`).
-    as_json
-        Print JSON.
     """
     return _vote(connection, approval, False, comment, key, as_json)
 
@@ -133,8 +122,6 @@ def withdraw_command(approval: str, /, *, as_json: Json = False, connection: Con
     ----------
     approval
         The request's id.
-    as_json
-        Print JSON.
     """
     with GatewayClient(connection) as gateway:
         found = gateway.post("approvals", approval, "withdraw")
@@ -155,8 +142,6 @@ def wait_command(
         The request's id.
     timeout
         How many seconds at most; 0 for as long as the request lasts.
-    as_json
-        Print JSON.
     """
     deadline = time.monotonic() + timeout if timeout > 0 else None
     with GatewayClient(connection) as gateway:

@@ -11,19 +11,24 @@ import signal
 import ssl
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 from urllib.parse import quote, urlsplit
 
 from cyclopts import Parameter
 
 from doorward.cli import output
 from doorward.cli.carry import Carrier, Place
-from doorward.cli.gateway import HERE, Connection, GatewayClient, loopback, settings_of, token_of
+from doorward.cli.gateway import HERE, Connection, GatewayClient, loopback, token_of
 from doorward.cli.logins import LEFT, expiry
+from doorward.cli.options import Json, Many
 from doorward.cli.output import RefusedError
 from doorward.errors import AuthenticationError, ConfigError
+
+if TYPE_CHECKING:
+    from doorward.config import Config
 
 # What says who somebody is: a program that runs behind a port needs none of it.
 SECRETS: Final = (
@@ -37,10 +42,8 @@ NOT_FOUND: Final = 127
 class Tokens:
     """The caller's token, read again for each connection: a login is renewed, and a file may be."""
 
-    def __init__(self, connection: Connection, url: str) -> None:
-        self._connection = connection
-        self._settings = settings_of(connection.config)
-        self._url = url
+    def __init__(self, connection: Connection, settings: Config | None, url: str) -> None:
+        self._connection, self._settings, self._url = connection, settings, url
         self._turn = asyncio.Lock()
         self._token = ""
 
@@ -59,7 +62,7 @@ def connect(
     port: int = 0,
     socket: Path | None = None,
     postgres: str = "",
-    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    as_json: Json = False,
     connection: Connection = HERE,
 ) -> int:
     """Open a local port that carries your identity to a target, for any client.
@@ -77,8 +80,8 @@ def connect(
     postgres
         Where the gateway's port for PostgreSQL is, as host:port. Default: what the gateway says.
     """
-    place, _ = _place(connection, [target], postgres)
-    return asyncio.run(_connect(target, place, Tokens(*_whose(connection)), port, socket, as_json))
+    place, _, tokens = _place(connection, [target], postgres)
+    return asyncio.run(_connect(target, place, tokens, port, socket, as_json))
 
 
 async def _connect(target: str, place: Place, token: Tokens, port: int, socket: Path | None, as_json: bool) -> int:
@@ -105,7 +108,7 @@ async def _connect(target: str, place: Place, token: Tokens, port: int, socket: 
 
 def run(
     *command: Annotated[str, Parameter(allow_leading_hyphen=True)],
-    target: Annotated[list[str], Parameter(negative="")] = [],  # noqa: B006 - cyclopts reads it, nobody writes it
+    target: Many = (),
     postgres: str = "",
     connection: Connection = HERE,
 ) -> int:
@@ -125,11 +128,11 @@ def run(
     """
     if not command:
         raise ConfigError("there is nothing to run", hint="doorward run --target shop -- psql -c 'select 1'")
-    place, names = _place(connection, target, postgres)
-    return asyncio.run(_run(list(command), names, place, Tokens(*_whose(connection))))
+    place, names, tokens = _place(connection, target, postgres)
+    return asyncio.run(_run(list(command), names, place, tokens))
 
 
-async def _run(command: list[str], names: list[str], place: Place, token: Tokens) -> int:
+async def _run(command: list[str], names: Sequence[str], place: Place, token: Tokens) -> int:
     async with AsyncExitStack() as stack:
         ports: dict[str, int] = {}
         for name in names:
@@ -171,14 +174,9 @@ def address(target: str, port: int) -> str:
     return f"postgresql://doorward@127.0.0.1:{port}/{quote(target)}?sslmode=disable"
 
 
-def _whose(connection: Connection) -> tuple[Connection, str]:
-    from doorward.cli.gateway import address as gateway_address
-
-    return connection, gateway_address(connection, settings_of(connection.config))
-
-
-def _place(connection: Connection, wanted: list[str], postgres: str) -> tuple[Place, list[str]]:
-    """Where the gateway's door is, and the targets behind it that the caller asks for. Raises RefusedError."""
+def _place(connection: Connection, wanted: Sequence[str], postgres: str) -> tuple[Place, Sequence[str], Tokens]:
+    """Where the gateway's door is, the targets behind it that the caller asks for, and the caller's tokens. Raises
+    RefusedError."""
     with GatewayClient(connection) as gateway:
         found: list[dict[str, Any]] = gateway.get("targets")
         names = [str(each["name"]) for each in found]
@@ -203,4 +201,4 @@ def _place(connection: Connection, wanted: list[str], postgres: str) -> tuple[Pl
             raise ConfigError(f"--ca {connection.ca} cannot be read as PEM certificates ({error})") from None
     elif not loopback(host):
         raise ConfigError("the gateway has no TLS, and is not on this machine", hint="give it a certificate")
-    return Place(host, port, context), wanted or names
+    return Place(host, port, context), wanted or names, Tokens(connection, gateway.settings, gateway.url)

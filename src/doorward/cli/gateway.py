@@ -62,9 +62,9 @@ class GatewayClient:
     """One command's conversation with the gateway. Use as a context manager."""
 
     def __init__(self, connection: Connection) -> None:
-        self._settings = settings_of(connection.config)
-        self.url = address(connection, self._settings)
-        self.token = token_of(connection, self._settings, self.url)
+        self.settings = settings_of(connection.config)
+        self.url = address(connection, self.settings)
+        self.token = token_of(connection, self.settings, self.url)
         self._client = httpx2.Client(
             base_url=self.url,
             headers={"authorization": f"Bearer {self.token}", "accept": "application/json"},

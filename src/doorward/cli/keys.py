@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import App
 
 from doorward.cli import output, signing
 from doorward.cli.gateway import HERE, Connection, GatewayClient
+from doorward.cli.options import Json
 from doorward.cli.output import RefusedError
 from doorward.errors import ConfigError
 from doorward.ledger.sshsig import PublicKey
-
-Json = Annotated[bool, Parameter(name="--json", negative="")]
 
 app = App(name="keys", help="Register, list and revoke the keys that you approve with.")
 
@@ -35,8 +33,6 @@ def add_command(
         The key's .pub file. Default: the first in ~/.ssh, security keys before others.
     name
         What to call it. Default: its fingerprint.
-    as_json
-        Print JSON.
     """
     if key is None:
         key = next(iter(signing.usual()), None)
@@ -69,13 +65,7 @@ def _check(asked: dict[str, str], public: PublicKey, me: str) -> None:
 
 @app.command(name="list")
 def list_command(*, as_json: Json = False, connection: Connection = HERE) -> int:
-    """List your keys, revoked ones too.
-
-    Parameters
-    ----------
-    as_json
-        Print JSON.
-    """
+    """List your keys, revoked ones too."""
     with GatewayClient(connection) as gateway:
         found = gateway.get("keys")
     if as_json:
@@ -103,8 +93,6 @@ def revoke_command(key: str, /, *, as_json: Json = False, connection: Connection
     ----------
     key
         The key's id.
-    as_json
-        Print JSON.
     """
     with GatewayClient(connection) as gateway:
         found = gateway.delete("keys", key)

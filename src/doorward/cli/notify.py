@@ -2,52 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from cyclopts import App, Parameter
+from cyclopts import App
 
 from doorward.cli import output
 from doorward.cli.gateway import HERE, Connection, GatewayClient
+from doorward.cli.options import Json, Wide
 from doorward.cli.output import RefusedError
-
-Json = Annotated[bool, Parameter(name="--json", negative="")]
-Wide = Annotated[bool, Parameter(negative="")]
 
 app = App(name="notify", help="See how the channels do that tell people what waits, and test one.")
 
 
 @app.command(name="list")
 def list_command(*, wide: Wide = False, as_json: Json = False, connection: Connection = HERE) -> int:
-    """List the channels, what waits for each, and how its last attempt went. Needs `administer` on the gateway.
-
-    Parameters
-    ----------
-    wide
-        A line each, however narrow the terminal is.
-    as_json
-        Print JSON.
-    """
+    """List the channels, what waits for each, and how its last attempt went. Needs `administer` on the gateway."""
     with GatewayClient(connection) as gateway:
         found = gateway.get("notifications")
-    if as_json:
-        output.print_json(found)
-        return 0
-    if not found:
-        output.note("no channel is configured: write a [[notify]] into the gateway's configuration")
-        return 0
-    output.table(
+    return output.listing(
+        found,
         ("CHANNEL", "KIND", "TELLS", "WAITING", "SENT", "FAILED", "LAST SENT", "ERROR"),
-        (
-            (
-                c["channel"], c["kind"], ", ".join(c["tell"]), str(c["waiting"]), str(c["sent"]), str(c["failed"]),
-                output.moment(c["sent_at"]), c["error"],
-            )
-            for c in found
+        lambda c: (
+            c["channel"], c["kind"], ", ".join(c["tell"]), str(c["waiting"]), str(c["sent"]), str(c["failed"]),
+            output.moment(c["sent_at"]), c["error"],
         ),
-        fold=3,
-        wide=wide,
+        none="no channel is configured: write a [[notify]] into the gateway's configuration",
+        fold=3, wide=wide, as_json=as_json,
     )  # fmt: skip
-    return 0
 
 
 @app.command(name="test")
@@ -58,8 +37,6 @@ def try_command(channel: str, /, *, as_json: Json = False, connection: Connectio
     ----------
     channel
         The channel.
-    as_json
-        Print JSON.
     """
     with GatewayClient(connection) as gateway:
         found = gateway.post("notifications", channel, "test")

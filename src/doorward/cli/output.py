@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -95,6 +95,21 @@ def table(
                 text.append(cell, style=STATES.get(row[n], "") if number and heads[n] == states else "")
             text.rstrip()
             out.print(text)
+
+
+def listing(
+    found: Sequence[Any], heads: Sequence[str], row: Callable[[Any], Sequence[str]], *, none: str, fold: int, wide: bool,
+    as_json: bool,
+) -> int:  # fmt: skip
+    """What a command that lists prints: JSON, or a table of a row each, or what it means that there is `none`. Its exit
+    code."""
+    if as_json:
+        print_json(found)
+    elif found:
+        table(heads, map(row, found), fold=fold, wide=wide)
+    else:
+        note(none)
+    return 0
 
 
 def facts(pairs: Iterable[tuple[str, str | Text]]) -> None:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from cyclopts import App, Parameter
+from cyclopts import App
 
 from doorward.cli import output
 from doorward.cli.gateway import HERE, Connection, GatewayClient
+from doorward.cli.options import Json, Wide
 from doorward.errors import ConfigError
-
-Json = Annotated[bool, Parameter(name="--json", negative="")]
-Wide = Annotated[bool, Parameter(negative="")]
 
 app = App(name="revocations", help="List what is revoked, and lift it.")
 
@@ -43,8 +39,6 @@ def revoke(
         Why; whoever is stopped sees it.
     seconds
         For how long. Default: until somebody lifts it.
-    as_json
-        Print JSON.
     """
     asked = {"subject": subject, "agent": agent, "jti": jti, "session": session}
     given = [(kind, value) for kind, value in asked.items() if value]
@@ -64,36 +58,18 @@ def revoke(
 
 @app.command(name="list")
 def list_command(*, wide: Wide = False, as_json: Json = False, connection: Connection = HERE) -> int:
-    """List what is revoked. Needs `administer` on the gateway.
-
-    Parameters
-    ----------
-    wide
-        A line each, however narrow the terminal is.
-    as_json
-        Print JSON.
-    """
+    """List what is revoked. Needs `administer` on the gateway."""
     with GatewayClient(connection) as gateway:
         found = gateway.get("revocations")
-    if as_json:
-        output.print_json(found)
-        return 0
-    if not found:
-        output.note("nothing is revoked")
-        return 0
-    output.table(
+    return output.listing(
+        found,
         ("ID", "KIND", "WHAT", "SINCE", "UNTIL", "BY", "REASON"),
-        (
-            (
-                r["revocation"], r["kind"], r["value"], output.moment(r["at"]), output.moment(r["until"]),
-                output.who(r["by"]), r["reason"],
-            )
-            for r in found
+        lambda r: (
+            r["revocation"], r["kind"], r["value"], output.moment(r["at"]), output.moment(r["until"]),
+            output.who(r["by"]), r["reason"],
         ),
-        fold=3,
-        wide=wide,
+        none="nothing is revoked", fold=3, wide=wide, as_json=as_json,
     )  # fmt: skip
-    return 0
 
 
 @app.command(name="lift")
@@ -104,8 +80,6 @@ def lift_command(revocation: str, /, *, as_json: Json = False, connection: Conne
     ----------
     revocation
         The revocation's id.
-    as_json
-        Print JSON.
     """
     with GatewayClient(connection) as gateway:
         found = gateway.delete("revocations", revocation)

@@ -5,15 +5,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from cyclopts import App, Parameter
+from cyclopts import App
 
 from doorward.cli import output
 from doorward.cli.gateway import HERE, Connection, GatewayClient
-
-Json = Annotated[bool, Parameter(name="--json", negative="")]
-Wide = Annotated[bool, Parameter(negative="")]
+from doorward.cli.options import Json, Wide
 
 app = App(name="sessions", help="List, show, replay and end sessions.")
 app.command(
@@ -53,10 +49,6 @@ def list_command(
         Only those older than this session: the next page.
     limit
         How many at most.
-    wide
-        A line each, however narrow the terminal is.
-    as_json
-        Print JSON.
     """
     with GatewayClient(connection) as gateway:
         found = gateway.get(
@@ -97,8 +89,6 @@ def show_command(session: str, /, *, as_json: Json = False, connection: Connecti
     ----------
     session
         The session's id.
-    as_json
-        Print JSON.
     """
     with GatewayClient(connection) as gateway:
         found = gateway.get("sessions", session)
@@ -135,8 +125,6 @@ def end_command(session: str, /, *, as_json: Json = False, connection: Connectio
     ----------
     session
         The session's id.
-    as_json
-        Print JSON.
     """
     with GatewayClient(connection) as gateway:
         found = gateway.post("sessions", session, "end")

@@ -4,6 +4,7 @@ webhook     a signed POST to a program of yours (Standard Webhooks)
 slack       a message with a button that opens the page
 teams       the same as an Adaptive Card, to a workflow of Microsoft Teams
 mail        SMTP, with TLS
+chat        what those two have in common
 https       one POST, bounded: what the first three go through
 settings    what a channel is told by the configuration
 

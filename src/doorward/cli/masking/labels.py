@@ -5,31 +5,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from cyclopts import Parameter
-
 from doorward.cli.gateway import HERE, Connection, GatewayClient
+from doorward.cli.options import Json, TargetName
 from doorward.cli.output import note, print_json, table, visible
 from doorward.errors import ConfigError
 
 
 def copied(
-    target: str,
+    target: TargetName,
     /,
     *,
-    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    as_json: Json = False,
     connection: Connection = HERE,
 ) -> int:
-    """List the columns that have labels because statements copied labelled data there. Needs `administer` on the target.
-
-    Parameters
-    ----------
-    target
-        The target, as clients name it.
-    as_json
-        Print JSON.
-    """
+    """List the columns that have labels because statements copied labelled data there. Needs `administer` on the target."""
     with GatewayClient(connection) as gateway:
         found = gateway.get("targets", target, "labels", "copied")
     if as_json:
@@ -44,10 +33,10 @@ def copied(
 
 
 def lift(
-    target: str,
+    target: TargetName,
     /,
     *columns: str,
-    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    as_json: Json = False,
     connection: Connection = HERE,
 ) -> int:
     """Lift the labels that statements have brought to columns, once what was copied there is gone. On record.
@@ -57,12 +46,8 @@ def lift(
 
     Parameters
     ----------
-    target
-        The target, as clients name it.
     columns
         Columns as `doorward masking copied` lists them: schema.table.column. Those of partitions and children are their own.
-    as_json
-        Print JSON.
     """
     if not columns:
         raise ConfigError("no column is named", hint=f"doorward masking copied {visible(target)} lists them")

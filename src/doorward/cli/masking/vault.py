@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
-
-from cyclopts import Parameter
+from typing import Any
 
 from doorward.cli.gateway import HERE, Connection, GatewayClient
+from doorward.cli.options import Json, TargetName
 from doorward.cli.output import console, note, print_json, table, visible
 from doorward.errors import ConfigError
-
-Json = Annotated[bool, Parameter(name="--json", negative="")]
 
 
 def reveal(token: str, /, *, target: str, reason: str, as_json: Json = False, connection: Connection = HERE) -> int:
@@ -26,8 +23,6 @@ def reveal(token: str, /, *, target: str, reason: str, as_json: Json = False, co
         The target that showed it.
     reason
         Why you need it. It is what policies see as context.purpose.
-    as_json
-        Print JSON.
     """
     with GatewayClient(connection) as gateway:
         found = gateway.post("targets", target, "reveals", body={"token": token, "reason": reason})
@@ -56,8 +51,6 @@ def forget(
         Why, for the record.
     label
         Instead of tokens: all of this label.
-    as_json
-        Print JSON.
     """
     if bool(tokens) == bool(label):
         raise ConfigError("name tokens, or a --label, and not both")
@@ -71,16 +64,8 @@ def forget(
     return 0
 
 
-def vault(target: str, /, *, as_json: Json = False, connection: Connection = HERE) -> int:
-    """Count the tokens that are kept of a target, by label and key. Needs `administer` on the target.
-
-    Parameters
-    ----------
-    target
-        The target, as clients name it.
-    as_json
-        Print JSON.
-    """
+def vault(target: TargetName, /, *, as_json: Json = False, connection: Connection = HERE) -> int:
+    """Count the tokens that are kept of a target, by label and key. Needs `administer` on the target."""
     with GatewayClient(connection) as gateway:
         found = gateway.get("targets", target, "tokens")
     if as_json:
