@@ -418,7 +418,7 @@ _WHAT: Final = {
     "session": "the session is", "login": "the sign-in that it is of is",
 }  # fmt: skip
 # Of one sign-in, and not of who somebody is: other values of these are no other rights.
-_PASSING: Final = frozenset({"sid", "auth_time", "scope", "acr", "client_id", "azp", "prior_actors"})
+_PASSING: Final = frozenset({"sid", "auth_time", "scope", "acr", "amr", "client_id", "azp", "prior_actors"})
 
 
 def _differs(known: Principal, link: Identity) -> bool:

@@ -34,6 +34,11 @@ class KeyRefusedError(Exception):
     """This key cannot be registered or revoked; the message says why and is safe to show to who tried."""
 
 
+def login(who: Identity) -> dict[str, str]:
+    """What somebody's issuer says of how and when they signed in, for the record of what they did then."""
+    return {name: value for name, value in who.claims.items() if name in ("auth_time", "acr", "amr")}
+
+
 class ApproverKeys:
     """Every key that was ever registered. `gateway` is its name."""
 
@@ -135,10 +140,9 @@ class ApproverKeys:
             return known
         # Taken before it is on record, so that no two people can register one key at once; voting only after.
         self._keys[key.id] = replace(key, revoked_at=1)
-        login = {name: value for name, value in who.claims.items() if name in ("auth_time", "acr", "amr")}
         try:
             await self._recorder.event(
-                "approver_key.registered", {**key.body(), **more, "session": {**login, "token": who.token_id}}, actor=who.id
+                "approver_key.registered", {**key.body(), **more, "session": {**login(who), "token": who.token_id}}, actor=who.id
             )
         except DoorwardError:
             del self._keys[key.id]

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from doorward.errors import IntegrityError
-from doorward.guard.approver_keys import ApproverKeys
+from doorward.guard.approver_keys import ApproverKeys, login
 from doorward.guard.policies import PolicyInForce
 from doorward.guard.ports import Clock
 from doorward.guard.recorder import Recorder
@@ -157,10 +157,9 @@ class Ballots:
         if not key_id:
             raise IntegrityError("this vote is signed by a key that is not registered as yours")
         key, flags = self.keys.signed(key_id, voter.id, ours, signature)
-        login = {name: value for name, value in voter.claims.items() if name in ("auth_time", "acr", "amr")}
         evidence = {
             "flags": flags, "groups": sorted(voter.groups)[:100], "key": key.id, "method": key.method, "request": ours.decode(),
-            "session": {**login, "authenticated_at": voter.authenticated_at, "token": voter.token_id},
+            "session": {**login(voter), "authenticated_at": voter.authenticated_at, "token": voter.token_id},
             "signature": _kept(signature), "tier": key.tier,
         }  # fmt: skip
         return Vote(voter.id, approve, self._clock.now(), comment, key.id, canonical(evidence)), evidence

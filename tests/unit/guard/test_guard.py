@@ -263,6 +263,18 @@ async def test_an_approved_statement_runs_once(world: World) -> None:
     assert isinstance(again.result(), Refusal)
 
 
+async def test_a_vote_says_how_its_voter_had_signed_in(world: World) -> None:
+    """What the issuer said of it is in the vote's record, and in that of the key's registration."""
+    dora = dataclasses.replace(DORA, claims={"amr": "hwk pwd", "acr": "2", "email": "d@x"})
+    session = await world.session()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(hold(session, turn(Effect.WRITE)))
+        await sign_and_vote(world.approvals, dora, SHOP, (await world.waiting()).id, approve=True)
+    said = {e.type: e.body["session"] for e in await world.events() if e.type in ("approval.voted", "approver_key.registered")}
+    assert len(said) == 2
+    assert all((each["amr"], each["acr"], "email" in each) == ("hwk pwd", "2", False) for each in said.values())
+
+
 async def test_a_denied_statement_does_not_run(world: World) -> None:
     """One no is final."""
     session = await world.session()

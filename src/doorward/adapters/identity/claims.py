@@ -146,6 +146,12 @@ def _kept(claims: dict[str, Any], settings: IssuerSettings) -> dict[str, str]:
             kept[name] = "true" if value else "false"
         elif isinstance(value, str | int) and (text := str(value)).isprintable() and len(text) <= _MAX_TEXT:
             kept[name] = text
+    # How somebody signed in: the one list of texts that records want whole. RFC 8176: none of them has a space.
+    said = claims.get("amr")
+    if isinstance(said, list) and said and all(isinstance(each, str) and each.isprintable() for each in said):
+        methods = " ".join(sorted({each for each in said if each and " " not in each}))
+        if methods and len(methods) <= _MAX_TEXT:
+            kept["amr"] = methods
     return kept
 
 
