@@ -227,6 +227,7 @@ class Gateway:
             recovery = await self.recorder.start()
             stack.push_async_callback(self.recorder.stop)
             await self.approvals.load(self.reader)
+            await self.guard.grants.load(self.reader)
             stack.callback(self.refusals.flush)
             await self.authenticator.reload()
             self.log.info("gateway.started", gateway=self.config.gateway.name, recovered=asdict(recovery))

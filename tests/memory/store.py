@@ -140,6 +140,13 @@ class MemoryApprovals:
         ]
         return max(found, key=lambda row: row.id, default=None)
 
+    async def approved(self, requester: str, digest: bytes, *, limit: int = 20) -> Sequence[Approval]:
+        found = [
+            row for row in self.rows.values()
+            if row.requested_by == requester and row.digest == digest and row.state is ApprovalState.APPROVED
+        ]
+        return sorted(found, key=lambda row: row.id, reverse=True)[:limit]
+
 
 class MemoryIdentities:
     def __init__(self) -> None:

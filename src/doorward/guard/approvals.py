@@ -12,8 +12,9 @@ The store is the truth; what waits in memory is only woken by it. After a crash 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import sha256
@@ -21,7 +22,7 @@ from typing import Any
 
 from doorward.errors import IntegrityError
 from doorward.guard.approver_keys import ApproverKeys
-from doorward.guard.ballots import Ballots, Exact
+from doorward.guard.ballots import Asked, Ballots, Exact, binding, breaks_glass, is_grant, terms_of
 from doorward.guard.policies import PolicyInForce
 from doorward.guard.ports import ApprovalStore, Clock
 from doorward.guard.reader import RecordReader
@@ -91,10 +92,13 @@ class Approvals:
         self._policies = policies
         self._most_open = most_open
         self._changed: dict[str, set[asyncio.Event]] = {}
+        self._told: set[str] = set()  # of whom it is on record that they broke glass
         self._news: set[News] = set()
         self._waiters: Counter[str] = Counter()
         self.keys = keys
         self.ballots = Ballots(recorder, clock, policies, keys)
+        self.using = asyncio.Lock()  # of grants: none ends between the look at it and the record of its use
+        self.exhausted: Callable[[Approval], bool] = lambda _: False
         self._voting = asyncio.Lock()  # one vote at a time: none is on record that another of the same person came before
         self._asking = asyncio.Lock()  # many at once would each find nothing to reuse, and room for one more
 
@@ -151,14 +155,7 @@ class Approvals:
             fresh = await self._store.get(found.id)
             assert fresh is not None
             return fresh
-        mine = [
-            a
-            for state in OPEN
-            for a in await self._store.list(state, limit=1000)
-            if a.requested_by == who.id and a.expires_at > now
-        ]
-        if len(mine) >= self._most_open:
-            raise TooManyRequestsError(f"{len(mine)} requests of yours wait for an answer already")
+        await self._room(who)
         approval = Approval(
             id=self._clock.new_id(),
             digest=operation.digest,
@@ -187,14 +184,53 @@ class Approvals:
             approval, session, operation, decision, exact, rendering, log=self.ballots.checkpoint(),
             preview=sha256(canonical(body["preview"])).hexdigest() if body.get("preview") else "",
         )  # fmt: skip
-        approval = replace(approval, terms=canonical(terms))
+        salts = self.ballots.salts(approval.id)
+        return await self._create(approval, {**shown, "terms": terms, "salts": salts}, rendering, session_id=session.id)
+
+    async def ask_in_advance(
+        self, identity: Identity, target: Target, asked: Asked, decision: Decision, body: Mapping[str, Any], *, lasts: int
+    ) -> Approval:
+        """A request for a grant. `lasts` is how many seconds people have to answer. Raises TooManyRequestsError."""
+        async with self._asking:
+            await self._room(identity)
+            now = self._clock.now()
+            approval = Approval(
+                id=self._clock.new_id(), digest=binding(identity, target), requested_by=identity.id,
+                on_behalf_of=tuple(link.id for link in identity.chain()[1:]), target=target.name,
+                approvers=() if asked.break_glass else decision.approvers,
+                quorum=1 if asked.break_glass else decision.quorum,
+                state=ApprovalState.WAITING, requested_at=now, expires_at=now + lasts * 1000,
+            )  # fmt: skip
+            shown = {
+                **body, "approval": approval.id, "quorum": approval.quorum, "approvers": sorted(approval.approvers),
+                "requested_at": now, "expires_at": approval.expires_at,
+            }  # fmt: skip
+            rendering = canonical(shown)
+            terms = self.ballots.grant_terms(
+                approval, identity, asked, decision, rendering, log=self.ballots.checkpoint()
+            )
+            salts = {"display": self.ballots.salts(approval.id)["display"]}
+            approval = replace(approval, terms=canonical(terms))
+            return await self._create(approval, {**shown, "terms": terms, "salts": salts}, rendering)
+
+    async def _room(self, who: Identity) -> None:
+        """Whether somebody may ask for one more. Raises TooManyRequestsError."""
+        now = self._clock.now()
+        mine = [
+            a
+            for state in OPEN
+            for a in await self._store.list(state, limit=1000)
+            if a.requested_by == who.id and a.expires_at > now
+        ]
+        if len(mine) >= self._most_open:
+            raise TooManyRequestsError(f"{len(mine)} requests of yours wait for an answer already")
+
+    async def _create(
+        self, approval: Approval, body: Mapping[str, Any], rendering: bytes, *, session_id: str = ""
+    ) -> Approval:
+        approval = replace(approval, terms=canonical(body["terms"]))
         # The record comes first: a request that nobody can find later must not be answerable.
-        await self._recorder.event(
-            "approval.requested",
-            {**shown, "terms": terms, "salts": self.ballots.salts(approval.id)},
-            session_id=session.id,
-            actor=who.id,
-        )
+        await self._recorder.event("approval.requested", body, session_id=session_id, actor=approval.requested_by)
         await self._store.create(approval, rendering)
         self._wake(approval.id)
         return approval
@@ -205,15 +241,29 @@ class Approvals:
         if (
             approval is not None
             and approval.state in (*OPEN, ApprovalState.APPROVED)
-            and (approval.expires_at <= self._clock.now())
+            and (self.ballots.ends(approval) <= self._clock.now())
         ):
-            await self.end(approval.id, ApprovalState.EXPIRED, reason="nobody answered in time")
+            over = approval.state is ApprovalState.APPROVED and is_grant(approval)
+            await self.end(
+                approval.id, ApprovalState.EXPIRED, reason="its time is over" if over else "nobody answered in time"
+            )
+            approval = await self._store.get(approval_id)
+        if approval is not None and approval.state is ApprovalState.APPROVED and self.exhausted(approval):
+            await self.finish(approval_id)
             approval = await self._store.get(approval_id)
         if approval is not None and approval.votes and (
             approval.state in OPEN or (approval.state is ApprovalState.APPROVED and self.ballots.denied(approval))
         ):
             return await self._count(approval_id)  # a vote was cast, and we died before it was counted
         return approval
+
+    async def stored(self, approval_id: str) -> Approval | None:
+        """The request as the store has it; nothing changes by looking."""
+        return await self._store.get(approval_id)
+
+    async def approved(self, requester: str, digest: bytes) -> Sequence[Approval]:
+        """What is approved of an Identity.id with that digest, newest first."""
+        return await self._store.approved(requester, digest)
 
     async def body(self, approval_id: str) -> bytes:
         """The gateway's rendering of the request, canonical JSON, masked."""
@@ -290,12 +340,32 @@ class Approvals:
                 wanted = ApprovalState.APPROVED
             else:
                 break
+            if wanted is ApprovalState.APPROVED and breaks_glass(approval):
+                await self._broken(approval)
             if await self._store.set_state(approval_id, approval.state, wanted) and wanted is ApprovalState.DENIED:
                 break
         fresh = await self._store.get(approval_id)
         assert fresh is not None
         self._wake(approval_id)
         return fresh
+
+    async def _broken(self, approval: Approval) -> None:
+        """Somebody breaks glass: on record, for everybody who was not asked to be told, before it holds."""
+        if approval.id in self._told:
+            return
+        self._told.add(approval.id)
+        terms = terms_of(approval)
+        await self._recorder.event(
+            "break_glass.used",
+            {
+                "approval": approval.id, "target": approval.target, "reason": json.loads(
+                    await self._store.body(approval.id) or b"{}"
+                ).get("purpose", ""),
+                "actions": terms["actions"], "limits": terms["limits"], "rules": terms["policy"]["rules"],
+                "skipped": terms["skips"],
+            },
+            actor=approval.requested_by,
+        )  # fmt: skip
 
     async def wait(self, approval_id: str, seconds: float) -> Approval | None:
         """Until the state is no longer waiting or parked, or `seconds` are over; then the request as it stands."""
@@ -331,14 +401,27 @@ class Approvals:
 
     async def end(self, approval_id: str, state: ApprovalState, *, reason: str, actor: str = "") -> bool:
         """Withdraw or expire what is not decided yet. False if it was decided meanwhile."""
-        for before in (ApprovalState.WAITING, ApprovalState.PARKED, ApprovalState.APPROVED):
-            if await self._store.set_state(approval_id, before, state):
-                await self._recorder.event(
-                    f"approval.{state.value}", {"approval": approval_id, "reason": reason}, actor=actor
-                )
-                self._wake(approval_id)
-                return True
+        async with self.using:
+            for before in (ApprovalState.WAITING, ApprovalState.PARKED, ApprovalState.APPROVED):
+                if await self._store.set_state(approval_id, before, state):
+                    await self._recorder.event(
+                        f"approval.{state.value}", {"approval": approval_id, "reason": reason}, actor=actor
+                    )
+                    self._wake(approval_id)
+                    return True
         return False
+
+    async def finish(self, approval_id: str) -> None:
+        """Nothing is left of a grant: the record of its last use says so."""
+        await self._store.set_state(approval_id, ApprovalState.APPROVED, ApprovalState.SPENT)
+        self._wake(approval_id)
+
+    async def policies_changed(self) -> None:
+        """End every grant that was asked for under other policies. A statement's request is looked at when it is used."""
+        for state in (*OPEN, ApprovalState.APPROVED):
+            for approval in await self._store.list(state, limit=10_000):
+                if is_grant(approval) and terms_of(approval)["policy"]["sha256"] != self._policies.current.hash:
+                    await self.end(approval.id, ApprovalState.WITHDRAWN, reason="the policies changed")
 
     async def spend(
         self, approval_id: str, session: Session, operation: Operation, decision: Decision, exact: Exact

@@ -141,9 +141,8 @@ class ApproverKeys:
         # Taken before it is on record, so that no two people can register one key at once; voting only after.
         self._keys[key.id] = replace(key, revoked_at=1)
         try:
-            await self._recorder.event(
-                "approver_key.registered", {**key.body(), **more, "session": {**login(who), "token": who.token_id}}, actor=who.id
-            )
+            body = {**key.body(), **more, "session": {**login(who), "token": who.token_id}}
+            await self._recorder.event("approver_key.registered", body, actor=who.id)
         except DoorwardError:
             del self._keys[key.id]
             raise

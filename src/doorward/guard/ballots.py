@@ -12,9 +12,11 @@ It changes no state: that is `approvals`.
 
 from __future__ import annotations
 
+import hashlib
 from base64 import b64encode
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from doorward.errors import IntegrityError
@@ -24,7 +26,8 @@ from doorward.guard.ports import Clock
 from doorward.guard.recorder import Recorder
 from doorward.ledger import request as requests
 from doorward.ledger.encoding import canonical, parse
-from doorward.model import Approval, Decision, Identity, Operation, Outcome, Session, Target, Vote
+from doorward.ledger.votes import check_verified
+from doorward.model import Approval, ApprovalState, Decision, Identity, Kind, Operation, Outcome, Session, Target, Vote
 from doorward.policy.decide import may_vote
 
 SALTED = ("statement", "parameters", "operation", "display")
@@ -42,6 +45,29 @@ class Exact:
 
 async def _nobody(_: Sequence[str]) -> Mapping[str, Identity]:
     return {}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a grant is asked for. `actions` are of `policy.grants.ACTIONS`; `on` are resources (kind, name) of the target,
+    none: all of it; `session` the id of the one session that it is for, "": any of the identity's."""
+
+    actions: tuple[str, ...]
+    minutes: int
+    statements: int
+    rows: int
+    on: tuple[tuple[str, str], ...] = ()
+    session: str = ""
+    break_glass: bool = False
+
+    @property
+    def words(self) -> str:
+        """In a line for people."""
+        many = "1 statement" if self.statements == 1 else f"{self.statements} statements"
+        rows = "1 row" if self.rows == 1 else f"{self.rows} rows"
+        where = " on " + ", ".join(name for _, name in self.on) if self.on else ""
+        whose = f" in session {self.session}" if self.session else ""
+        return f"{', '.join(sorted(self.actions))}{where}{whose}, for {self.minutes} min: at most {many}, {rows}"
 
 
 class Ballots:
@@ -104,11 +130,57 @@ class Ballots:
             "v": requests.VERSION,
         }
 
+    def salted(self, rid: str, rendering: bytes) -> dict[str, str]:
+        """The members of a grant's terms that come of the gateway's key and what was shown."""
+        return {
+            "display_commit": requests.display_commitment(self._salt(rid, "display"), rendering),
+            "nonce": self._salt(rid, "nonce").hex(),
+        }
+
+    def grant_terms(
+        self, approval: Approval, identity: Identity, asked: Asked, decision: Decision, rendering: bytes, *,
+        log: Mapping[str, Any],
+    ) -> dict[str, Any]:  # fmt: skip
+        """The terms of a request for a grant."""
+        rid = approval.id
+        held = {"k": decision.quorum, "of": sorted(decision.approvers), "seats": dict(decision.seats)}
+        return {
+            "act": [link.id for link in identity.chain()[1:]],
+            "actions": sorted(asked.actions),
+            "exp": approval.expires_at,
+            "kinds": [link.kind.value for link in identity.chain()],
+            "limits": {"minutes": asked.minutes, "rows": asked.rows, "statements": asked.statements},
+            "log": dict(log),
+            "nbf": approval.requested_at,
+            "on": [list(each) for each in asked.on],
+            "policy": {"rules": list(decision.rules), "sha256": decision.policy_hash},
+            "quorum": {"k": 1, "of": [], "seats": {}} if asked.break_glass else held,
+            "requester": identity.id,
+            "rid": rid,
+            "session": asked.session,
+            "skips": held if asked.break_glass else None,
+            "target": approval.target,
+            "typ": requests.GRANT,
+            "v": requests.VERSION,
+            **self.salted(rid, rendering),
+        }
+
+    def ends(self, approval: Approval) -> int:
+        """When it is over, Unix ms. A grant that is approved lasts its minutes, from the vote that made it so; what was signed
+        bounds that, whatever a store says of when votes were cast."""
+        if approval.state is not ApprovalState.APPROVED or not is_grant(approval) or not approval.votes:
+            return approval.expires_at
+        terms = terms_of(approval)
+        begun = min(max(vote.at for vote in approval.votes), int(terms["exp"]))
+        return begun + int(terms["limits"]["minutes"]) * 60_000
+
     def unfit(
         self, approval: Approval, session: Session, operation: Operation, decision: Decision, exact: Exact, rendering: bytes
     ) -> str:
         """"" if what is about to run is what the terms say; else the name of the first member that differs."""
-        given = _terms(approval)
+        given = terms_of(approval)
+        if given["typ"] != requests.TYP:
+            return "typ"
         found = self.terms(
             approval, session, operation, decision, exact, rendering, log=given["log"], preview=given["preview"]
         )
@@ -123,16 +195,18 @@ class Ballots:
         """What `approver` signs. IntegrityError if this was asked before votes were signed."""
         if not approval.terms:
             raise IntegrityError("this was asked before votes were signed: have the statement submitted again")
-        return requests.request(_terms(approval), approver, approve=approve)
+        return requests.request(terms_of(approval), approver, approve=approve)
 
     def objection(self, approval: Approval, voter: str) -> str:
         """Which law keeps somebody (an Identity.id) from deciding on this; "" if none does."""
+        if breaks_glass(approval):
+            return "" if voter == approval.requested_by else "only who breaks the glass signs that; others review it afterwards"
         chain = (approval.requested_by, *approval.on_behalf_of)
         if voter in chain:
             return "nobody decides on what they, or an agent acting for them, asked for"
         if any(self.owner_of(link) == voter for link in chain):
             return "nobody decides on what an agent of theirs asked for"
-        rules = _terms(approval)["policy"]["rules"] if approval.terms else []
+        rules = terms_of(approval)["policy"]["rules"] if approval.terms else []
         if voter in self._policies.editors(rules, self._clock.now()):
             return "you changed the policy that holds this within the last day: somebody else decides"
         return ""
@@ -142,6 +216,12 @@ class Ballots:
         said = self.objection(approval, voter.id)
         if said:
             return Decision(Outcome.DENY, reason=said, policy_hash=self._policies.current.hash)
+        if breaks_glass(approval):  # policy has said that they may, or there would be no such request
+            fits = voter.kind is Kind.HUMAN and voter.on_behalf_of is None
+            return Decision(
+                Outcome.ALLOW if fits else Outcome.DENY, reason="" if fits else "only people break glass",
+                policy_hash=self._policies.current.hash,
+            )  # fmt: skip
         return may_vote(self._policies.current, voter, approval, target)
 
     def cast(
@@ -157,6 +237,8 @@ class Ballots:
         if not key_id:
             raise IntegrityError("this vote is signed by a key that is not registered as yours")
         key, flags = self.keys.signed(key_id, voter.id, ours, signature)
+        if breaks_glass(approval) and approve:
+            check_verified(key, flags)
         evidence = {
             "flags": flags, "groups": sorted(voter.groups)[:100], "key": key.id, "method": key.method, "request": ours.decode(),
             "session": {**login(voter), "authenticated_at": voter.authenticated_at, "token": voter.token_id},
@@ -180,7 +262,7 @@ class Ballots:
                 return False, "somebody said no"
             people.append(groups)
         if people:
-            quorum = _terms(approval)["quorum"]  # signed, and not what a column of the store says
+            quorum = terms_of(approval)["quorum"]  # signed, and not what a column of the store says
             if requests.seats_met(people, quorum["k"], quorum["seats"]):
                 return True, ""
         return False, missing or "not enough people said yes"
@@ -198,11 +280,15 @@ class Ballots:
         ours = self.request(approval, vote.voter, approve=vote.approve)
         if not isinstance(evidence, dict) or evidence.get("request") != ours.decode():
             raise IntegrityError("what was signed is not what was asked")
-        self.keys.signed(vote.key, vote.voter, ours, evidence["signature"])
+        key, flags = self.keys.signed(vote.key, vote.voter, ours, evidence["signature"])
+        if breaks_glass(approval) and vote.approve:
+            check_verified(key, flags)
         objection = self.revoked(vote.voter) or self.objection(approval, vote.voter)
         if objection:
             raise IntegrityError(objection)
         groups = frozenset(evidence["groups"]) if latest is None else latest.groups
+        if breaks_glass(approval):
+            return groups
         if approval.approvers and not groups & set(approval.approvers):
             raise IntegrityError("they are in none of the groups any more that may decide")
         if latest is not None and target is not None:
@@ -212,10 +298,35 @@ class Ballots:
         return groups
 
 
-def _terms(approval: Approval) -> dict[str, Any]:
-    terms = parse(approval.terms)
-    assert isinstance(terms, dict)
-    return terms
+def binding(identity: Identity, target: Target) -> bytes:
+    """Whose a grant is and where: what it is found by."""
+    digest = hashlib.sha256(b"doorward/grant/v1\0")
+    for part in (target.name, *(text for link in identity.chain() for text in (link.id, link.kind.value))):
+        encoded = part.encode()
+        digest.update(len(encoded).to_bytes(8, "big") + encoded)
+    return digest.digest()
+
+
+def is_grant(approval: Approval) -> bool:
+    """Whether it is about more than one statement."""
+    return bool(approval.terms) and terms_of(approval).get("typ") == requests.GRANT
+
+
+def breaks_glass(approval: Approval) -> bool:
+    """Whether its requester goes on without the people whom policy wants."""
+    return is_grant(approval) and terms_of(approval)["skips"] is not None
+
+
+def terms_of(approval: Approval) -> dict[str, Any]:
+    """What its approvers sign, without who signs and what they say. To be read only."""
+    return _parsed(approval.terms)
+
+
+@lru_cache(512)
+def _parsed(terms: bytes) -> dict[str, Any]:
+    found = parse(terms)
+    assert isinstance(found, dict)
+    return found
 
 
 def _kept(signature: Mapping[str, Any]) -> dict[str, Any]:

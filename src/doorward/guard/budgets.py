@@ -64,6 +64,15 @@ class StatementAllowance:
         self._open = True
         self.overdrawn: Budget | None = None
 
+    @property
+    def exceeded(self) -> str:
+        if self.overdrawn is None:
+            return ""
+        return "this result has more rows than may still be inferred from confidential data this hour, and ends here"
+
+    def settled(self, outcome: str, rows: int) -> None:
+        """It was counted while it was shown."""
+
     def take(self, rows: int) -> bool:
         """The first row is paid for by the statement itself."""
         more = max(0, self._rows + rows - 1) - max(0, self._rows - 1)

@@ -23,7 +23,7 @@ from typing import Any, Final
 
 from doorward.errors import AuthenticationError
 from doorward.guard.admission import Admission, refused
-from doorward.guard.guard import describe_identity
+from doorward.guard.describe import describe_identity
 from doorward.guard.ports import NOTHING, CertificateMaker, Clock, IdentityStore, Shown, TokenMaker, Verified
 from doorward.guard.recorder import Recorder
 from doorward.model import LONGEST_BEARER, Identity, Kind

@@ -22,8 +22,10 @@ from typing import Any, Final
 
 from doorward.errors import DoorwardError, UpstreamError
 from doorward.guard.approvals import Approvals, TooManyRequestsError
-from doorward.guard.ballots import Exact
+from doorward.guard.ballots import Asked, Exact
 from doorward.guard.budgets import Budgets, Exhausted
+from doorward.guard.describe import circumstances, describe_decision, describe_identity
+from doorward.guard.grants import Grants, GrantUse
 from doorward.guard.labels import TargetLabels, TooManyPlacesError
 from doorward.guard.policies import PolicyInForce
 from doorward.guard.ports import Clock
@@ -53,6 +55,7 @@ from doorward.model import (
     Target,
 )
 from doorward.policy.decide import decide, may
+from doorward.policy.grants import asked as grantable
 
 _COUNT: Final = Struct("!H").pack
 _SIZE: Final = Struct("!i").pack
@@ -65,6 +68,11 @@ HOLD_IN_TRANSACTION: Final = 300  # seconds; a held statement keeps the locks of
 
 class _Free:
     """The allowance of what no budget bounds."""
+
+    exceeded = ""
+
+    def settled(self, outcome: str, rows: int) -> None:
+        pass
 
     def take(self, rows: int) -> bool:
         return True
@@ -95,6 +103,7 @@ class Guard:
         self.approvals = approvals
         self.clock = clock
         self.budgets = budgets
+        self.grants = Grants(approvals, recorder, clock, policies)
         self.labels: dict[str, TargetLabels] = {}  # by target
         self.hold_in_transaction = hold_in_transaction
         self.longest_hold = longest_hold
@@ -181,6 +190,41 @@ class Guard:
         self.policies.replace(policies)
         for guarded in list(self.sessions.values()):
             self.recheck(guarded, "the policy changed")
+        await self.approvals.policies_changed()
+
+    async def ask_in_advance(
+        self, identity: Identity, target: Target, asked: Asked, *, reason: str, client: str
+    ) -> Approval | Refusal:
+        """Ask people to agree to more than one statement of somebody's (`grants`), or to let them go on without people.
+        Raises TooManyRequestsError."""
+        extra = circumstances(self.clock.now(), client, "")
+        reach = may(self.policies.current, identity, "connect", target, purpose=reason, extra=extra)
+        if reach.outcome is not Outcome.ALLOW:
+            why = reach.reason or "policy does not let you connect to this target"
+            return Refusal(None, reach, "denied", why)
+        decision = grantable(
+            self.policies.current, identity, target, asked.actions, asked.on, seconds=asked.minutes * 60,
+            break_glass=asked.break_glass, purpose=reason, extra=extra,
+        )  # fmt: skip
+        if decision.outcome is not Outcome.HOLD:
+            return Refusal(None, decision, "denied", decision.reason or "policy does not allow this", decision.hint)
+        body = {
+            "action": "BREAK GLASS" if asked.break_glass else "GRANT",
+            "effect": ", ".join(sorted(asked.actions)),
+            "text": asked.words,
+            "grant": {
+                "actions": sorted(asked.actions), "on": [list(each) for each in asked.on], "minutes": asked.minutes,
+                "statements": asked.statements, "rows": asked.rows, "session": asked.session,
+                "break_glass": asked.break_glass,
+            },
+            "decision": describe_decision(replace(decision, unmask=frozenset())),
+            "assurance": str(identity.assurance),
+            "identity": describe_identity(identity),
+            "target": target.name,
+            "purpose": self.recorder.detectors.mask(reason)[0],
+        }  # fmt: skip
+        lasts = min(decision.expires, self.longest_hold)
+        return await self.approvals.ask_in_advance(identity, target, asked, decision, body, lasts=lasts)
 
     def recheck(self, guarded: GuardedSession, why: str) -> None:
         """End a session that may no longer connect."""
@@ -210,6 +254,7 @@ class GuardedSession:
         self._detectors = guard.recorder.detectors
         self._short = -1 if self._detectors.defined else SHORT  # a pattern of the operator's own may be of any length
         self._seen: tuple[int, frozenset[str]] = (-1, frozenset())
+        self._suspended: dict[Template, GrantUse] = {}  # portals that were opened under a grant
         self._reassessed = 0  # how often its identity has changed
         self.statements = 0
         self.refused = 0
@@ -260,7 +305,7 @@ class GuardedSession:
             if self._waits(turn, decision):
                 return None
             self.record.run(self._number(template), self._params(turn))
-            return self._permit(turn, decision, position=-1)
+            return self._permit(turn, self._masked(decision, turn), position=-1, allowance=self._suspended.pop(template, None))
         if self._waits(turn, decision) and (decision.outcome is Outcome.ALLOW or self._observe):
             return None
         if decision.outcome is Outcome.ALLOW and template.effect is Effect.READ:
@@ -349,11 +394,14 @@ class GuardedSession:
         if decision.outcome is Outcome.ALLOW or turn.continues or self._observe:
             return await self._prepared(turn, gone)
         operation = self._operation(turn)
-        self.held += 1
         if await definitions() != template.definitions:
             return self._moved(turn, operation, decision)
-        lasts = min(decision.expires, guard.longest_hold)
         facts = dict(await preview())
+        under = await self._granted(turn, operation, decision, facts, gone, definitions)
+        if under is not None:
+            return under
+        self.held += 1
+        lasts = min(decision.expires, guard.longest_hold)
         body = {
             **self._body(operation, decision, turn),
             "identity": describe_identity(self.session.identity),
@@ -399,6 +447,80 @@ class GuardedSession:
         if await definitions() != template.definitions:
             return self._moved(turn, operation, decision)
         return await self._dispatch(turn, operation, approval, gone)
+
+    async def _granted(
+        self, turn: Turn, operation: Operation, decision: Decision, preview: Mapping[str, Any], gone: asyncio.Event,
+        definitions: Callable[[], Awaitable[str]],
+    ) -> Permit | Refusal | None:  # fmt: skip
+        """The verdict, if people have agreed in advance to statements like this one; None: they have to be asked."""
+        grants, template = self.guard.grants, turn.template
+        found = await grants.find(self.session, operation, decision, preview)
+        if found is None:
+            return None
+        if await definitions() != template.definitions:
+            return self._moved(turn, operation, decision)
+        self._judge(template, in_transaction=turn.in_transaction)
+        assert template.decision is not None
+        decision = template.decision
+        if decision.outcome is Outcome.DENY or self.ended:
+            return self._refuse(turn, None, decision)
+        if gone.is_set():
+            return self._refuse(turn, Refusal(operation, decision, "held", "the client went away"), decision)
+        masked = self._masked(decision, turn, granted=True)
+        if turn.objection is not None and turn.objection(masked.unmask):
+            return None  # it cannot be masked on its way: people have to look at it
+        refused = await self._follow(turn, decision)
+        if refused is not None:
+            return refused
+        inner: Allowance | None = None
+        if decision.budgets:
+            counted = await self._reserve(turn, decision)
+            if isinstance(counted, Refusal):
+                return counted
+            inner = counted
+        try:
+            use = await grants.use(found[0], self.session, operation, decision, found[1], inner)
+        except BaseException:
+            if inner is not None:
+                inner.release()
+            raise
+        if use is None:
+            if inner is not None:
+                inner.release()
+            return None
+        # From here it is counted. If we die before the next record is durable, nothing has been forwarded: the grant has one
+        # use less, and the next start ends it.
+        try:
+            self.statements += 1
+            body = {**self._body(operation, masked, turn), "approval": use.approval.id, "use": use.number}
+            position = self.record.event("operation.permitted", body)
+            durable = self.guard.recorder.wait(position)
+            if durable is not None:
+                await durable
+        except BaseException:
+            use.release()
+            raise
+        if gone.is_set():
+            self.record.event("operation.settled", {"operation": operation.id, "outcome": "not_run"})
+            use.release()
+            return self._refuse(turn, Refusal(operation, decision, "held", "the client went away"), decision)
+        return self._permit(
+            turn, masked, position=position, operation=operation, approval=use.approval, allowance=use
+        )
+
+    def _masked(self, decision: Decision, turn: Turn, *, granted: bool = False) -> Decision:
+        """A decision without what only approval of this very statement unmasks, if it runs under a grant."""
+        if not decision.unmask or not (granted or turn.template in self._suspended):
+            return decision
+        session = self.session
+        shown = frozenset(
+            label for label in decision.unmask
+            if may(
+                self.guard.policies.current, session.identity, "unmask", session.target, resource=("Label", label),
+                purpose=session.purpose, extra=self._circumstances(),
+            ).outcome is Outcome.ALLOW
+        )  # fmt: skip
+        return replace(decision, unmask=shown)
 
     async def _prepared(self, turn: Turn, gone: asyncio.Event) -> Permit | Refusal:
         """Write down what must be written first of a statement that needs no approval; then record and permit it."""
@@ -570,7 +692,11 @@ class GuardedSession:
         """Record what became of a permitted operation."""
         self.rows += result.rows
         if result.permit.allowance is not None:
-            result.permit.allowance.release()
+            result.permit.allowance.settled(result.outcome, _touched(result))
+            if result.outcome == "suspended" and isinstance(result.permit.allowance, GrantUse):
+                self._suspend(result.template, result.permit.allowance)  # more of it may be fetched
+            else:
+                result.permit.allowance.release()
         operation = result.permit.operation
         template = result.template
         reads = operation.effect is Effect.READ
@@ -601,6 +727,12 @@ class GuardedSession:
             body["operation"] = operation.id
             self.record.event("operation.settled", body)
 
+    def _suspend(self, template: Template, use: GrantUse) -> None:
+        earlier = self._suspended.get(template)
+        if earlier is not None and earlier is not use:
+            earlier.release()
+        self._suspended[template] = use
+
     def counts(self) -> dict[str, int]:
         """Statements judged, by what came of it first."""
         return {"permitted": self.statements, "refused": self.refused, "held": self.held}
@@ -610,6 +742,8 @@ class GuardedSession:
         if self.guard.sessions.pop(self.session.id, None) is None:
             return
         self.guard.closed(self)
+        for use in self._suspended.values():
+            use.release()
         await self.record.close(
             {
                 # It may quote the target, which may quote the client.
@@ -803,47 +937,18 @@ class GuardedSession:
         return refusal
 
 
+def _touched(result: Result) -> int:
+    """Rows that it returned, or changed: the target says of each statement how many (`UPDATE 5`)."""
+    changed = 0
+    for tag in result.tags:
+        last = tag.rpartition(" ")[2]
+        if last.isdigit():
+            changed += int(last)
+    return max(result.rows, changed)
+
+
 def _exact(turn: Turn) -> Exact:
     return Exact(turn.template.exact, turn.params, turn.formats, turn.oids)
-
-
-def circumstances(now: int, client: str, application: str) -> dict[str, Any]:
-    """What a policy may read of a request besides who asks for what: the time, the address, the client's own name."""
-    host = client.rsplit(":", 1)[0].strip("[]")
-    return {"now": now, "client": host or "127.0.0.1", "application": application}
-
-
-def describe_identity(identity: Identity) -> dict[str, Any]:
-    """An identity as events show it, with the chain of whom it acts for."""
-    shown: dict[str, Any] = {
-        "subject": identity.subject,
-        "kind": str(identity.kind),
-        "issuer": identity.issuer,
-        "groups": sorted(identity.groups)[:100],
-        "assurance": str(identity.assurance),
-        "token": identity.token_id,
-    }
-    if identity.bound_to:
-        shown["bound_to"] = identity.bound_to
-    if identity.on_behalf_of is not None:
-        shown["on_behalf_of"] = describe_identity(identity.on_behalf_of)
-    return shown
-
-
-def describe_decision(decision: Decision) -> dict[str, Any]:
-    """A decision as events show it."""
-    shown: dict[str, Any] = {
-        "outcome": str(decision.outcome),
-        "rules": list(decision.rules),
-        "reason": decision.reason,
-        "unmask": sorted(decision.unmask),
-        "policy": decision.policy_hash,
-    }
-    if decision.budgets:
-        shown["budgets"] = [[b.identity, b.label, b.answers, b.rule] for b in decision.budgets]
-    if decision.transforms:
-        shown["transforms"] = dict(decision.transforms)
-    return shown
 
 
 @lru_cache(1024)

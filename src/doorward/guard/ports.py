@@ -307,6 +307,10 @@ class ApprovalStore(Protocol):
         """The newest waiting, parked or approved request of that Identity.id for that digest, not yet expired."""
         ...
 
+    async def approved(self, requester: str, digest: bytes, *, limit: int = 20) -> Sequence[Approval]:
+        """The approved requests of that Identity.id with that digest, newest first, whenever they expire."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Principal:

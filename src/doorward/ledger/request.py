@@ -5,6 +5,9 @@ far its log had got. A request is the terms with two members more: who decides (
 so that a yes cannot be turned into a no, or given by another. It is one canonical JSON text (encoding.py); its bytes are
 re-derived and compared, never re-read and guessed. docs/spec/approval.md is the specification.
 
+There are two types: for one statement (`doorward.approval`), and for what one identity does on one target for some minutes,
+within limits (`doorward.grant`).
+
 Does not sign, does not verify, makes no salts and knows no clock.
 """
 
@@ -21,6 +24,7 @@ from doorward.ledger.encoding import canonical
 from doorward.ledger.encoding import parse as parse_json
 
 TYP: Final = "doorward.approval"
+GRANT: Final = "doorward.grant"
 VERSION: Final = 1
 MAX_REQUEST: Final = 32 * 1024
 DOMAIN: Final = b"doorward/approval/v1\0"
@@ -33,6 +37,13 @@ _HASHES: Final = ("display_commit", "nonce", "operation_commit", "params_commit"
 _MEMBERS: Final = frozenset((
     *_TEXTS, *_HASHES, "act", "decision", "exp", "limits", "log", "nbf", "policy", "quorum", "typ", "uses", "v",
 ))
+_GRANT_TEXTS: Final = ("approver", "requester", "rid", "session", "target")
+_GRANT_HASHES: Final = ("display_commit", "nonce")
+_GRANT_MEMBERS: Final = frozenset((
+    *_GRANT_TEXTS, *_GRANT_HASHES, "act", "actions", "decision", "exp", "kinds", "limits", "log", "nbf", "on", "policy",
+    "quorum", "skips", "typ", "v",
+))
+LIMITS: Final = ("minutes", "rows", "statements")
 
 
 def statement_commitment(salt: bytes, exact: bytes) -> str:
@@ -88,17 +99,19 @@ def _word(number: int) -> str:
 def parse(text: bytes) -> dict[str, Any]:
     """The members of a request. IntegrityError unless it is a whole one of this version, in its one form."""
     found = parse_json(text, limit=MAX_REQUEST)
-    if not isinstance(found, dict) or found.keys() != _MEMBERS:
+    grant = isinstance(found, dict) and found.get("typ") == GRANT
+    if not isinstance(found, dict) or found.keys() != (_GRANT_MEMBERS if grant else _MEMBERS):
         raise IntegrityError("not a request for approval: other members")
-    numbers = [found["nbf"], found["exp"], found["uses"], found["v"]]
-    log, policy, quorum = found["log"], found["policy"], found["quorum"]
+    numbers = [found["nbf"], found["exp"], found["v"]]
+    log, policy = found["log"], found["policy"]
     sound = (
-        found["typ"] == TYP
-        and all(type(number) is int and number >= 0 for number in numbers)
+        all(type(number) is int and number >= 0 for number in numbers)
         and found["v"] == VERSION
         and found["decision"] in (APPROVE, DENY)
-        and all(isinstance(found[name], str) for name in _TEXTS)
-        and all(isinstance(found[name], str) and _HEX.fullmatch(found[name]) for name in _HASHES)
+        and all(isinstance(found[name], str) for name in (_GRANT_TEXTS if grant else _TEXTS))
+        and all(
+            isinstance(found[name], str) and _HEX.fullmatch(found[name]) for name in (_GRANT_HASHES if grant else _HASHES)
+        )
         and _strings(found["act"])
         and _counts(found["limits"])
         and isinstance(log, dict)
@@ -106,16 +119,36 @@ def parse(text: bytes) -> dict[str, Any]:
         and isinstance(policy, dict)
         and policy.keys() == {"rules", "sha256"}
         and _strings(policy["rules"])
-        and isinstance(quorum, dict)
-        and quorum.keys() == {"k", "of", "seats"}
-        and type(quorum["k"]) is int
-        and quorum["k"] > 0
-        and _strings(quorum["of"])
-        and _counts(quorum["seats"])
+        and _quorum(found["quorum"])
+        and (_of_a_grant(found) if grant else found["typ"] == TYP and type(found["uses"]) is int and found["uses"] >= 0)
     )
     if not sound:
         raise IntegrityError("not a request for approval: a member of another kind")
     return found
+
+
+def _of_a_grant(found: Mapping[str, Any]) -> bool:
+    return (
+        _strings(found["actions"])
+        and bool(found["actions"])
+        and _strings(found["kinds"])
+        and len(found["kinds"]) == len(found["act"]) + 1
+        and isinstance(found["on"], list)
+        and all(_strings(each) and len(each) == 2 for each in found["on"])
+        and found["limits"].keys() == set(LIMITS)
+        and (found["skips"] is None or _quorum(found["skips"]))
+    )
+
+
+def _quorum(value: object) -> bool:
+    return (
+        isinstance(value, dict)
+        and value.keys() == {"k", "of", "seats"}
+        and type(value["k"]) is int
+        and value["k"] > 0
+        and _strings(value["of"])
+        and _counts(value["seats"])
+    )
 
 
 def _strings(value: object) -> bool:

@@ -112,12 +112,34 @@ def check(key: ApproverKey, request: bytes, signature: Mapping[str, Any], gatewa
     ).flags
 
 
+VERIFIED: Final = 4  # the flag UV: a person was verified, by a finger or a number, on the device that signed
+
+
+def check_verified(key: ApproverKey, flags: int) -> None:
+    """Whether a signature shows its owner in person, as breaking glass needs. IntegrityError."""
+    if key.method == SSHSIG and key.tier != HARDWARE:
+        raise IntegrityError("to break glass takes a passkey or a security key: a key in a file is not you in person")
+    if not flags & VERIFIED:
+        raise IntegrityError(
+            "the security key did not verify you in person: use a passkey, or one made with `ssh-keygen -O verify-required`"
+        )
+
+
 @dataclass(slots=True)
 class _Asked:
     terms: dict[str, Any] | None  # None: asked before votes were signed
     votes: dict[str, tuple[bool, frozenset[str], str]] = field(default_factory=dict)  # approver -> yes, groups, key
     spent: str = ""  # the operation
     ran: bool = False
+    over: bool = False  # withdrawn or expired
+    last: int = 0  # when the last vote was cast
+    uses: dict[str, bool] = field(default_factory=dict)  # of a grant: operation -> it ran
+    running: dict[str, int] = field(default_factory=dict)  # operation -> rows it was reserved
+    rows: int = 0  # used, or reserved
+
+    @property
+    def grant(self) -> bool:
+        return self.terms is not None and self.terms.get("typ") == requests.GRANT
 
 
 class VoteTrail:
@@ -125,7 +147,7 @@ class VoteTrail:
 
     TYPES: Final = (
         "approver_key.registered", "approver_key.revoked", "approval.requested", "approval.voted", "approval.spent",
-        "operation.permitted",
+        "approval.withdrawn", "approval.expired", "grant.used", "grant.settled", "operation.permitted",
     )
 
     def __init__(self, gateway: str) -> None:
@@ -133,6 +155,7 @@ class VoteTrail:
         self.votes = 0  # whose signature was checked
         self.unsigned = 0  # from before votes were signed
         self.spent = 0
+        self.used = 0  # statements that ran under grants
         self._gateway = gateway
         self._asked: dict[str, _Asked] = {}
 
@@ -149,14 +172,25 @@ class VoteTrail:
                     terms = body.get("terms")
                     self._asked.setdefault(body["approval"], _Asked(terms))
                 case "approval.voted":
-                    self._vote(actor, body)
+                    self._vote(actor, at, body)
                 case "approval.spent":
                     self._spend(at, body)
+                case "approval.withdrawn" | "approval.expired":
+                    if (ended := self._asked.get(body["approval"])) is not None:
+                        ended.over = True
+                case "grant.used":
+                    self._use(actor, at, body)
+                case "grant.settled":
+                    asked = self._request(body["approval"])
+                    asked.rows += max(0, body["rows"]) - asked.running.pop(body["operation"], 0)
                 case "operation.permitted" if body.get("approval"):
                     asked = self._request(body["approval"])
-                    if asked.ran or asked.spent != body["operation"]:
+                    if asked.grant:
+                        self._ran(asked, body)
+                    elif asked.ran or asked.spent != body["operation"]:
                         raise IntegrityError(f"request {body['approval']} let an operation run that it was not spent for")
-                    asked.ran = True
+                    else:
+                        asked.ran = True
         except (KeyError, TypeError, AttributeError, ValueError, ProtocolError) as error:
             what = error.message if isinstance(error, ProtocolError) else "a member is missing, or of another kind"
             raise IntegrityError(f"{type_}: {what}") from None
@@ -185,7 +219,7 @@ class VoteTrail:
                 raise IntegrityError(f"key {key.id} was registered without proof that its owner has it")
         self.keys[key.id] = key
 
-    def _vote(self, actor: str, body: Mapping[str, Any]) -> None:
+    def _vote(self, actor: str, at: int, body: Mapping[str, Any]) -> None:
         asked = self._request(body["approval"])
         if asked.terms is None:
             self.unsigned += 1
@@ -197,10 +231,59 @@ class VoteTrail:
         key = self._key(body["key"])
         if key.owner != actor or key.revoked_at:
             raise IntegrityError(f"key {key.id} was revoked, or is not {actor}'s")
-        check(key, said, body["signature"], self._gateway)
+        flags = check(key, said, body["signature"], self._gateway)
+        if asked.grant and asked.terms["skips"] is not None and body["approve"]:
+            check_verified(key, flags)
+            if actor != asked.terms["requester"]:
+                raise IntegrityError(f"{actor} broke glass for somebody else")
         self.votes += 1
+        if actor not in asked.votes:
+            asked.last = at
         # A vote that was on record when the gateway died is cast again by the same person, or taken up at the start.
         asked.votes.setdefault(actor, (body["approve"], frozenset(body["groups"]), key.id))
+
+    def _use(self, actor: str, at: int, body: Mapping[str, Any]) -> None:
+        rid, operation = body["approval"], body["operation"]
+        asked = self._request(rid)
+        terms = asked.terms
+        if terms is None or not asked.grant:
+            raise IntegrityError(f"request {rid} was used as a grant, and is none")
+        if asked.over or operation in asked.uses or actor != terms["requester"]:
+            raise IntegrityError(f"grant {rid} was used by another, twice for one operation, or after its end")
+        self._enough(rid, asked, terms)
+        limits = terms["limits"]
+        if at >= min(asked.last, terms["exp"]) + limits["minutes"] * 60_000:
+            raise IntegrityError(f"grant {rid} was used after its time")
+        if type(body["reserved"]) is not int or body["reserved"] < 0:
+            raise IntegrityError(f"grant {rid} was used for no number of rows")
+        asked.uses[operation] = False
+        asked.running[operation] = body["reserved"]
+        asked.rows += body["reserved"]
+        if len(asked.uses) > limits["statements"] or asked.rows > limits["rows"]:
+            raise IntegrityError(f"grant {rid} was used for more than it allows")
+
+    def _ran(self, asked: _Asked, body: Mapping[str, Any]) -> None:
+        terms = asked.terms
+        assert terms is not None
+        decision = body["decision"]
+        accesses = {access for _, _, access in body["resources"]} | {body["effect"]}
+        if (
+            asked.uses.get(body["operation"]) is not False
+            or decision["policy"] != terms["policy"]["sha256"]
+            or not set(decision["rules"]) <= set(terms["policy"]["rules"])
+            or not accesses <= {*terms["actions"], "read"}
+        ):
+            raise IntegrityError(f"grant {terms['rid']} let an operation run that it was not given for")
+        asked.uses[body["operation"]] = True
+        self.used += 1
+
+    def _enough(self, rid: str, asked: _Asked, terms: Mapping[str, Any]) -> None:
+        quorum = terms["quorum"]
+        yes = [groups for approve, groups, key in asked.votes.values() if approve and not self.keys[key].revoked_at]
+        if len(yes) != len(asked.votes):
+            raise IntegrityError(f"request {rid} was spent after a no, or with a key that was revoked")
+        if not requests.seats_met(yes, quorum["k"], quorum["seats"]):
+            raise IntegrityError(f"request {rid} was spent with fewer people than it takes")
 
     def _spend(self, at: int, body: Mapping[str, Any]) -> None:
         rid = body["approval"]
@@ -211,11 +294,8 @@ class VoteTrail:
         self.spent += 1
         if asked.terms is None:
             return
-        quorum = asked.terms["quorum"]
-        yes = [groups for approve, groups, key in asked.votes.values() if approve and not self.keys[key].revoked_at]
-        if len(yes) != len(asked.votes):
-            raise IntegrityError(f"request {rid} was spent after a no, or with a key that was revoked")
-        if not requests.seats_met(yes, quorum["k"], quorum["seats"]):
-            raise IntegrityError(f"request {rid} was spent with fewer people than it takes")
+        if asked.grant:
+            raise IntegrityError(f"grant {rid} was spent as if it were for one statement")
+        self._enough(rid, asked, asked.terms)
         if at >= asked.terms["exp"]:
             raise IntegrityError(f"request {rid} was spent after its time")

@@ -134,10 +134,19 @@ class Budget:
 
 
 class Allowance(Protocol):
-    """What one permitted execution may still take from its budgets."""
+    """What one permitted execution may still take from its budgets, or from the grant under which it runs."""
+
+    @property
+    def exceeded(self) -> str:
+        """Why `take` says no, in words for the client."""
+        ...
 
     def take(self, rows: int) -> bool:
-        """Count rows about to be shown. False: a budget is spent, and they must not be."""
+        """Count rows about to be shown. False: nothing is left, and they must not be."""
+        ...
+
+    def settled(self, outcome: str, rows: int) -> None:
+        """What became of it, and how many rows it returned or changed. `release` follows."""
         ...
 
     def release(self) -> None:

@@ -8,10 +8,12 @@ the pieces, so that a disagreement about where a policy ends is an error and nev
 
 Annotations: `@id("name")` names the policy in every record. `@reason("text")` is shown to those whom it stops.
 `@quorum("2")` or `@quorum("dba:1, security:1")`, `@expires("15m")` and `@approvers("dba,security")` say what it takes to
-release a hold; they are errors on a policy that does not read `context.approved`, where they would promise a hold that
-never happens. `@budget("500")` on a permit for `infer` says how many answers an hour that is; anywhere else it would bound
-nothing, and is an error. `@transform("ssn=partial, card=null")` says what becomes of confidential values under what the
-policy permits; it is an error on a policy that permits no operation.
+release a hold, `@grantable("1h")` that people may agree to more than one statement in advance, for so long at most, and
+`@break_glass("30m")` that whoever is held may go on without them, for so long at most. These are errors on a policy that
+does not read `context.approved`, where they would promise a hold that never happens. `@budget("500")` on a permit for
+`infer` says how many answers an hour that is; anywhere else it would bound nothing, and is an error.
+`@transform("ssn=partial, card=null")` says what becomes of confidential values under what the policy permits; it is an
+error on a policy that permits no operation.
 
 Deliberately not here: reading files (the caller does), deciding (`decide`). Cedar's templates are refused: a policy
 whose principal is filled in from elsewhere cannot be reviewed where it stands.
@@ -50,8 +52,10 @@ ACTIONS: Mapping[str, tuple[str, ...]] = {
     "administer": ("Target", "Gateway"),
 }
 DEFAULT_EXPIRY = 900
-ANNOTATIONS = ("id", "reason", "quorum", "expires", "approvers", "budget", "transform")
-_HOLDING = ("quorum", "expires", "approvers")
+ANNOTATIONS = ("id", "reason", "quorum", "expires", "approvers", "grantable", "break_glass", "budget", "transform")
+_HOLDING = ("quorum", "expires", "approvers", "grantable", "break_glass")
+LONGEST_GRANT = 24 * 3600  # seconds
+LONGEST_BREAK_GLASS = 3600
 _MOST_BYTES = 1 << 20  # of one file
 _MOST_POLICIES = 10_000
 # Cedar's parser recurses, and a text nested some hundred deep ends the whole process with SIGSEGV (cedarpy 4.12). A
@@ -75,8 +79,8 @@ _BUDGET = re.compile(r"[1-9][0-9]{0,8}")
 class Rule:
     """One policy, as its annotations and its text say.
 
-    `effect` is permit or forbid. `expires` is seconds, `budget` answers an hour. These and `quorum` are None, and
-    `approvers` is empty, where the annotation is absent.
+    `effect` is permit or forbid. `expires`, `grantable` and `break_glass` are seconds, `budget` answers an hour. These and
+    `quorum` are None, and `approvers` is empty, where the annotation is absent.
     `reads` are the attributes of `context` that the policy reads; `"*"` stands for all.
     """
 
@@ -91,6 +95,8 @@ class Rule:
     approvers: tuple[str, ...] = ()
     seats: Mapping[str, int] = field(default_factory=dict)  # by group, how many of `quorum` must be of it
     budget: int | None = None
+    grantable: int | None = None
+    break_glass: int | None = None
     reads: frozenset[str] = frozenset()
     transforms: Mapping[str, str] = field(default_factory=dict)  # by label
     template: Any = field(default=None, repr=False, compare=False)  # Cedar's own tree of it
@@ -309,7 +315,7 @@ def _rule(piece: _Piece, objection: Callable[[str, str], str]) -> Rule:
         wrong.append(f'{at}: the policy has no @id("name"); records name policies by it')
     elif not _ID.fullmatch(name):
         complain("id", "@id must be 1 to 64 letters, digits and ._:/- and begin with a letter or digit")
-    quorum = expires = budget = None
+    quorum = budget = None
     approvers: tuple[str, ...] = ()
     seats: dict[str, int] = {}
     if "quorum" in notes:
@@ -330,11 +336,19 @@ def _rule(piece: _Piece, objection: Callable[[str, str], str]) -> Rule:
                 f'@quorum must be a number of people from 1 to {_MOST_VOTES}, as in @quorum("2"), or say how many of which '
                 'group, as in @quorum("dba:1, security:1")',
             )
-    if "expires" in notes:
-        match = _EXPIRES.fullmatch(notes["expires"])
-        expires = int(match[1]) * _SECONDS[match[2]] if match else 0
-        if not 0 < expires <= _LONGEST_EXPIRY:
-            complain("expires", '@expires must be a time of at most 7 days, as in @expires("15m"), "90s" or "1h"')
+
+    def lasting(key: str, longest: int, said: str) -> int | None:
+        if key not in notes:
+            return None
+        match = _EXPIRES.fullmatch(notes[key])
+        seconds = int(match[1]) * _SECONDS[match[2]] if match else 0
+        if not 0 < seconds <= longest:
+            complain(key, f"@{key} must be a time of at most {said}")
+        return seconds
+
+    expires = lasting("expires", _LONGEST_EXPIRY, '7 days, as in @expires("15m"), "90s" or "1h"')
+    grantable = lasting("grantable", LONGEST_GRANT, '24 hours, as in @grantable("1h")')
+    break_glass = lasting("break_glass", LONGEST_BREAK_GLASS, '60 minutes, as in @break_glass("30m")')
     if "approvers" in notes:
         approvers = tuple(sorted({group.strip() for group in notes["approvers"].split(",")}))
         if "" in approvers:
@@ -373,7 +387,7 @@ def _rule(piece: _Piece, objection: Callable[[str, str], str]) -> Rule:
     return Rule(
         id=name, file=piece.file, line=piece.line(0), effect=template.effect, text=piece.text,
         reason=notes.get("reason", ""), quorum=quorum, expires=expires, approvers=approvers, seats=seats, budget=budget,
-        reads=reads, transforms=transforms,
+        grantable=grantable, break_glass=break_glass, reads=reads, transforms=transforms,
         template=template,
     )  # fmt: skip
 

@@ -18,11 +18,13 @@ from litestar.status_codes import HTTP_200_OK
 
 from doorward.errors import IntegrityError
 from doorward.guard.approvals import OPEN, Approvals, TooManyRequestsError, VoteRefusedError
+from doorward.guard.ballots import breaks_glass, is_grant
 from doorward.guard.guard import Guard
 from doorward.ledger import request as requests
 from doorward.ledger.votes import WEBAUTHN, namespace
 from doorward.ledger.webauthn import base64url
 from doorward.model import Approval, ApprovalState, Identity, Outcome, Target
+from doorward.web import grants
 from doorward.web.targets import Who
 
 LONGEST_STREAM = 900.0  # seconds of server-sent events; then the listener asks anew, and is judged anew
@@ -68,15 +70,20 @@ def routes(gateway: Served, who: Who, allowed: Allowed) -> Sequence[Any]:
             raise NotFoundException(detail=f"there is no request {approval_id} that you may see")
         return approval
 
+    def state(approval: Approval) -> dict[str, Any]:
+        return {**_state(approval), "expires_at": gateway.approvals.ballots.ends(approval)}
+
     async def rendered(identity: Identity, approval: Approval) -> dict[str, Any]:
         body = await gateway.approvals.body(approval.id)
         shown: dict[str, Any] = json.loads(body) if body else {}
-        shown.update(_state(approval))
+        shown.update(state(approval))
+        if is_grant(approval):
+            shown["left"] = gateway.guard.grants.left(approval)
         shown["requested_by"], shown["on_behalf_of"] = approval.requested_by, list(approval.on_behalf_of)
         shown["target"] = approval.target
         open_still = approval.state in (*OPEN, ApprovalState.APPROVED)
         # By the gateway's clock, which is the one that counts: the caller's may be off.
-        shown["left_ms"] = max(0, approval.expires_at - gateway.guard.clock.now()) if open_still else 0
+        shown["left_ms"] = max(0, shown["expires_at"] - gateway.guard.clock.now()) if open_still else 0
         shown["seats"] = json.loads(approval.terms)["quorum"]["seats"] if approval.terms else {}
         why_not = refusal(identity, approval)
         shown["you_may_vote"] = why_not is None
@@ -104,7 +111,7 @@ def routes(gateway: Served, who: Who, allowed: Allowed) -> Sequence[Any]:
                 continue
             body = json.loads(await gateway.approvals.body(approval.id) or b"{}")
             shown.append({
-                **_state(approval), "target": approval.target, "requested_by": approval.requested_by,
+                **state(approval), "target": approval.target, "requested_by": approval.requested_by,
                 "on_behalf_of": list(approval.on_behalf_of), "action": body.get("action", ""),
                 "effect": body.get("effect", ""), "text": str(body.get("text", ""))[:400],
             })  # fmt: skip
@@ -147,8 +154,8 @@ def routes(gateway: Served, who: Who, allowed: Allowed) -> Sequence[Any]:
                     found = await gateway.approvals.get(approval_id)
                     if found is None or (only and approval_id != only) or not sees(identity, found):
                         continue
-                    state = {**_state(found), "target": found.target, "requested_by": found.requested_by}
-                    yield f"event: {found.state}\ndata: {json.dumps(state)}\n\n".encode()
+                    told_of = {**state(found), "target": found.target, "requested_by": found.requested_by}
+                    yield f"event: {found.state}\ndata: {json.dumps(told_of)}\n\n".encode()
                     if only and found.state not in (*OPEN, ApprovalState.APPROVED):
                         return
                 left = until - clock.monotonic()
@@ -246,10 +253,13 @@ def routes(gateway: Served, who: Who, allowed: Allowed) -> Sequence[Any]:
 
     @post("/api/approvals/{approval_id:str}/withdraw", status_code=HTTP_200_OK)
     async def withdraw(request: Request[Any, Any, Any], approval_id: FromPath[str]) -> dict[str, Any]:
-        """Take a request back: one's own, that of an agent acting for the caller, or any, with `administer`."""
+        """Take a request back: one's own, that of an agent acting for the caller, or any, with `administer`; a grant also by
+        whoever may vote on it."""
         identity = await who(request)
         asked = await approval_for(identity, approval_id)
-        if not _asked(identity, asked) and not allowed(identity, "administer", asked.target):
+        # Who could have said no to a grant may still end it.
+        may_end = is_grant(asked) and not breaks_glass(asked) and refusal(identity, asked) is None
+        if not _asked(identity, asked) and not may_end and not allowed(identity, "administer", asked.target):
             raise PermissionDeniedException(
                 detail="only who asked, or whom they asked for, or an administrator can withdraw a request"
             )
@@ -259,7 +269,8 @@ def routes(gateway: Served, who: Who, allowed: Allowed) -> Sequence[Any]:
             raise PermissionDeniedException(detail=f"request {approval_id} is {asked.state} already")
         return await rendered(identity, await approval_for(identity, approval_id))
 
-    return approvals, events, events_of, approval, wait, ballot, vote, withdraw
+    asking = grants.routes(gateway.guard, lambda: gateway.targets, who, rendered)
+    return approvals, events, events_of, approval, wait, ballot, vote, withdraw, *asking
 
 
 def _asked(identity: Identity, approval: Approval) -> bool:

@@ -33,6 +33,8 @@ def changed(value: Any) -> Any:
             return value[:-1] + ("7" if not value.endswith("7") else "8") if value else "x"
         case list():
             return [*value, "x"]
+        case None:
+            return {"k": 1, "of": [], "seats": {}}
     return {**value, "x": 1}
 
 

@@ -281,6 +281,8 @@ async def test_who_has_no_right_learns_and_does_nothing(served: Served, method: 
             assert answer.json()["id"] == f"{ISSUER}|eve"
         elif path in ("/api/approvals", "/api/sessions", "/api/keys", "/api/agents") and method == "GET":
             assert (answer.status_code, answer.json()) == (200, [])
+        elif path == "/api/approvals":  # it says neither where nor what for
+            assert answer.status_code == 400
         elif path.startswith("/api/keys/") and method == "POST":  # about the caller's own keys
             assert answer.status_code in (200, 400)
             assert served.approvals.keys.of(f"{ISSUER}|eve") == []

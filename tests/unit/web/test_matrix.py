@@ -83,6 +83,7 @@ TABLE: dict[tuple[str, str], dict[str, int]] = {
     ("POST", "/api/notifications/{name:str}/test"): only(GONE, "administrator", others=NO),
     ("GET", "/api/whoami"): ANYONE,
     ("GET", "/api/approvals"): ANYONE,
+    ("POST", "/api/approvals"): only(FORM, others=FORM),  # whoever asks rightly is asked for what, where and why
     ("GET", "/api/approvals/{approval_id:str}"): only(OK, *SEES_REQUEST),
     ("GET", "/api/approvals/{approval_id:str}/wait"): only(OK, *SEES_REQUEST),
     ("GET", "/api/approvals/events"): ANYONE,

@@ -470,6 +470,11 @@ class SqlApprovals:
         )
         return found[0] if found else None
 
+    async def approved(self, requester: str, digest: bytes, *, limit: int = 20) -> Sequence[Approval]:
+        c = approvals.c
+        mine = and_(c.requested_by == requester, c.digest == digest, c.state == ApprovalState.APPROVED.value)
+        return await self._select(select(approvals).where(mine).order_by(c.id.desc()).limit(limit))
+
     async def _select(self, query: Any) -> Sequence[Approval]:
         async with self._store.transaction() as connection:
             rows = (await connection.execute(query)).all()

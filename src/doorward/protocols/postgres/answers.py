@@ -455,10 +455,7 @@ class Answers:
         told so far would read like a whole result."""
         if not allowance.take(rows):
             self.overdrawn = True
-            raise ProtocolError(
-                "this result has more rows than may still be inferred from confidential data this hour, and ends here",
-                hint="ask for fewer rows, or for a larger @budget",
-            )
+            raise ProtocolError(allowance.exceeded, hint="ask for fewer rows, or for more of them to be allowed")
 
     def _keep_rows(self, redacted: bytes, already: int, count: int) -> None:
         limit = self.rows_recorded

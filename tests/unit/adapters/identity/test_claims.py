@@ -119,7 +119,10 @@ def test_a_rule_that_says_nothing_is_refused(claim: str, values: tuple[str, ...]
 
 @pytest.mark.parametrize(
     ("amr", "kept"),
-    [(["pwd", "otp"], "otp pwd"), (["hwk", "hwk"], "hwk"), ([], None), ("pwd", None), (["a b"], None), (["\n"], None), ([1], None)],
+    [
+        (["pwd", "otp"], "otp pwd"), (["hwk", "hwk"], "hwk"), ([], None), ("pwd", None), (["a b"], None), (["\n"], None),
+        ([1], None),
+    ],
 )
 def test_how_somebody_signed_in_is_kept(amr: Any, kept: str | None) -> None:
     """`amr`, whichever claims are configured: methods in order, a space between two; what is none is left out."""
