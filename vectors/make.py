@@ -193,7 +193,28 @@ def approval_vectors() -> dict[str, Any]:
         "signature": private.sign(authenticator + sha256(client).digest()),
     }  # fmt: skip
     cose = cbor2.dumps({1: 1, 3: -8, -1: 6, -2: public})
+    held = {"k": 1, "of": ["dba"], "seats": {}}
+    grant: dict[str, Any] = {
+        **{name: terms[name] for name in ("act", "display_commit", "exp", "log", "nbf", "nonce", "policy", "requester", "rid",
+                                          "target", "v")},
+        "actions": ["write"], "kinds": ["agent", "human"], "limits": {"minutes": 30, "rows": 500, "statements": 20},
+        "on": [["Table", "public.orders"]], "quorum": held, "session": "", "skips": None, "typ": requests.GRANT,
+    }  # fmt: skip
+    person: dict[str, Any] = {
+        **grant, "act": [], "kinds": ["human"], "on": [], "quorum": {"k": 1, "of": [], "seats": {}},
+        "requester": "https://idp.example.com|dora", "skips": held,
+    }  # fmt: skip
+    granted = requests.request(grant, "https://idp.example.com|dora", approve=True)
+    broken = requests.request(person, "https://idp.example.com|dora", approve=True)
     return {
+        "grant": {
+            "terms": grant, "request": granted.decode(), "challenge": requests.challenge(granted).hex(),
+            "words": requests.words(requests.challenge(granted)),
+        },
+        "break_glass": {
+            "terms": person, "request": broken.decode(), "challenge": requests.challenge(broken).hex(),
+            "words": requests.words(requests.challenge(broken)),
+        },
         "spec": "doorward approval, version 1",
         "private_key": KEY.hex(),
         "salt": SALT.hex(),

@@ -228,6 +228,7 @@ class Gateway:
             stack.push_async_callback(self.recorder.stop)
             await self.approvals.load(self.reader)
             await self.guard.grants.load(self.reader)
+            stack.push_async_callback(self.guard.grants.flush)
             stack.callback(self.refusals.flush)
             await self.authenticator.reload()
             self.log.info("gateway.started", gateway=self.config.gateway.name, recovered=asdict(recovery))
@@ -241,6 +242,7 @@ class Gateway:
                     group.create_task(listener.sweep()),
                     group.create_task(self.recorder.run()),
                     group.create_task(self.budgets.run()),
+                    group.create_task(self.guard.grants.run()),
                     group.create_task(self.authenticator.run()),
                     group.create_task(self.refusals.run()),
                     group.create_task(self.notifications.run()),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from doorward.errors import IntegrityError
@@ -21,6 +21,7 @@ from doorward.guard.ports import (
     SessionRow,
     Spent,
     StoredEvent,
+    Used,
 )
 from doorward.model import Approval, ApprovalState, Vote
 
@@ -92,6 +93,7 @@ class MemoryApprovals:
     def __init__(self) -> None:
         self.rows: dict[str, Approval] = {}
         self.bodies: dict[str, bytes] = {}
+        self.uses: dict[str, tuple[str, str, str, int, int]] = {}  # operation -> approval, lane, boot, rows, running
 
     async def create(self, approval: Approval, body: bytes = b"") -> None:
         if approval.id in self.rows:
@@ -139,6 +141,31 @@ class MemoryApprovals:
             and row.state in (*VOTABLE, ApprovalState.APPROVED)
         ]
         return max(found, key=lambda row: row.id, default=None)
+
+    async def use(
+        self, approval_id: str, operation: str, lane: str, boot: str, rows: int, statements: int, most: int
+    ) -> int:
+        used = await self.used(approval_id)
+        row = self.rows.get(approval_id)
+        if (
+            row is None or row.state is not ApprovalState.APPROVED or used.statements >= statements or used.rows + rows > most
+        ):
+            return 0
+        self.uses[operation] = (approval_id, lane, boot, rows, 1)
+        return used.statements + 1
+
+    async def settle(self, rows: Mapping[str, int]) -> None:
+        for operation, touched in rows.items():
+            self.uses[operation] = (*self.uses[operation][:3], touched, 0)
+
+    async def used(self, approval_id: str) -> Used:
+        mine = [(rows, running) for id_, _, _, rows, running in self.uses.values() if id_ == approval_id]
+        return Used(len(mine), sum(rows for rows, _ in mine), sum(running for _, running in mine))
+
+    async def unsettled(self, lane: str, boot: str) -> Sequence[str]:
+        return sorted({
+            id_ for id_, its, of, _, running in self.uses.values() if running and its == lane and of != boot
+        })  # fmt: skip
 
     async def approved(self, requester: str, digest: bytes, *, limit: int = 20) -> Sequence[Approval]:
         found = [

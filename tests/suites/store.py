@@ -23,6 +23,7 @@ from doorward.guard.ports import (
     SessionRow,
     Spent,
     StoredEvent,
+    Used,
 )
 from doorward.model import Approval, ApprovalState, Vote
 
@@ -223,6 +224,30 @@ class StoreSuite:
         assert await approvals.find_reusable("idp|bot", b"digest", 2000) is None
         await approvals.set_state("a1", ApprovalState.WAITING, ApprovalState.DENIED)
         assert await approvals.find_reusable("idp|bot", b"digest", 1500) is None
+
+    async def test_uses_of_a_grant_are_counted_within_its_limits(self, store: Any) -> None:
+        """Of many at once as many as there are uses left, numbered; rows bind too; settled ones give back, or take; none
+        before it is approved or after its end."""
+        approvals = store.approvals
+        await approvals.create(ASKED)
+        assert await approvals.use("a1", "o0", "lane", "boot", 1, 3, 10) == 0
+        await approvals.set_state("a1", ApprovalState.WAITING, ApprovalState.APPROVED)
+        assert [found.id for found in await approvals.approved("idp|bot", b"digest")] == ["a1"]
+        assert not await approvals.approved("idp|bot", b"other")
+        assert await approvals.use("a1", "o1", "lane", "boot", 11, 3, 10) == 0
+        numbers = await asyncio.gather(*(approvals.use("a1", f"p{n}", "lane", "boot", 3, 3, 10) for n in range(6)))
+        assert sorted(numbers) == [0, 0, 0, 1, 2, 3]
+        assert await approvals.used("a1") == Used(3, 9, 3)
+        assert await approvals.used("a2") == Used()
+        assert list(await approvals.unsettled("lane", "boot")) == []
+        assert list(await approvals.unsettled("lane", "next")) == ["a1"]
+        assert list(await approvals.unsettled("other", "next")) == []
+        await approvals.settle({f"p{n}": 1 for n, number in enumerate(numbers) if number})
+        assert await approvals.used("a1") == Used(3, 3, 0)
+        assert list(await approvals.unsettled("lane", "next")) == []
+        assert await approvals.use("a1", "o2", "lane", "boot", 7, 4, 10) == 4
+        await approvals.set_state("a1", ApprovalState.APPROVED, ApprovalState.WITHDRAWN)
+        assert await approvals.use("a1", "o3", "lane", "boot", 0, 9, 10) == 0
 
     async def test_a_fold_parks_what_waits(self, store: Any) -> None:
         """Recovery parks an approval in the same transaction as its event, and only one that waits."""

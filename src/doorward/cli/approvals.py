@@ -188,9 +188,17 @@ def _checked(ballot: dict[str, Any], shown: dict[str, Any], me: str, approve: bo
     meant = {
         "rid": shown["id"], "decision": requests.APPROVE if approve else requests.DENY, "approver": me,
         "requester": shown["requested_by"], "act": shown.get("on_behalf_of") or [], "target": shown["target"],
-        "role": shown.get("role", ""), "search_path": shown.get("search_path", ""), "exp": shown["expires_at"],
+        "exp": shown["expires_at"],
     }  # fmt: skip
-    wrong = [name for name, value in meant.items() if said[name] != value]
+    if grant := shown.get("grant"):
+        meant |= {name: grant[name] for name in ("actions", "on", "session")}
+        meant["limits"] = {name: grant[name] for name in requests.LIMITS}
+        meant["typ"] = requests.GRANT
+    else:
+        meant |= {
+            "role": shown.get("role", ""), "search_path": shown.get("search_path", ""), "typ": requests.TYP,
+        }  # fmt: skip
+    wrong = [name for name, value in meant.items() if said.get(name) != value]
     if wrong or not str(ballot["ssh_namespace"]).startswith("doorward-approval@"):
         raise RefusedError(
             f"the ballot is not about what was shown ({', '.join(wrong) or 'namespace'}); nothing was signed",
@@ -218,7 +226,12 @@ def _short(text: str) -> str:
 def _show(found: dict[str, Any], as_json: bool) -> None:
     if as_json:
         output.print_json(found)
-        return
+    else:
+        show(found)
+
+
+def show(found: dict[str, Any]) -> None:
+    """One request, as people read it."""
     see = output.visible
     decision = found.get("decision") or {}
     left = int(found.get("left_ms", 0))
@@ -240,7 +253,8 @@ def _show(found: dict[str, Any], as_json: bool) -> None:
         ("target", see(str(found["target"]))),
         ("role", see(str(found.get("role", "")))),
         ("search_path", see(str(found.get("search_path", "")))),
-        ("statement", see(str(found.get("text", "")), lines=True)),
+        ("asks for" if found.get("grant") else "statement", see(str(found.get("text", "")), lines=True)),
+        ("left", _left(found.get("left"))),
         ("bytes", str(found.get("bytes") or "")),
         ("parameters", "\n".join(
             f"${n} = " + ("NULL" if value is None else see(str(value))) for n, value in enumerate(params, 1)
@@ -261,6 +275,10 @@ def _show(found: dict[str, Any], as_json: bool) -> None:
         ("votes", votes_text),
         ("you", "may vote" if found.get("you_may_vote") else see(f"may not vote: {found.get('why_not', '')}")),
     ])  # fmt: skip
+
+
+def _left(left: dict[str, int] | None) -> str:
+    return f"{left['statements']} statements, {left['rows']} rows" if left else ""
 
 
 def _identity(found: dict[str, Any]) -> str:

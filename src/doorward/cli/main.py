@@ -34,6 +34,7 @@ for _name, _where, _help in (
     ("revocations", "revoke:app", "List what is revoked, and lift it."),
     ("secrets", "secrets:app", "Keep secrets in the local encrypted vault."),
     ("approvals", "approvals:app", "See, answer and wait for requests that need a person."),
+    ("request", "request:request", "Ask in advance for several statements to be approved; or break glass."),
     ("keys", "keys:app", "Register, list and revoke the keys that you approve with."),
     ("notify", "notify:app", "See how the channels do that tell people what waits, and test one."),
     ("sessions", "sessions:app", "List, show, replay and end sessions."),

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import sha256
@@ -37,6 +37,10 @@ MOST_WAITING = 20  # answers that one identity waits for at once, by the API: as
 MOST_WAITERS = 1000  # and everybody together
 MOST_NEWS = 1000  # requests that have changed and that a listener has not read of
 OPEN = (ApprovalState.WAITING, ApprovalState.PARKED)
+
+
+async def _never(_: Approval) -> bool:
+    return False
 
 
 class TooManyRequestsError(Exception):
@@ -86,7 +90,7 @@ class Approvals:
         *,
         most_open: int = 20,
     ) -> None:
-        self._store = store
+        self.store = store
         self._recorder = recorder
         self._clock = clock
         self._policies = policies
@@ -98,7 +102,7 @@ class Approvals:
         self.keys = keys
         self.ballots = Ballots(recorder, clock, policies, keys)
         self.using = asyncio.Lock()  # of grants: none ends between the look at it and the record of its use
-        self.exhausted: Callable[[Approval], bool] = lambda _: False
+        self.exhausted: Callable[[Approval], Awaitable[bool]] = _never
         self._voting = asyncio.Lock()  # one vote at a time: none is on record that another of the same person came before
         self._asking = asyncio.Lock()  # many at once would each find nothing to reuse, and room for one more
 
@@ -108,7 +112,7 @@ class Approvals:
         async for opened in reader.events(types=("policy.changed",)):
             event = opened.event
             self._policies.edited(list(event.body.get("changed", [])), event.actor, event.at)
-        waiting = {approval.id: approval for state in OPEN for approval in await self._store.list(state, limit=10_000)}
+        waiting = {approval.id: approval for state in OPEN for approval in await self.store.list(state, limit=10_000)}
         if not waiting:
             return
         async for opened in reader.events(types=("approval.voted",)):
@@ -117,7 +121,7 @@ class Approvals:
             if approval is not None and "key" in body and all(vote.voter != voter for vote in approval.votes):
                 evidence = canonical({name: body[name] for name in EVIDENCE})
                 vote = Vote(voter, body["approve"], opened.event.at, body["comment"], body["key"], evidence)
-                await self._store.vote(approval.id, vote)
+                await self.store.vote(approval.id, vote)
 
     async def ask(
         self,
@@ -138,12 +142,12 @@ class Approvals:
     ) -> Approval:
         now = self._clock.now()
         who = session.identity
-        found = await self._store.find_reusable(who.id, operation.digest, now)
+        found = await self.store.find_reusable(who.id, operation.digest, now)
         if found is not None and not found.terms:  # of before votes were signed: nobody can answer it
             await self.end(found.id, ApprovalState.WITHDRAWN, reason="asked before votes were signed")
             found = None
         if found is not None:
-            if found.state is ApprovalState.PARKED and await self._store.set_state(
+            if found.state is ApprovalState.PARKED and await self.store.set_state(
                 found.id, ApprovalState.PARKED, ApprovalState.WAITING
             ):
                 await self._recorder.event(
@@ -152,7 +156,7 @@ class Approvals:
                     session_id=session.id,
                     actor=who.id,
                 )
-            fresh = await self._store.get(found.id)
+            fresh = await self.store.get(found.id)
             assert fresh is not None
             return fresh
         await self._room(who)
@@ -219,7 +223,7 @@ class Approvals:
         mine = [
             a
             for state in OPEN
-            for a in await self._store.list(state, limit=1000)
+            for a in await self.store.list(state, limit=1000)
             if a.requested_by == who.id and a.expires_at > now
         ]
         if len(mine) >= self._most_open:
@@ -231,13 +235,13 @@ class Approvals:
         approval = replace(approval, terms=canonical(body["terms"]))
         # The record comes first: a request that nobody can find later must not be answerable.
         await self._recorder.event("approval.requested", body, session_id=session_id, actor=approval.requested_by)
-        await self._store.create(approval, rendering)
+        await self.store.create(approval, rendering)
         self._wake(approval.id)
         return approval
 
     async def get(self, approval_id: str) -> Approval | None:
         """The request as it stands; one whose time is over is expired on the way."""
-        approval = await self._store.get(approval_id)
+        approval = await self.store.get(approval_id)
         if (
             approval is not None
             and approval.state in (*OPEN, ApprovalState.APPROVED)
@@ -247,10 +251,12 @@ class Approvals:
             await self.end(
                 approval.id, ApprovalState.EXPIRED, reason="its time is over" if over else "nobody answered in time"
             )
-            approval = await self._store.get(approval_id)
-        if approval is not None and approval.state is ApprovalState.APPROVED and self.exhausted(approval):
+            approval = await self.store.get(approval_id)
+        if approval is not None and approval.state is ApprovalState.APPROVED and is_grant(approval) and (
+            await self.exhausted(approval)
+        ):
             await self.finish(approval_id)
-            approval = await self._store.get(approval_id)
+            approval = await self.store.get(approval_id)
         if approval is not None and approval.votes and (
             approval.state in OPEN or (approval.state is ApprovalState.APPROVED and self.ballots.denied(approval))
         ):
@@ -259,19 +265,15 @@ class Approvals:
 
     async def stored(self, approval_id: str) -> Approval | None:
         """The request as the store has it; nothing changes by looking."""
-        return await self._store.get(approval_id)
-
-    async def approved(self, requester: str, digest: bytes) -> Sequence[Approval]:
-        """What is approved of an Identity.id with that digest, newest first."""
-        return await self._store.approved(requester, digest)
+        return await self.store.get(approval_id)
 
     async def body(self, approval_id: str) -> bytes:
         """The gateway's rendering of the request, canonical JSON, masked."""
-        return await self._store.body(approval_id)
+        return await self.store.body(approval_id)
 
     async def list(self, state: ApprovalState | None = None, *, limit: int = 100) -> list[Approval]:
         """Newest first."""
-        return await self._store.list(state, limit=limit)
+        return await self.store.list(state, limit=limit)
 
     async def vote(
         self,
@@ -317,7 +319,7 @@ class Approvals:
                 actor=voter.id,
             )
             # If we die here, the vote is on record and not in the store: the next start takes it up (`load`).
-            if not await self._store.vote(approval_id, vote):
+            if not await self.store.vote(approval_id, vote):
                 raise VoteRefusedError("you have voted on this request already, or it was decided meanwhile")
         return await self._count(approval_id)
 
@@ -327,12 +329,12 @@ class Approvals:
     async def _count(self, approval_id: str) -> Approval:
         """Turn votes into a state: any no is final; enough different people saying yes approve."""
         for _ in range(4):  # the client may park or resume the request while we look
-            approval = await self._store.get(approval_id)
+            approval = await self.store.get(approval_id)
             assert approval is not None
             if approval.state not in OPEN:
                 # A no that was stored after the last look and before the swap to approved: still a no.
                 if approval.state is ApprovalState.APPROVED and self.ballots.denied(approval):
-                    await self._store.set_state(approval_id, ApprovalState.APPROVED, ApprovalState.DENIED)
+                    await self.store.set_state(approval_id, ApprovalState.APPROVED, ApprovalState.DENIED)
                 break
             if self.ballots.denied(approval):
                 wanted = ApprovalState.DENIED
@@ -342,9 +344,9 @@ class Approvals:
                 break
             if wanted is ApprovalState.APPROVED and breaks_glass(approval):
                 await self._broken(approval)
-            if await self._store.set_state(approval_id, approval.state, wanted) and wanted is ApprovalState.DENIED:
+            if await self.store.set_state(approval_id, approval.state, wanted) and wanted is ApprovalState.DENIED:
                 break
-        fresh = await self._store.get(approval_id)
+        fresh = await self.store.get(approval_id)
         assert fresh is not None
         self._wake(approval_id)
         return fresh
@@ -359,7 +361,7 @@ class Approvals:
             "break_glass.used",
             {
                 "approval": approval.id, "target": approval.target, "reason": json.loads(
-                    await self._store.body(approval.id) or b"{}"
+                    await self.store.body(approval.id) or b"{}"
                 ).get("purpose", ""),
                 "actions": terms["actions"], "limits": terms["limits"], "rules": terms["policy"]["rules"],
                 "skipped": terms["skips"],
@@ -395,7 +397,7 @@ class Approvals:
 
     async def park(self, approval_id: str) -> None:
         """The client went or gave up waiting; nothing runs until it comes back with the same."""
-        if await self._store.set_state(approval_id, ApprovalState.WAITING, ApprovalState.PARKED):
+        if await self.store.set_state(approval_id, ApprovalState.WAITING, ApprovalState.PARKED):
             self._wake(approval_id)
             await self._recorder.event("approval.parked", {"approval": approval_id})
 
@@ -403,7 +405,7 @@ class Approvals:
         """Withdraw or expire what is not decided yet. False if it was decided meanwhile."""
         async with self.using:
             for before in (ApprovalState.WAITING, ApprovalState.PARKED, ApprovalState.APPROVED):
-                if await self._store.set_state(approval_id, before, state):
+                if await self.store.set_state(approval_id, before, state):
                     await self._recorder.event(
                         f"approval.{state.value}", {"approval": approval_id, "reason": reason}, actor=actor
                     )
@@ -413,13 +415,13 @@ class Approvals:
 
     async def finish(self, approval_id: str) -> None:
         """Nothing is left of a grant: the record of its last use says so."""
-        await self._store.set_state(approval_id, ApprovalState.APPROVED, ApprovalState.SPENT)
+        await self.store.set_state(approval_id, ApprovalState.APPROVED, ApprovalState.SPENT)
         self._wake(approval_id)
 
     async def policies_changed(self) -> None:
         """End every grant that was asked for under other policies. A statement's request is looked at when it is used."""
         for state in (*OPEN, ApprovalState.APPROVED):
-            for approval in await self._store.list(state, limit=10_000):
+            for approval in await self.store.list(state, limit=10_000):
                 if is_grant(approval) and terms_of(approval)["policy"]["sha256"] != self._policies.current.hash:
                     await self.end(approval.id, ApprovalState.WITHDRAWN, reason="the policies changed")
 
@@ -427,11 +429,11 @@ class Approvals:
         self, approval_id: str, session: Session, operation: Operation, decision: Decision, exact: Exact
     ) -> str:
         """Use an approval, once, for exactly what it was given for. Returns "", or why it cannot be used, in words."""
-        approval = await self._store.get(approval_id)
+        approval = await self.store.get(approval_id)
         if approval is None or approval.state is not ApprovalState.APPROVED or not approval.terms:
             return "it was used, withdrawn or expired meanwhile"
         differs = self.ballots.unfit(
-            approval, session, operation, decision, exact, await self._store.body(approval_id)
+            approval, session, operation, decision, exact, await self.store.body(approval_id)
         )
         if differs:
             return f"what it was given for has changed (`{differs}`)"
@@ -440,7 +442,7 @@ class Approvals:
             # What was approved is so no more, and will not be again: a key that is revoked stays so.
             await self.end(approval_id, ApprovalState.WITHDRAWN, reason=missing)
             return missing
-        if not await self._store.spend(approval_id, operation.digest, self._clock.now()):
+        if not await self.store.spend(approval_id, operation.digest, self._clock.now()):
             return "it was used, withdrawn or expired meanwhile"
         await self._recorder.event(
             "approval.spent",

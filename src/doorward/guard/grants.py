@@ -6,18 +6,17 @@ clients keep several connections and open new ones, and an agent asks before it 
 
 Contract of `find` and `use`: a statement that policy holds runs under a grant only if everything that holds it was agreed to
 (`policy.grants.covers`), it does no more than was agreed to, it is known how many rows that may be, and signatures, keys,
-people's standing, policies, time and limits still hold. Its use is on record, durably and with what is left, before anything
-is forwarded; that record is what is counted, also after a start: nobody can give uses back by writing to a table. If we
-die between the record and the statement, the use is gone. If we die while a statement runs, nobody knows how many rows it
-touched, and its grant ends.
+people's standing, policies, time and limits still hold. Its use is counted in the store, for all processes, and on record
+with what is left, both durably, before anything is forwarded. If we die between the counting and the statement, the use is
+gone. If we die while a statement runs, nobody knows how many rows it touched: its grant ends with the next start.
 
 Breaking glass is a grant that its requester signs alone, in person. What approval would unmask stays masked under any grant.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from doorward.errors import UpstreamError
@@ -40,17 +39,6 @@ from doorward.model import (
 from doorward.policy.grants import covers
 
 SLACK: Final = 1000  # ms before its end at which it is over: what is recorded then must still be within it
-_USED: Final = ("grant.used", "grant.settled")
-
-
-@dataclass(slots=True)
-class _Account:
-    """What has been used of a grant. `running`: operation -> rows that are reserved for it."""
-
-    statements: int = 0
-    rows: int = 0
-    running: dict[str, int] = field(default_factory=dict)
-    lost: bool = False  # something could not be written down
 
 
 class GrantUse:
@@ -80,15 +68,9 @@ class GrantUse:
         """Rows of a change are told with its outcome: it has happened by then."""
         if self._inner is not None and not self._inner.take(rows):
             return False
-        if not self._reads:
-            return True
-        self._seen += rows
-        if self._seen > self._reserved:
-            more = self._seen - self._reserved
-            if not self._owner.reserve(self, more):
-                return False
-            self._reserved = self._seen
-        return True
+        if self._reads:
+            self._seen += rows
+        return self._seen <= self._reserved or not self._reads
 
     def settled(self, outcome: str, rows: int) -> None:
         """What became of it. A statement that did not run has touched nothing; of one whose outcome is not known, what was
@@ -105,74 +87,86 @@ class GrantUse:
 
 
 class Grants:
-    """One a gateway."""
+    """One a process; the store counts for all of them."""
 
     def __init__(self, approvals: Approvals, recorder: Recorder, clock: Clock, policies: PolicyInForce) -> None:
         self._approvals = approvals
         self._recorder, self._clock, self._policies = recorder, clock, policies
-        self._accounts: dict[str, _Account] = {}
+        self._numbers: dict[str, int] = {}  # of the last use that is on record: a store that counts fewer is not believed
+        self._settled: dict[str, int] = {}  # operation -> rows, not in the store yet
+        self._something = asyncio.Event()
+        self._flushing = asyncio.Lock()
         approvals.exhausted = self.exhausted
 
     async def load(self, reader: RecordReader) -> None:
-        """Count again what is on record of grants that still hold; end those under which something ran when we died."""
-        going = {a.id: a for a in await self._approvals.list(ApprovalState.APPROVED, limit=10_000) if is_grant(a)}
+        """Find out how often grants that still hold were used; end those under which something ran when we died."""
+        going = {a.id for a in await self._approvals.list(ApprovalState.APPROVED, limit=10_000) if is_grant(a)}
         if not going:
             return
-        async for opened in reader.events(types=_USED):
+        async for opened in reader.events(types=("grant.used",)):
             body = opened.event.body
-            if body["approval"] not in going:
-                continue
-            account = self._accounts.setdefault(body["approval"], _Account())
-            if opened.event.type == "grant.used":
-                account.statements += 1
-                account.rows += body["reserved"]
-                account.running[body["operation"]] = body["reserved"]
-            else:
-                account.rows += body["rows"] - account.running.pop(body["operation"], 0)
-        for id_, account in self._accounts.items():
-            if account.running:
+            if body["approval"] in going:
+                self._numbers[body["approval"]] = max(body["statement"], self._numbers.get(body["approval"], 0))
+        for id_ in await self._approvals.store.unsettled(self._recorder.lane, self._recorder.boot):
+            if id_ in going:
                 why = "the gateway died while a statement ran under it: how many rows that touched is not known"
                 await self._approvals.end(id_, ApprovalState.WITHDRAWN, reason=why)
 
+    async def run(self) -> None:
+        """Write down what statements touched, once they have. Ends when it is cancelled."""
+        while True:
+            await self._something.wait()
+            self._something.clear()
+            try:
+                await self.flush()
+            except UpstreamError:
+                await asyncio.sleep(1)  # what was reserved stays so meanwhile, which is safe
+                self._something.set()
+
+    async def flush(self) -> None:
+        """Write it down now. Raises UpstreamError."""
+        async with self._flushing:
+            if self._settled:
+                settled = dict(self._settled)
+                await self._approvals.store.settle(settled)
+                for operation in settled:
+                    del self._settled[operation]
+
     # What is left ---------------------------------------------------------------------------------------------------
 
-    def left(self, approval: Approval) -> dict[str, int]:
-        """Statements and rows that a grant is still good for."""
+    async def left(self, approval: Approval) -> dict[str, int]:
+        """Statements and rows that a grant is still good for. Rows that running statements may touch are not."""
+        await self.flush()
         limits = terms_of(approval)["limits"]
-        account = self._accounts.get(approval.id, _Account())
-        if account.lost:
-            return {"statements": 0, "rows": 0}
-        return {
-            "statements": max(0, limits["statements"] - account.statements), "rows": max(0, limits["rows"] - account.rows)
-        }
+        used = await self._approvals.store.used(approval.id)
+        statements = max(used.statements, self._numbers.get(approval.id, 0))
+        return {"statements": max(0, limits["statements"] - statements), "rows": max(0, limits["rows"] - used.rows)}
 
-    def exhausted(self, approval: Approval) -> bool:
+    async def exhausted(self, approval: Approval) -> bool:
         """Whether nothing is left of it, and nothing that runs may give something back."""
-        account = self._accounts.get(approval.id)
-        if account is None:
-            return False
-        left = self.left(approval)
-        return account.lost or not left["statements"] or (not left["rows"] and not account.running)
+        left = await self.left(approval)
+        return not left["statements"] or (
+            not left["rows"] and not (await self._approvals.store.used(approval.id)).running
+        )
 
     # Using ----------------------------------------------------------------------------------------------------------
 
     async def find(
         self, session: Session, operation: Operation, decision: Decision, preview: Mapping[str, Any]
     ) -> tuple[Approval, int] | None:
-        """A grant under which this may run, and the rows to reserve; None: people have to be asked."""
+        """A grant under which this may run, and the rows that are foreseen; None: people have to be asked."""
         rows = foreseen(operation, preview)
         if rows is None:
             return None
         digest = binding(session.identity, session.target)
-        for found in await self._approvals.approved(session.identity.id, digest):
+        for found in await self._approvals.store.approved(session.identity.id, digest):
             if not is_grant(found):
                 continue
-            if self.exhausted(found):
-                await self._approvals.finish(found.id)
-                continue
-            enough, missing = self._approvals.ballots.count(found, session.target)
+            enough, missing = await self._approvals.ballots.count(found, session.target)
             if not enough:  # what was approved is so no more, and will not be again: a key that is revoked stays so
                 await self._approvals.end(found.id, ApprovalState.WITHDRAWN, reason=missing)
+            elif await self.exhausted(found):
+                await self._approvals.finish(found.id)
             elif not await self._unfit(found, session, operation, decision, rows):
                 return found, rows
         return None
@@ -182,50 +176,50 @@ class Grants:
     ) -> GrantUse | None:
         """Count it, on record. None: it no longer holds. Raises UpstreamError when it cannot be recorded: then it is counted
         all the same, and must not run."""
-        async with self._approvals.using:  # nothing ends a grant between the look at it and the record of its use
+        async with self._approvals.using:  # this process ends no grant between the look at it and the record of its use
             fresh = await self._approvals.stored(found.id)
             if (
-                fresh is None or fresh.terms != found.terms or not self._approvals.ballots.count(fresh, session.target)[0]
+                fresh is None
+                or fresh.terms != found.terms
+                or not (await self._approvals.ballots.count(fresh, session.target))[0]
                 or await self._unfit(fresh, session, operation, decision, rows)
-            ):  # fmt: skip
+            ):
                 return None
-            account = self._accounts.setdefault(fresh.id, _Account())
-            # One at a time comes here: of two that want the last, one gets it.
-            account.statements += 1
-            account.rows += rows
-            account.running[operation.id] = rows
-            number = account.statements
+            limits = terms_of(fresh)["limits"]
+            if operation.effect is Effect.READ:  # nobody foresees what a read returns: it may have all that is left
+                rows = (await self.left(fresh))["rows"]
+            at = self._clock.now()
+            # One statement of the store's language: of two sessions that want the last use, in whichever process, one gets it.
+            number = await self._approvals.store.use(
+                fresh.id, operation.id, self._recorder.lane, self._recorder.boot, rows, limits["statements"], limits["rows"]
+            )
+            if number <= self._numbers.get(fresh.id, 0):
+                return None
+            self._numbers[fresh.id] = number
+            left = await self.left(fresh)
             await self._recorder.event(
                 "grant.used",
-                {"approval": fresh.id, "operation": operation.id, "statement": number, "reserved": rows,
-                 "left": self.left(fresh), "break_glass": breaks_glass(fresh)},
+                {"approval": fresh.id, "operation": operation.id, "statement": number, "reserved": rows, "counted_at": at,
+                 "left": left, "break_glass": breaks_glass(fresh)},
                 session_id=session.id, actor=session.identity.id,
             )  # fmt: skip
-            if self.exhausted(fresh):
+            if not left["statements"]:
                 await self._approvals.finish(fresh.id)
         return GrantUse(self, fresh, operation, number, rows, inner)
 
-    def reserve(self, use: GrantUse, more: int) -> bool:
-        """More rows than were foreseen, while they arrive. In memory: if we die now, the grant ends."""
-        account = self._accounts[use.approval.id]
-        if self.left(use.approval)["rows"] < more:
-            return False
-        account.rows += more
-        account.running[use.operation] += more
-        return True
-
     def settle(self, use: GrantUse, rows: int) -> None:
         """Count what was touched instead of what was reserved."""
-        account = self._accounts[use.approval.id]
-        account.rows += rows - account.running.pop(use.operation)
         try:
             self._recorder.append_event(
                 "grant.settled",
-                {"approval": use.approval.id, "operation": use.operation, "rows": rows, "left": self.left(use.approval)},
+                {"approval": use.approval.id, "operation": use.operation, "rows": rows},
                 actor=use.approval.requested_by,
             )
         except UpstreamError:
-            account.lost = True  # the next start finds it running, and ends it; until then nothing uses it
+            self._numbers[use.approval.id] = 1 << 53  # nothing is left of it here; the next start finds it running, and ends it
+            return
+        self._settled[use.operation] = rows
+        self._something.set()
 
     async def _unfit(
         self, approval: Approval, session: Session, operation: Operation, decision: Decision, rows: int
@@ -245,9 +239,9 @@ class Grants:
             return "policy holds this statement by other rules"
         if not within(operation, terms["actions"], [(kind, name) for kind, name in terms["on"]]):
             return "it was given for something else"
-        left = self.left(approval)
-        enough = left["statements"] >= 1 and left["rows"] >= rows and not self.exhausted(approval)
-        return "" if enough else "too little is left of it"
+        left = await self.left(approval)
+        enough = left["statements"] >= 1 and left["rows"] >= max(rows, operation.effect is Effect.READ)
+        return "" if enough and not await self.exhausted(approval) else "too little is left of it"
 
     def _differs(self, approval: Approval, terms: Mapping[str, Any], session: Session, rendering: bytes) -> str:
         ballots, identity, policy = self._approvals.ballots, session.identity, terms["policy"]

@@ -278,6 +278,15 @@ class SessionStore(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Used:
+    """What has been used of a grant: statements, rows that they touched or may still touch, and how many of them run."""
+
+    statements: int = 0
+    rows: int = 0
+    running: int = 0
+
+
 class ApprovalStore(Protocol):
     """Requests for a person's yes or no. Every change is durable when the call returns."""
 
@@ -305,6 +314,24 @@ class ApprovalStore(Protocol):
 
     async def find_reusable(self, requester: str, digest: bytes, now: int) -> Approval | None:
         """The newest waiting, parked or approved request of that Identity.id for that digest, not yet expired."""
+        ...
+
+    # Uses of grants, counted for all processes.
+
+    async def use(
+        self, approval_id: str, operation: str, lane: str, boot: str, rows: int, statements: int, most: int
+    ) -> int:
+        """Count one more use of an approved grant, if with it there are at most `statements` uses, of at most `most` rows in
+        all. Which use it is, from 1; 0 if there would be more, or it is not approved any more."""
+        ...
+
+    async def settle(self, rows: Mapping[str, int]) -> None:
+        """How many rows these operations touched, instead of what was counted for them."""
+        ...
+
+    async def used(self, approval_id: str) -> Used: ...
+    async def unsettled(self, lane: str, boot: str) -> Sequence[str]:
+        """Grants with a use that another boot of this lane has counted and that was never settled."""
         ...
 
     async def approved(self, requester: str, digest: bytes, *, limit: int = 20) -> Sequence[Approval]:

@@ -131,11 +131,10 @@ class _Asked:
     votes: dict[str, tuple[bool, frozenset[str], str]] = field(default_factory=dict)  # approver -> yes, groups, key
     spent: str = ""  # the operation
     ran: bool = False
-    over: bool = False  # withdrawn or expired
+    over: int = 0  # when it was withdrawn or expired, Unix ms
     last: int = 0  # when the last vote was cast
     uses: dict[str, bool] = field(default_factory=dict)  # of a grant: operation -> it ran
-    running: dict[str, int] = field(default_factory=dict)  # operation -> rows it was reserved
-    rows: int = 0  # used, or reserved
+    newest: int = 0  # when it was last counted that it is used
 
     @property
     def grant(self) -> bool:
@@ -177,12 +176,14 @@ class VoteTrail:
                     self._spend(at, body)
                 case "approval.withdrawn" | "approval.expired":
                     if (ended := self._asked.get(body["approval"])) is not None:
-                        ended.over = True
+                        ended.over = ended.over or at
+                        if ended.newest > at:
+                            raise IntegrityError(f"grant {body['approval']} was used after its end")
                 case "grant.used":
                     self._use(actor, at, body)
                 case "grant.settled":
-                    asked = self._request(body["approval"])
-                    asked.rows += max(0, body["rows"]) - asked.running.pop(body["operation"], 0)
+                    if body["operation"] not in self._request(body["approval"]).uses or body["rows"] < 0:
+                        raise IntegrityError(f"grant {body['approval']} has the outcome of an operation that did not use it")
                 case "operation.permitted" if body.get("approval"):
                     asked = self._request(body["approval"])
                     if asked.grant:
@@ -248,18 +249,16 @@ class VoteTrail:
         terms = asked.terms
         if terms is None or not asked.grant:
             raise IntegrityError(f"request {rid} was used as a grant, and is none")
-        if asked.over or operation in asked.uses or actor != terms["requester"]:
+        counted = body["counted_at"]
+        if (asked.over and counted > asked.over) or counted > at or operation in asked.uses or actor != terms["requester"]:
             raise IntegrityError(f"grant {rid} was used by another, twice for one operation, or after its end")
         self._enough(rid, asked, terms)
         limits = terms["limits"]
-        if at >= min(asked.last, terms["exp"]) + limits["minutes"] * 60_000:
+        if counted >= min(asked.last, terms["exp"]) + limits["minutes"] * 60_000:
             raise IntegrityError(f"grant {rid} was used after its time")
-        if type(body["reserved"]) is not int or body["reserved"] < 0:
-            raise IntegrityError(f"grant {rid} was used for no number of rows")
         asked.uses[operation] = False
-        asked.running[operation] = body["reserved"]
-        asked.rows += body["reserved"]
-        if len(asked.uses) > limits["statements"] or asked.rows > limits["rows"]:
+        asked.newest = max(asked.newest, counted)
+        if len(asked.uses) > limits["statements"] or not 0 <= body["reserved"] <= limits["rows"]:
             raise IntegrityError(f"grant {rid} was used for more than it allows")
 
     def _ran(self, asked: _Asked, body: Mapping[str, Any]) -> None:

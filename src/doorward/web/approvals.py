@@ -78,7 +78,7 @@ def routes(gateway: Served, who: Who, allowed: Allowed) -> Sequence[Any]:
         shown: dict[str, Any] = json.loads(body) if body else {}
         shown.update(state(approval))
         if is_grant(approval):
-            shown["left"] = gateway.guard.grants.left(approval)
+            shown["left"] = await gateway.guard.grants.left(approval)
         shown["requested_by"], shown["on_behalf_of"] = approval.requested_by, list(approval.on_behalf_of)
         shown["target"] = approval.target
         open_still = approval.state in (*OPEN, ApprovalState.APPROVED)

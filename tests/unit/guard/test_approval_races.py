@@ -61,7 +61,7 @@ async def pair(tmp_path: Path) -> AsyncIterator[tuple[World, World]]:
     registry = ApproverKeys(one.recorder, CLOCK, "doorward")
     for world, store in zip((one, two), stores, strict=True):
         await store.open()
-        world.approvals._store = Mortal(store.approvals)
+        world.approvals.store = Mortal(store.approvals)
         world.approvals.keys = world.approvals.ballots.keys = registry
         await world.recorder.start()
     for voter in (DORA, DEAN):
@@ -121,7 +121,7 @@ class Race:
         """All of it, and then a last look."""
         dice = self.dice
         for world in self.pair:
-            store: Any = world.approvals._store
+            store: Any = world.approvals.store
             store.left, store.after = dice.choice((-1, -1, 1, 2, 3, 4)), dice.random() < 0.5
 
         def some() -> World:
@@ -163,7 +163,7 @@ class Race:
 
     def heal(self) -> None:
         for world in self.pair:
-            store: Any = world.approvals._store
+            store: Any = world.approvals.store
             store.left = -1
 
 

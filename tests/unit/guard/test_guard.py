@@ -476,7 +476,7 @@ async def test_a_failing_store_never_makes_a_permit_of_nothing(number: int, *, a
     spent; and one that was spent without running stays spent."""
     world = World()
     await world.recorder.start()
-    world.approvals._store = FailingOnce(world.disk.store.approvals, number, after=after)
+    world.approvals.store = FailingOnce(world.disk.store.approvals, number, after=after)
     session = await world.session()
     outcome: Any = None
 

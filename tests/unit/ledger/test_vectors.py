@@ -132,6 +132,10 @@ def test_recording() -> None:
     assert records == RECORDING["records"]
 
 
+def compact(value: object) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
 def test_an_approval_from_the_specification_alone() -> None:
     """Commitments, the request, its challenge and words, and both signatures."""
     salt = bytes.fromhex(APPROVAL["salt"])
@@ -139,9 +143,6 @@ def test_an_approval_from_the_specification_alone() -> None:
 
     def commitment(kind: str, record: bytes) -> str:
         return hmac.digest(salt, b"doorward/commit/v1\0" + kind.encode() + b"\0" + record, "sha256").hex()
-
-    def compact(value: object) -> bytes:
-        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
     assert terms["stmt_commit"] == commitment("approval.statement", bytes.fromhex(APPROVAL["statement"]))
     assert terms["params_commit"] == commitment("approval.parameters", compact(APPROVAL["parameters"]))
@@ -196,3 +197,14 @@ def test_webhooks() -> None:
         for key, (_, _, mark) in zip(each["keys"], marks, strict=True):
             octets = b64decode(key.removeprefix("whsec_"))
             assert hmac.digest(octets, signing, "sha256") == b64decode(mark)
+
+
+@pytest.mark.parametrize("kind", ["grant", "break_glass"])
+def test_a_grant_from_the_specification_alone(kind: str) -> None:
+    """What is signed is the terms with approver and decision, in the canonical form; the challenge is of that."""
+    vector = APPROVAL[kind]
+    said = {**vector["terms"], "approver": "https://idp.example.com|dora", "decision": "approve"}
+    request = compact(said)
+    assert request.decode() == vector["request"]
+    assert sha256(b"doorward/approval/v1\0", request).hex() == vector["challenge"]
+    assert (said["skips"] is None) == (kind == "grant")

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -34,6 +34,7 @@ from doorward.adapters.store.tables import (
     approvals,
     boots,
     events,
+    grant_uses,
     head,
     keys,
     metadata,
@@ -45,7 +46,18 @@ from doorward.adapters.store.tables import (
     votes,
 )
 from doorward.errors import IntegrityError, UpstreamError
-from doorward.guard.ports import Boot, Fold, Head, KeptCount, KeptToken, OpenOperation, SessionRow, Spent, StoredEvent
+from doorward.guard.ports import (
+    Boot,
+    Fold,
+    Head,
+    KeptCount,
+    KeptToken,
+    OpenOperation,
+    SessionRow,
+    Spent,
+    StoredEvent,
+    Used,
+)
 from doorward.model import Approval, ApprovalState, Vote
 
 _KEEP_TOKENS = (
@@ -469,6 +481,45 @@ class SqlApprovals:
             .limit(1)
         )
         return found[0] if found else None
+
+    async def use(
+        self, approval_id: str, operation: str, lane: str, boot: str, rows: int, statements: int, most: int
+    ) -> int:
+        c = grant_uses.c
+        so_far = select(func.count()).where(c.approval_id == approval_id).scalar_subquery()
+        touched = select(func.coalesce(func.sum(c.rows), 0)).where(c.approval_id == approval_id).scalar_subquery()
+        approved = exists(
+            select(approvals.c.id).where(approvals.c.id == approval_id, approvals.c.state == ApprovalState.APPROVED.value)
+        )
+        counted = insert(grant_uses).from_select(
+            ["operation", "approval_id", "lane", "boot", "rows", "running"],
+            select(
+                literal(operation), literal(approval_id), literal(lane), literal(boot), literal(rows), literal(1)
+            ).where(approved, so_far < statements, touched + rows <= most),
+        )
+        async with self._store.transaction() as connection:
+            if (await connection.execute(counted)).rowcount != 1:
+                return 0
+            number: int = (await connection.execute(select(so_far))).scalar_one()
+            return number
+
+    async def settle(self, rows: Mapping[str, int]) -> None:
+        async with self._store.transaction() as connection:
+            for operation, touched in rows.items():
+                found = update(grant_uses).where(grant_uses.c.operation == operation)
+                await connection.execute(found.values(rows=touched, running=0))
+
+    async def used(self, approval_id: str) -> Used:
+        c = grant_uses.c
+        query = select(func.count(), func.coalesce(func.sum(c.rows), 0), func.coalesce(func.sum(c.running), 0))
+        async with self._store.transaction() as connection:
+            return Used(*(await connection.execute(query.where(c.approval_id == approval_id))).one())
+
+    async def unsettled(self, lane: str, boot: str) -> Sequence[str]:
+        c = grant_uses.c
+        query = select(c.approval_id).distinct().where(c.running == 1, c.lane == lane, c.boot != boot)
+        async with self._store.transaction() as connection:
+            return (await connection.execute(query)).scalars().all()
 
     async def approved(self, requester: str, digest: bytes, *, limit: int = 20) -> Sequence[Approval]:
         c = approvals.c

@@ -130,9 +130,24 @@ approvals = Table(
     Column("uses", Integer, nullable=False),
     Column("body", LargeBinary, nullable=False),
     Column("terms", LargeBinary, nullable=False, server_default=text("x''")),  # canonical JSON
+    Column("likeness", String, nullable=False, server_default=""),
     CheckConstraint("uses in (0, 1)", name="uses"),
+    Index(None, "likeness", "id"),
     Index(None, "state"),
     Index(None, "requested_by", "digest"),
+)
+
+grant_uses = Table(
+    "grant_uses",
+    metadata,
+    Column("operation", String, primary_key=True),
+    Column("approval_id", String, ForeignKey("approvals.id"), nullable=False),
+    Column("lane", String, nullable=False),
+    Column("boot", String, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("running", Integer, nullable=False),
+    Index(None, "approval_id"),
+    Index(None, "running", "lane"),
 )
 
 principals = Table(
