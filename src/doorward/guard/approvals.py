@@ -364,7 +364,8 @@ class Approvals:
                     await self.store.body(approval.id) or b"{}"
                 ).get("purpose", ""),
                 "actions": terms["actions"], "limits": terms["limits"], "rules": terms["policy"]["rules"],
-                "skipped": terms["skips"],
+                "wanted": terms["skips"], "skipped": terms["skips"]["of"],
+                "until": self._clock.now() + terms["limits"]["minutes"] * 60_000,
             },
             actor=approval.requested_by,
         )  # fmt: skip
