@@ -77,11 +77,12 @@ def test_a_step_that_does_not_come_true_fails_the_demonstration(tmp_path: Path) 
 
 
 def test_left_running_it_says_what_to_paste_and_ends_when_told(tmp_path: Path) -> None:
-    """`--interactive` prints lines that work as they are, and SIGTERM ends and cleans up everything."""
+    """`--interactive` prints lines that work as they are, and Ctrl-C, which everything that runs in the terminal gets, ends
+    and cleans up everything."""
     folder = tmp_path / "demo"
     with subprocess.Popen(
         command(folder, "--interactive"), cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        env={**os.environ, "PYTHONUNBUFFERED": "1"}, start_new_session=True,
     ) as process:  # fmt: skip
         try:
             assert process.stdout is not None
@@ -96,8 +97,29 @@ def test_left_running_it_says_what_to_paste_and_ends_when_told(tmp_path: Path) -
                 cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30, check=False,
             )  # fmt: skip
             assert (query.stdout, query.stderr) == ("[ssn]\n", "")
-            process.send_signal(signal.SIGTERM)
+            os.killpg(process.pid, signal.SIGINT)
             assert process.wait(30) == 0
+        finally:
+            process.kill()
+    assert not folder.exists()
+    assert left_behind(folder) == []
+
+
+def test_told_to_end_while_it_starts_it_leaves_nothing(tmp_path: Path) -> None:
+    """SIGTERM in the middle of setting up."""
+    folder = tmp_path / "demo"
+    with subprocess.Popen(
+        command(folder), cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    ) as process:  # fmt: skip
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if "Starting" in line:
+                    break
+            time.sleep(0.5)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == 130
         finally:
             process.kill()
     assert not folder.exists()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import datetime
+import json
+import os
 import socket
 import ssl
 import time
@@ -12,6 +15,7 @@ from pathlib import Path
 
 import httpx2
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from doorward.adapters.identity.keys import IssuerKeys
 from doorward.adapters.identity.settings import IssuerSettings
@@ -45,7 +49,7 @@ async def listeners(config: Config) -> list[Finding]:
     for part, listener in (("listen.postgres", said.postgres), ("listen.http", said.http)):
         if listener.tls_cert is not None and listener.tls_key is not None:
             findings.append(_certificate(part, listener.tls_cert, listener.tls_key))
-    ready = await _ready(said.http)
+    ready = await _ready(said.http, config.gateway.data)
     if ready is not None:
         return [*findings, ready]
     for part, listener in (("listen.postgres", said.postgres), ("listen.http", said.http)):
@@ -53,25 +57,47 @@ async def listeners(config: Config) -> list[Finding]:
     return findings
 
 
-async def _ready(listener: HttpListener) -> Finding | None:
-    """What a running gateway says of itself; None if nobody answers."""
+async def _ready(listener: HttpListener, data: Path) -> Finding | None:
+    """What a running gateway says of itself, if it is the one with this data directory; None if nobody answers."""
     if listener.port == 0:
         return None
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(listener.address, listener.address)  # noqa: S104  # not to bind to
-    url = f"{'https' if listener.tls_cert else 'http'}://{f'[{host}]' if ':' in host else host}:{listener.port}/readyz"
+    at = f"{'https' if listener.tls_cert else 'http'}://{f'[{host}]' if ':' in host else host}:{listener.port}"
+    url = f"{at}/readyz"
     try:
         # Who answers there is not the question here, and nothing is sent that would matter.
         async with httpx2.AsyncClient(verify=False, trust_env=False, timeout=_PATIENCE) as client:
             answer = await client.get(url)
+            served = await client.get(f"{at}/oauth/jwks")
     except (httpx2.HTTPError, OSError):
         return None
     text = " ".join(answer.text.split())[:200]
+    if served.status_code == 200 and answer.status_code in (200, 503) and not _has_keys(data, served.text):
+        hint = "stop that one, choose another port (listen.http.port), or run this with its configuration"
+        return Finding("listen.http", Verdict.FAIL, f"another gateway answers at {at}: its keys are not those in {data}", hint)
     if answer.status_code == 200 and text == "ready":
         return Finding("gateway", Verdict.OK, f"it runs and is ready ({url})")
     if answer.status_code == 503:
         return Finding("gateway", Verdict.FAIL, f"it runs and is not ready: {text}", "its log says more")
     hint = "stop that, or choose another port: listen.http.port"
     return Finding("listen.http", Verdict.FAIL, f"something else answers at {url}", hint)
+
+
+def _has_keys(data: Path, served: str) -> bool:
+    """Whether a gateway's JWK Set (what its tokens verify with) is of the keys in this data directory."""
+    keys, ours = data / "keys", set()
+    if keys.exists() and not os.access(keys, os.R_OK | os.X_OK):
+        return True  # it cannot be told, and what was found of the data directory says why
+    for path in sorted(keys.glob("token-*.key")):
+        try:
+            public = Ed25519PrivateKey.from_private_bytes(path.read_bytes()).public_key().public_bytes_raw()
+        except (OSError, ValueError):
+            continue
+        ours.add(base64.urlsafe_b64encode(public).rstrip(b"=").decode())
+    try:
+        return any(key["x"] in ours for key in json.loads(served)["keys"])
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 def _certificate(part: str, certificate: Path, key: Path) -> Finding:

@@ -21,7 +21,7 @@ import httpx2
 from cyclopts import Parameter
 
 from doorward.cli import token as tokens
-from doorward.cli.output import RefusedError
+from doorward.cli.output import RefusedError, note
 from doorward.errors import AuthenticationError, ConfigError, UpstreamError, in_words
 
 if TYPE_CHECKING:
@@ -64,6 +64,8 @@ class GatewayClient:
     def __init__(self, connection: Connection) -> None:
         self.settings = settings_of(connection.config)
         self.url = address(connection, self.settings)
+        if not connection.gateway and self.settings is None:
+            note(f"asking {self.url}: no configuration is here, and neither --gateway nor DOORWARD_GATEWAY names another")
         self.token = token_of(connection, self.settings, self.url)
         self._client = httpx2.Client(
             base_url=self.url,

@@ -131,6 +131,11 @@ def init(
     if tls_cert or tls_key:
         tls = tls or "files"
     said_issuer = ask(issuer, "--issuer", "URL of your OpenID Connect issuer", "")
+    if said_issuer.startswith("http://") and not development:
+        raise ConfigError(
+            f"--issuer {said_issuer} is not https; whoever is on the way could hand out keys of their own",
+            hint="use https; --development allows http on loopback, for trying things out only",
+        )
     name = ask(target, "--target", "Name of the first target (clients ask for it as their database)", "")
     answers = Answers(
         issuer=Issuer(

@@ -204,7 +204,8 @@ def test_a_vault_that_does_not_open_is_found(door: Callable[..., Gateway]) -> No
 def test_a_port_in_use_is_found_and_a_running_gateway_is_known(
     door: Callable[..., Gateway], gateway: Callable[..., Gateway]
 ) -> None:
-    """A running gateway is asked whether it is ready; a port that somebody else has fails."""
+    """A running gateway is asked whether it is ready; a port that somebody else has fails, also where that is another
+    gateway."""
     running = gateway()
     limit = time.monotonic() + 20
     while not running.http_port and time.monotonic() < limit:  # it opens after the other
@@ -217,6 +218,8 @@ def test_a_port_in_use_is_found_and_a_running_gateway_is_known(
     path.write_text(text)
     while "it runs and is ready" not in (said := found(examine(path), Verdict.OK)):
         assert time.monotonic() < limit, said  # it has its port before it answers there
+    path.write_text(text.replace('"data" = "data"', '"data" = "elsewhere"'))
+    assert "another gateway answers" in found(examine(path), Verdict.FAIL)
     taken = door(listen={"postgres": {"port": running.port, "plaintext": True}, "http": {"port": 0, "plaintext": True}})
     assert f"cannot listen on 127.0.0.1:{running.port}" in found(examine(taken.config), Verdict.FAIL)
 

@@ -175,7 +175,7 @@ def test_nothing_is_overwritten_without_force(tmp_path: Path) -> None:
     ("changes", "complaint"),
     [
         ({"target": "sh op"}, "targets.sh op.name"),
-        ({"issuer": "http://id.example.com"}, "issuers"),
+        ({"issuer": "http://id.example.com"}, "--issuer"), ({"issuer": "ftp://id.example.com"}, "issuers"),
         ({"agents": 'a"; permit (principal, action, resource);'}, "cannot be the group"),
         ({"listen": "0.0.0.0", "tls": "plaintext"}, "plaintext"),
         ({"secret": "hunter2"}, "secret"),

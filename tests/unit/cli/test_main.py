@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+from pathlib import Path
 
 import pytest
 
+from doorward.cli.gateway import Connection, GatewayClient
 from doorward.cli.main import run
 from doorward.errors import in_words
 
@@ -68,3 +70,15 @@ def test_a_system_error_that_nobody_expected_is_no_traceback(
     said = capsys.readouterr().err
     assert said.startswith("doorward: Input/output error: /data/wal\n  ")
     assert "Errno" not in said
+
+
+def test_a_command_says_which_gateway_it_asks_where_nothing_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a configuration, an option and a variable; and not where somebody has said which."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DOORWARD_TOKEN", "x.y.z")
+    with GatewayClient(Connection()) as gateway:
+        assert gateway.url in capsys.readouterr().err
+    with GatewayClient(Connection(gateway="http://127.0.0.1:1")):
+        assert capsys.readouterr().err == ""
