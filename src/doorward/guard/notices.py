@@ -34,7 +34,7 @@ _FINAL: Final = (
     ApprovalState.APPROVED, ApprovalState.SPENT, ApprovalState.DENIED, ApprovalState.EXPIRED, ApprovalState.WITHDRAWN,
 )  # fmt: skip
 MOST_NAMES: Final = 10  # groups or links of a chain that a notice names
-_KEPT: Final = ("approvers", "grant", "session", "skipped", "target", "until")  # of a body, for those told without a request
+_KEPT: Final = ("approval", "due", "skipped", "target", "until")  # of a body of break-glass
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +75,12 @@ def told(event: Event, channels: Sequence[Channel]) -> list[Outgoing]:
     if kind is None or (kind == REQUESTS and isinstance(grant, Mapping) and grant.get("break_glass")):
         return []  # whoever breaks glass signs it themselves; once they have, everybody is told
     groups = _names(body.get("skipped") or body.get("approvers"))
-    about = str(body.get("approval") or body.get("grant") or body.get("session") or event.session_id)
+    about = str(body.get("approval", ""))
     until = event.at + LASTS[kind]
     if kind == REQUESTS and isinstance(body.get("expires_at"), int):
         until = min(until, body["expires_at"])  # nobody can answer it then
     kept = {name: body[name] for name in _KEPT if name in body} if kind in (BREAK_GLASS, REVIEWS) else {}
-    said = canonical({"actor": event.actor, "session": event.session_id, "type": event.type, **kept})
+    said = canonical({"actor": event.actor, "type": event.type, **kept})
     return [
         Outgoing(f"{event.id}.{channel.name}", channel.name, kind, about, event.at, until, said, next_at=event.at)
         for channel in channels
@@ -132,14 +132,15 @@ def happened(outgoing: Outgoing, url: str) -> Notice:
     skipped = _names(body.get("skipped"))
     if skipped:
         facts.append(("Passed over", _listed(skipped)))
-    if isinstance(body.get("until"), int):
-        facts.append(("Until", moment(body["until"])))
+    facts += [
+        (words, moment(body[name])) for words, name in (("Until", "until"), ("Review due", "due"))
+        if isinstance(body.get(name), int)
+    ]  # fmt: skip
     more = {name: body[name] for name in ("actor", *_KEPT) if body.get(name)}
-    session = str(body.get("session") or "")
     return Notice(
         outgoing.id, str(body.get("type", "")), outgoing.at,
-        f"Break-glass on {target} waits for its review" if review else f"Break-glass was used on {target}",
-        tuple(facts), f"{url}/sessions/{quote(session, safe='')}" if session else url, {**more, "about": outgoing.about},
+        f"Break-glass on {target} still waits for its review" if review else f"Break-glass was used on {target}",
+        (*facts, ("Request", harmless(outgoing.about))), f"{url}/approvals/{quote(outgoing.about, safe='')}", more,
     )  # fmt: skip
 
 
@@ -184,7 +185,11 @@ def _of(
 
 
 def _what(approval: Approval, rendering: Mapping[str, Any]) -> str:
-    return f"{harmless(str(rendering.get('action', '')) or 'A statement', 40)} on {harmless(approval.target)}"
+    action = harmless(str(rendering.get("action", "")), 40) or "A statement"
+    grant = rendering.get("grant")
+    if isinstance(grant, Mapping):  # more than one statement, agreed to in advance
+        action = f"A grant to {' and '.join(map(harmless, _names(grant.get('actions')))) or 'act'}"
+    return f"{action} on {harmless(approval.target)}"
 
 
 def _facts(approval: Approval, rendering: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -139,7 +139,7 @@ async def test_a_vote_that_is_not_stored_yet_is_told_later(place: Place) -> None
 
 
 def said(kind: str, actor: str = "", **more: Any) -> bytes:
-    return canonical({"actor": actor, "session": "", "type": kind, **more})
+    return canonical({"actor": actor, "type": kind, **more})
 
 
 async def test_what_fails_is_tried_again_later(place: Place) -> None:
@@ -316,3 +316,21 @@ def test_names_of_others_do_nothing_in_a_message() -> None:
     assert "hush" not in str(notice)
     assert notice.more["requested_by"] == SHELL.requested_by
     assert notices.asks(row, SHELL, {}, HERE) is None
+    grant = notices.asks(row, waiting, {"action": "grant", "grant": {"actions": ["read", "write"]}}, HERE)
+    assert grant is not None
+    assert grant.title == "A grant to read and write on shop waits for approval"
+
+
+@pytest.mark.parametrize("kind", ["break_glass.used", "break_glass.review_due"])
+def test_break_glass_is_told_with_who_was_passed_over(kind: str) -> None:
+    """Who, where, until when, and the page of the request; not the reason that they gave."""
+    event = Event("e", 5, kind, "", "https://idp|\u0430da", {
+        "approval": "a1", "target": "shop", "skipped": ["dba"], "reason": "hush", "until": 60_000, "due": 90_000,
+    })  # fmt: skip
+    [row] = told(event, [Channel("c", frozenset(KINDS), frozenset({"dba"}))])
+    notice = notices.happened(row, HERE)
+    assert notice.link == f"{HERE}/approvals/a1"
+    assert ("By", r"\u0430da (idp)") in notice.facts
+    assert ("Passed over", "dba") in notice.facts
+    assert notice.more["skipped"] == ["dba"]
+    assert "hush" not in str(notice) + row.body.decode()
