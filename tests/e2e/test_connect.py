@@ -10,12 +10,18 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
+from doorward.adapters.identity.device import Tokens
+from doorward.cli.bound import new_key
+from doorward.cli.gateway import http
+from doorward.cli.logins import Logins, first
+from tests.rig.approvers import call
 from tests.rig.gateway import Gateway, launch
 from tests.rig.issuer import LocalIssuer
 from tests.rig.postgres import PostgresServer
@@ -118,13 +124,93 @@ def test_a_port_carries_the_identity(door: Gateway) -> None:
                 other.execute("select count(*) from generate_series(1, 1000000000)")
             assert time.monotonic() - begun < 10
             assert other.execute("select 2").fetchone() == (2,)
-        sessions = door.cli(
-            "sessions", "list", "--json", "--gateway", f"http://127.0.0.1:{door.http_port}", token=door.token(sub="carried")
-        )
-        assert {row["identity"].split("|")[1] for row in json.loads(sessions.stdout)} == {"carried"}
+        assert {row["identity"].split("|")[1] for row in opened(door, "carried", least=2)} == {"carried"}
         port = int(found["port"])
     with pytest.raises(psycopg.OperationalError):
         psycopg.connect(f"host=127.0.0.1 port={port} dbname=shop connect_timeout=5")
+
+
+def opened(door: Gateway, sub: str, least: int = 1) -> list[dict[str, Any]]:
+    """Somebody's sessions, once the index has so many."""
+    limit = time.monotonic() + 10
+    while True:
+        status, found = call(door, "/api/sessions", sub=sub)
+        assert status == 200
+        if len(found) >= least:
+            return list(found)
+        assert time.monotonic() < limit, found
+        time.sleep(0.1)
+
+
+def test_a_token_is_exchanged_for_one_that_is_bound(door: Gateway, tmp_path: Path) -> None:
+    """Once, for the targets that are asked for: what runs is V2. The second time the same token is a bearer token, and that is
+    said. `exchange --certificate` gives the same to clients that are configured with files."""
+    environment = around(door, sub="bound", jti="bound-1")
+    command = arguments(door, "run", "--target", "shop", own=("--", "psql", "-Atc", "select 1"))
+    for said in (False, True):
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        assert (done.stdout, done.returncode) == ("1\n", 0), done.stderr
+        assert ("bound to no key: the token was refused: it was exchanged before" in done.stderr) is said
+    assert sorted(row["assurance"] for row in opened(door, "bound", least=2)) == ["V1", "V2"]
+    folder = tmp_path / "files"
+    made = subprocess.run(
+        arguments(door, "exchange", "--certificate", folder, "--target", "shop"),
+        env=around(door, sub="filed", jti="filed-1"), capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    assert [(path.name, path.stat().st_mode & 0o777) for path in sorted(folder.iterdir())] == [
+        ("doorward.crt", 0o600), ("doorward.key", 0o600)
+    ]  # fmt: skip
+    keywords = door.keywords(token=made.stdout.strip())
+    with pytest.raises(psycopg.OperationalError, match="nothing here proves that you hold it"):
+        psycopg.connect(**keywords)  # type: ignore[arg-type]
+    files = {"sslcert": str(folder / "doorward.crt"), "sslkey": str(folder / "doorward.key")}
+    with psycopg.connect(**{**keywords, **files}) as connection:  # type: ignore[arg-type]
+        assert connection.execute("select 1").fetchone() == (1,)
+    assert [row["assurance"] for row in opened(door, "filed")] == ["V2"]
+
+
+def test_a_kept_login_is_bound_to_its_key(door: Gateway, tmp_path: Path) -> None:
+    """Every command shows its key over HTTP, and `run` its certificate; what is bound is renewed with the login."""
+    issuer = door.issuer
+    issuer.discovery = {
+        "issuer": issuer.url, "jwks_uri": f"{issuer.url}/jwks", "token_endpoint": f"{issuer.url}/token",
+    }  # fmt: skip
+    here = f"http://127.0.0.1:{door.http_port}"
+    kept = Logins(tmp_path / "doorward" / "logins", keyring=False)
+    tokens = Tokens(door.token(sub="kim", jti="kim-1"), "", "refresh-1")
+    login = replace(first(here, issuer.url, "cli", "", tokens), key=new_key())
+    with http(here, None) as client:
+        assert kept.bind(login, client) is not None
+    environment = {**door.environment, "XDG_CONFIG_HOME": str(tmp_path), "DOORWARD_KEYRING": "file", "PATH": os.environ["PATH"]}
+
+    def asked(*words: str, own: tuple[str, ...] = ()) -> str:
+        done = subprocess.run(
+            arguments(door, *words, own=own), env=environment, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    who = json.loads(asked("whoami", "--json"))
+    assert (who["subject"], who["assurance"], who["bound_to"][:4], who["raised_by"]) == ("kim", "V2", "jkt:", "")
+    assert asked("run", own=("--", "psql", "-Atc", "select 1")) == "1\n"
+    assert [row["assurance"] for row in opened(door, "kim")] == ["V2"]
+    old = kept.get(here)
+    assert old is not None
+    assert (old.spent, len(issuer.forms)) == (True, 0)
+    kept.keep(replace(old, bound_until=0.0))
+    issuer.token_answer = (200, {"access_token": door.token(sub="kim", jti="kim-2"), "refresh_token": "refresh-2"})
+    assert json.loads(asked("whoami", "--json"))["assurance"] == "V2"
+    new = kept.get(here)
+    assert new is not None
+    assert [form["refresh_token"] for form in issuer.forms] == ["refresh-1"]
+    assert (new.certificate, new.refresh_token) == (old.certificate, "refresh-2")
+    assert new.bound_token != old.bound_token
+    issuer.token_answer = (200, {"access_token": door.token(sub="kim", jti="kim-3"), "refresh_token": "refresh-3"})
+    assert asked("exchange").count(".") == 2  # of a token that was not exchanged yet
+    kept.keep(replace(new, bound_until=0.0, refresh_token="", spent=True))
+    assert json.loads(asked("whoami", "--json"))["assurance"] == "V1"  # the issuer's own token is still good
+    issuer.discovery = None
 
 
 def test_a_socket_in_a_folder_of_ones_own(door: Gateway, tmp_path: Path) -> None:

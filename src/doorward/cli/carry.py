@@ -1,9 +1,9 @@
 """A port on this machine that carries one person's identity to one target: for `doorward connect` and `doorward run`.
 
-Contract: whoever connects to the port is logged in at the gateway with a token that `token` gives for that connection, and
-is otherwise let alone: after the login bytes pass both ways as they are. The client needs no password and no TLS; between
-here and the gateway there is TLS, unless the gateway is on this machine and has none. The client's database is the target,
-whatever it asks for.
+Contract: whoever connects to the port is logged in at the gateway with a token, and with a certificate where there is one, that
+`passes` gives for that connection, and is otherwise let alone: after the login bytes pass both ways as they are. The client
+needs no password and no TLS; between here and the gateway there is TLS, unless the gateway is on this machine and has none.
+The client's database is the target, whatever it asks for.
 
 Who may connect is decided first: only processes of the same user, by the kernel's own account of who opened the
 connection (`/proc/net/tcp`, Linux). Where there is no such account there is no port; a socket in a folder of one's own
@@ -36,10 +36,18 @@ _OWN: Final = {Backend.NOTICE_RESPONSE, Backend.NEGOTIATE_PROTOCOL_VERSION}
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the gateway answers, and whom to believe there. `context` None: without TLS, on this machine."""
+    """Where the gateway answers."""
 
     host: str
     port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """As whom one connection is made: a token, and whom to believe and which certificate to show. `context` None: without TLS,
+    on this machine."""
+
+    token: str
     context: ssl.SSLContext | None
 
 
@@ -47,12 +55,12 @@ class Carrier:
     """One port, or socket, for one target."""
 
     def __init__(
-        self, target: str, place: Place, token: Callable[[], Awaitable[str]], *, said: Callable[[str], None]
+        self, target: str, place: Place, passes: Callable[[], Awaitable[Pass]], *, said: Callable[[str], None]
     ) -> None:
         """`said` is told what a person should know; it gets no token and no value."""
         self.target = target
         self._place = place
-        self._token = token
+        self._passes = passes
         self._said = said
         self._open: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
@@ -109,7 +117,9 @@ class Carrier:
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async with asyncio.timeout(PATIENCE):
             first = await _first(reader, writer)
-        there, back = await self._dial()
+        async with asyncio.timeout(PATIENCE):
+            shown = await self._passes()
+        there, back = await self._dial(shown.context)
         try:
             if wire.startup_code(first) == wire.CANCEL_REQUEST_CODE:
                 back.write(_untyped(first))
@@ -120,29 +130,31 @@ class Carrier:
             parameters.setdefault("user", "doorward")
             back.write(wire.startup(parameters, protocol))
             async with asyncio.timeout(PATIENCE):
-                if not await self._log_in(there, back, writer):
+                if not await self._log_in(shown.token, there, back, writer):
                     return
             await _both(reader, writer, there, back)
         finally:
             back.close()
 
-    async def _dial(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def _dial(self, context: ssl.SSLContext | None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         place = self._place
         try:
             async with asyncio.timeout(PATIENCE):
                 there, back = await asyncio.open_connection(place.host, place.port)
-                if place.context is not None:
+                if context is not None:
                     back.write(wire.SSL_REQUEST)
                     if await there.readexactly(1) != b"S":
                         raise UpstreamError(f"{place.host}:{place.port} has no TLS", hint="is that the gateway's port?")
-                    await back.start_tls(place.context, server_hostname=place.host)
+                    await back.start_tls(context, server_hostname=place.host)
                 return there, back
         except (OSError, ssl.SSLError, asyncio.IncompleteReadError, TimeoutError) as error:
             raise UpstreamError(
                 f"no gateway answers at {place.host}:{place.port} ({in_words(error)})", hint="is it running, and is --ca right?"
             ) from None
 
-    async def _log_in(self, there: asyncio.StreamReader, back: asyncio.StreamWriter, writer: asyncio.StreamWriter) -> bool:
+    async def _log_in(
+        self, token: str, there: asyncio.StreamReader, back: asyncio.StreamWriter, writer: asyncio.StreamWriter
+    ) -> bool:
         """Answer the gateway's question, and pass on what it says. False: it did not let us in."""
         while True:
             kind, payload = await _message(there)
@@ -153,7 +165,7 @@ class Carrier:
                     return True
                 if code != Auth.CLEARTEXT_PASSWORD:
                     raise ProtocolError("the gateway asks for something other than a token")
-                back.write(wire.password_message((await self._token()).encode()))
+                back.write(wire.password_message(token.encode()))
                 await back.drain()
             elif kind == Backend.ERROR_RESPONSE:
                 writer.write(wire.message(kind, payload))

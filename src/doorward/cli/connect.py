@@ -20,8 +20,9 @@ from urllib.parse import quote, urlsplit
 from cyclopts import Parameter
 
 from doorward.cli import output
-from doorward.cli.carry import Carrier, Place
-from doorward.cli.gateway import HERE, Connection, GatewayClient, loopback, token_of
+from doorward.cli.bound import Bound, bind, new_key, terms
+from doorward.cli.carry import Carrier, Pass, Place
+from doorward.cli.gateway import HERE, Connection, GatewayClient, bound, given, http, loopback, token_of
 from doorward.cli.logins import LEFT, expiry
 from doorward.cli.options import Json, Many
 from doorward.cli.output import RefusedError
@@ -39,21 +40,54 @@ SECRETS: Final = (
 NOT_FOUND: Final = 127
 
 
-class Tokens:
-    """The caller's token, read again for each connection: a login is renewed, and a file may be."""
+class Passes:
+    """As whom each connection is made: the caller's token, read again when it ends (a login is renewed, and a file may be),
+    with a key wherever the gateway binds it to one. A kept login has its key and certificate; a token that is given is
+    exchanged for one that is bound, once, and for these `targets` only."""
 
-    def __init__(self, connection: Connection, settings: Config | None, url: str) -> None:
+    def __init__(
+        self, connection: Connection, settings: Config | None, url: str, targets: Sequence[str], *, tls: bool
+    ) -> None:
         self._connection, self._settings, self._url = connection, settings, url
+        self._targets = tuple(targets)
+        self._plain = terms(connection.ca) if tls else None
         self._turn = asyncio.Lock()
         self._token = ""
+        self._bound: Bound | None = None  # what `_token` was exchanged for
+        self._asked = ""  # the token of which the gateway was asked to bind it
+        self._terms: tuple[str, ssl.SSLContext | None] = "", self._plain  # of which certificate
 
-    async def __call__(self) -> str:
+    async def __call__(self) -> Pass:
         async with self._turn:
-            if not self._token or expiry(self._token) - time.time() < LEFT:
-                self._token = await asyncio.to_thread(token_of, self._connection, self._settings, self._url)
-            if expiry(self._token) < time.time():
-                raise AuthenticationError("your token has expired", hint="log in with `doorward login`")
-            return self._token
+            return await asyncio.to_thread(self._next)
+
+    def _next(self) -> Pass:
+        now = time.time()
+        if self._bound is not None and self._bound.expires_at - now > LEFT:
+            return Pass(self._bound.token, self._with(self._bound))
+        if not self._token or expiry(self._token) - now < LEFT or given(self._connection):
+            self._token = token_of(self._connection, self._settings, self._url)
+        if expiry(self._token) < time.time():
+            raise AuthenticationError("your token has expired", hint="log in with `doorward login`")
+        if self._plain is None:
+            return Pass(self._token, None)
+        with http(self._url, self._connection.ca) as client:
+            if not given(self._connection):
+                held = bound(self._url, client, certificate=True)
+                return Pass(self._token, self._plain if held is None else self._with(held))
+            if self._token != self._asked:
+                self._asked = self._token
+                try:
+                    self._bound = bind(client, self._token, new_key(), proven=False, targets=self._targets)
+                    return Pass(self._bound.token, self._with(self._bound))
+                except AuthenticationError as error:
+                    output.note(f"Your token is bound to no key: {output.visible(error.message)}")
+        return Pass(self._token, self._plain)
+
+    def _with(self, held: Bound) -> ssl.SSLContext | None:
+        if held.certificate != self._terms[0]:
+            self._terms = held.certificate, terms(self._connection.ca, held)
+        return self._terms[1]
 
 
 def connect(
@@ -80,12 +114,12 @@ def connect(
     postgres
         Where the gateway's port for PostgreSQL is, as host:port. Default: what the gateway says.
     """
-    place, _, tokens = _place(connection, [target], postgres)
-    return asyncio.run(_connect(target, place, tokens, port, socket, as_json))
+    place, _, passes = _place(connection, [target], postgres)
+    return asyncio.run(_connect(target, place, passes, port, socket, as_json))
 
 
-async def _connect(target: str, place: Place, token: Tokens, port: int, socket: Path | None, as_json: bool) -> int:
-    carrier = Carrier(target, place, token, said=output.note)
+async def _connect(target: str, place: Place, passes: Passes, port: int, socket: Path | None, as_json: bool) -> int:
+    carrier = Carrier(target, place, passes, said=output.note)
     if socket is not None:
         path = await carrier.listen_in(socket)
         where, url = {"socket": str(path)}, f"postgresql:///{quote(target)}?host={quote(str(path.parent), safe='')}"
@@ -128,15 +162,15 @@ def run(
     """
     if not command:
         raise ConfigError("there is nothing to run", hint="doorward run --target shop -- psql -c 'select 1'")
-    place, names, tokens = _place(connection, target, postgres)
-    return asyncio.run(_run(list(command), names, place, tokens))
+    place, names, passes = _place(connection, target, postgres)
+    return asyncio.run(_run(list(command), names, place, passes))
 
 
-async def _run(command: list[str], names: Sequence[str], place: Place, token: Tokens) -> int:
+async def _run(command: list[str], names: Sequence[str], place: Place, passes: Passes) -> int:
     async with AsyncExitStack() as stack:
         ports: dict[str, int] = {}
         for name in names:
-            carrier = Carrier(name, place, token, said=output.note)
+            carrier = Carrier(name, place, passes, said=output.note)
             ports[name] = await carrier.listen()
             stack.push_async_callback(carrier.close)
         try:
@@ -174,8 +208,8 @@ def address(target: str, port: int) -> str:
     return f"postgresql://doorward@127.0.0.1:{port}/{quote(target)}?sslmode=disable"
 
 
-def _place(connection: Connection, wanted: Sequence[str], postgres: str) -> tuple[Place, Sequence[str], Tokens]:
-    """Where the gateway's door is, the targets behind it that the caller asks for, and the caller's tokens. Raises
+def _place(connection: Connection, wanted: Sequence[str], postgres: str) -> tuple[Place, Sequence[str], Passes]:
+    """Where the gateway's door is, the targets behind it that the caller asks for, and as whom they are connected to. Raises
     RefusedError."""
     with GatewayClient(connection) as gateway:
         found: list[dict[str, Any]] = gateway.get("targets")
@@ -193,12 +227,7 @@ def _place(connection: Connection, wanted: Sequence[str], postgres: str) -> tupl
         if not said or not number.isdigit() or not 0 < int(number) < 65536:
             raise ConfigError(f"{postgres} is no address", hint="write it as host:port")
         host, port = said.strip("[]"), int(number)
-    context: ssl.SSLContext | None = None
-    if door["tls"]:
-        try:
-            context = ssl.create_default_context(cafile=None if connection.ca is None else str(connection.ca))
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigError(f"--ca {connection.ca} cannot be read as PEM certificates ({error})") from None
-    elif not loopback(host):
+    if not door["tls"] and not loopback(host):
         raise ConfigError("the gateway has no TLS, and is not on this machine", hint="give it a certificate")
-    return Place(host, port, context), wanted or names, Tokens(connection, gateway.settings, gateway.url)
+    chosen = wanted or names
+    return Place(host, port), chosen, Passes(connection, gateway.settings, gateway.url, chosen, tls=bool(door["tls"]))

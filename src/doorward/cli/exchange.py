@@ -9,16 +9,15 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from doorward.cli import token as tokens
+from doorward.cli.bound import GRANT, JWT, Bound, exchanged, new_key, request, write
 from doorward.cli.gateway import HERE, Connection, GatewayClient
 from doorward.errors import ConfigError
-
-_GRANT = "urn:ietf:params:oauth:grant-type:token-exchange"
-_JWT = "urn:ietf:params:oauth:token-type:jwt"
 
 
 def exchange(
     *,
     actor_token_file: Path | None = None,
+    certificate: Path | None = None,
     target: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
     connection: Connection = HERE,
@@ -30,6 +29,9 @@ def exchange(
     ----------
     actor_token_file
         A file with the token of the agent that is to act.
+    certificate
+        Bind the token to a client certificate, and write that and its key into this folder: doorward.crt and doorward.key, as
+        psql's sslcert and sslkey want them. Without them the token is good for nothing.
     target
         A target that the token is to be good for, and no other. May be given more than once.
     as_json
@@ -37,14 +39,17 @@ def exchange(
     """
     with GatewayClient(connection) as gateway:
         form: list[tuple[str, str]] = [
-            ("grant_type", _GRANT), ("subject_token", gateway.token), ("subject_token_type", _JWT),
+            ("grant_type", GRANT), ("subject_token", gateway.bearer(unspent=True)), ("subject_token_type", JWT),
             *(("audience", name) for name in target),
         ]  # fmt: skip
         if actor_token_file is not None:
             actor = tokens.from_file(actor_token_file)
             if not actor:
                 raise ConfigError(f"{actor_token_file} holds no token")
-            form += [("actor_token", actor), ("actor_token_type", _JWT)]
-        found = gateway.exchange(form)
+            form += [("actor_token", actor), ("actor_token_type", JWT)]
+        key = "" if certificate is None else new_key()
+        found = exchanged(gateway.http, [*form, *([("certificate_request", request(key))] if key else [])])
+        if certificate is not None:
+            write(certificate, Bound(key, "", 0.0, str(found["certificate"])))
     print(json.dumps({"token": found["access_token"], "expires_in": found["expires_in"]}) if as_json else found["access_token"])
     return 0

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import ssl
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,6 +19,7 @@ import httpx2
 from cyclopts import Parameter
 
 from doorward.cli import token as tokens
+from doorward.cli.bound import Bound, proof, terms
 from doorward.cli.output import RefusedError, note
 from doorward.errors import AuthenticationError, ConfigError, UpstreamError, in_words
 
@@ -66,15 +65,15 @@ class GatewayClient:
         self.url = address(connection, self.settings)
         if not connection.gateway and self.settings is None:
             note(f"asking {self.url}: no configuration is here, and neither --gateway nor DOORWARD_GATEWAY names another")
-        self.token = token_of(connection, self.settings, self.url)
-        self._client = httpx2.Client(
-            base_url=self.url,
-            headers={"authorization": f"Bearer {self.token}", "accept": "application/json"},
-            verify=_authorities(connection.ca) if self.url.startswith("https:") else False,
-            timeout=TIMEOUT,
-            # A proxy of the environment must not see traffic that is meant for loopback.
-            trust_env=not loopback(urlsplit(self.url).hostname or ""),
-        )
+        self._connection = connection
+        self._client = http(self.url, connection.ca)
+        try:
+            held = None if given(connection) else bound(self.url, self._client)
+            self._key, self._nonce = ("", "") if held is None else (held.key, "")
+            self._token = token_of(connection, self.settings, self.url) if held is None else held.token
+        except BaseException:
+            self._client.close()
+            raise
 
     def __enter__(self) -> GatewayClient:
         return self
@@ -92,20 +91,23 @@ class GatewayClient:
     def delete(self, *path: str, timeout: float = TIMEOUT) -> Any:
         return self._ask("DELETE", path, timeout=timeout)
 
-    def exchange(self, fields: Sequence[tuple[str, str]]) -> Any:
-        """The token endpoint's answer (RFC 8693). What is presented is in the form, and only there."""
-        form = {name: [value for key, value in fields if key == name] for name, _ in fields}
-        answer = self._place("POST", "/oauth/token", data=form, headers={"authorization": ""})
-        if "error" in answer:
-            raise AuthenticationError(str(answer.get("error_description") or answer["error"]))
-        return answer
+    def bearer(self, *, unspent: bool = False) -> str:
+        """The caller's token as their issuer made it; `unspent`: one to exchange."""
+        return token_of(self._connection, self.settings, self.url, unspent=unspent)
+
+    @property
+    def http(self) -> httpx2.Client:
+        """Of what is not said as somebody."""
+        return self._client
 
     def _ask(self, method: str, path: tuple[str, ...], **how: Any) -> Any:
         return self._place(method, "/api/" + "/".join(quote(part, safe="") for part in path), **how)
 
     def _place(self, method: str, place: str, **how: Any) -> Any:
         try:
-            response = self._client.request(method, place, **how)
+            response = self._said(method, place, **how)
+            if self._key and "use_dpop_nonce" in response.headers.get("www-authenticate", ""):
+                response = self._said(method, place, **how)
             answer = response.json() if len(response.content) <= LONGEST else None
         except (httpx2.HTTPError, OSError) as error:
             raise UpstreamError(
@@ -115,8 +117,6 @@ class GatewayClient:
         except ValueError:
             answer = None
         if response.status_code in (200, 201) and answer is not None:
-            return answer
-        if place == "/oauth/token" and isinstance(answer, dict) and "error" in answer:
             return answer
         said = answer if isinstance(answer, dict) else {}
         message = str(said.get("error") or f"{self.url} answered {response.status_code} and nothing that Doorward says")
@@ -130,6 +130,29 @@ class GatewayClient:
                 raise ConfigError(message, hint=hint)
             case _:
                 raise UpstreamError(message, hint=hint or "is that the gateway's HTTP address?")
+
+
+    def _said(self, method: str, place: str, **how: Any) -> httpx2.Response:
+        """One request, with a proof of the key if the caller's token is bound to one (RFC 9449)."""
+        headers = {"authorization": f"Bearer {self._token}"}
+        if self._key:
+            made = proof(self._key, method, self.url + place, token=self._token, nonce=self._nonce)
+            headers = {"authorization": f"DPoP {self._token}", "dpop": made}
+        response = self._client.request(method, place, headers=headers, **how)
+        self._nonce = response.headers.get("dpop-nonce", self._nonce)
+        return response
+
+
+def http(url: str, ca: Path | None) -> httpx2.Client:
+    """To a gateway at this address."""
+    return httpx2.Client(
+        base_url=url,
+        headers={"accept": "application/json"},
+        verify=terms(ca) if url.startswith("https:") else False,
+        timeout=TIMEOUT,
+        # A proxy of the environment must not see traffic that is meant for loopback.
+        trust_env=not loopback(urlsplit(url).hostname or ""),
+    )
 
 
 def settings_of(config: Path | None) -> Config | None:
@@ -169,28 +192,33 @@ def loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _authorities(ca: Path | None) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=None if ca is None else str(ca))
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"--ca {ca} cannot be read as PEM certificates ({error})") from None
+def given(connection: Connection) -> bool:
+    """Whether a token is given, in a file or the environment: that goes before a kept login."""
+    return connection.token_file is not None or bool(os.environ.get("DOORWARD_TOKEN", "").strip())
 
 
-def kept(gateway: str) -> str:
+def kept(gateway: str, *, unspent: bool = False) -> str:
     """The token of a kept login; "" without one."""
     from doorward.cli.logins import Logins  # may ask a keyring, and that takes its time
 
-    return Logins().token(gateway)
+    return Logins().token(gateway, unspent=unspent)
 
 
-def token_of(connection: Connection, settings: Config | None, gateway: str) -> str:
+def bound(gateway: str, client: httpx2.Client, *, certificate: bool = False) -> Bound | None:
+    """What the gateway has bound to a kept login's key; None without one. See `Logins.bound`."""
+    from doorward.cli.logins import Logins
+
+    return Logins().bound(gateway, client, certificate=certificate)
+
+
+def token_of(connection: Connection, settings: Config | None, gateway: str, *, unspent: bool = False) -> str:
     """The caller's token: of a file, the environment, a kept login, or a login now, if somebody is there to log in."""
     if connection.token_file is not None:
         token = tokens.from_file(connection.token_file)
         if not token:
             raise ConfigError(f"{connection.token_file} holds no token")
     else:
-        token = os.environ.get("DOORWARD_TOKEN", "").strip() or kept(gateway)
+        token = os.environ.get("DOORWARD_TOKEN", "").strip() or kept(gateway, unspent=unspent)
     if not token and settings is not None and settings.issuers[0].client_id and sys.stderr.isatty():
         token = tokens.log_in(settings)  # by somebody who reads what it asks for; a job would wait for nobody
     if not token:

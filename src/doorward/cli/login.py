@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from doorward.cli import output, token
-from doorward.cli.gateway import HERE, Connection, address, settings_of
+from doorward.cli.bound import Bound, new_key, write
+from doorward.cli.gateway import HERE, Connection, address, http, settings_of
 from doorward.cli.logins import Logins, first
-from doorward.errors import ConfigError
+from doorward.errors import ConfigError, UpstreamError
 
 
 def login(
@@ -22,11 +24,13 @@ def login(
     audience: str = "",
     resource: str = "",
     issuer_ca: Path | None = None,
+    certificate: Path | None = None,
     connection: Connection = HERE,
 ) -> int:
     """Log in at a gateway's issuer, and stay logged in.
 
-    What keeps the login is in the keyring of the operating system, or in a file that only you can read.
+    The login is bound to a key of this machine: a copy of what it presents is worth nothing. What keeps it is in the keyring
+    of the operating system, or in a file that only you can read.
 
     Parameters
     ----------
@@ -42,6 +46,9 @@ def login(
         Ask for a token for this resource (RFC 8707).
     issuer_ca
         PEM file of the authorities to trust for the issuer's TLS.
+    certificate
+        Also write the login's client certificate and its key into this folder: doorward.crt and doorward.key, as psql's sslcert
+        and sslkey want them.
     """
     from doorward.adapters.identity.device import TokenClient
     from doorward.adapters.identity.settings import check_url
@@ -57,7 +64,22 @@ def login(
     check_url(issuer, development=True, what="--issuer")
     client = TokenClient(issuer, client_id, ca_file=ca_file, scope=scope, audience=audience, resource=resource)
     made = first(gateway, issuer, client_id, ca_file, asyncio.run(client.device(token.show)))
-    Logins().keep(made)
+    made = replace(made, key=new_key())
+    held: Bound | None = None
+    why = "the gateway will not"
+    with http(gateway, connection.ca) as there:
+        try:
+            held = Logins().bind(made, there)
+        except UpstreamError as error:
+            why = error.message
+            Logins().keep(made)  # when it is first used
+        else:
+            if held is None:
+                Logins().keep(replace(made, key=""))
+    if held is None:
+        output.note(f"The login is bound to no key ({output.visible(why)}): whoever copies its token can use it.")
+    elif certificate is not None:
+        write(certificate, held)
     lasting = "and stay so" if made.refresh_token else "until your token expires: the issuer gave nothing to renew it with"
     output.console().print(f"You are logged in at {output.visible(gateway)}, {lasting}.")
     return 0

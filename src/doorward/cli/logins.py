@@ -5,6 +5,9 @@ in `$XDG_CONFIG_HOME/doorward/logins/`, a file of mode 0600 in a directory of 07
 for a minute more at least; it asks the issuer anew when it must, one process at a time: issuers take a refresh token that
 comes twice for a stolen one and end the login (RFC 9700, section 4.14.2).
 
+A login has a key of its own, where the gateway binds it to one (`bound`): then what is presented there is worth nothing
+without it.
+
 Nothing here is printed, logged, or put into an environment.
 """
 
@@ -22,20 +25,26 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from doorward.cli.bound import Bound, bind
 from doorward.errors import AuthenticationError, ConfigError
 
 if TYPE_CHECKING:
+    import httpx2
+
     from doorward.adapters.identity.device import Tokens
 
 SERVICE: Final = "doorward"
 LEFT: Final = 60.0  # seconds that a token must still be good for
 LONGEST: Final = 64 << 10
+RENEWED: Final = 3600.0  # seconds that a certificate must still be good for, not to be replaced at the next occasion
 AGAIN: Final = "log in again with `doorward login`"
 
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """One person's login at one gateway. `expires_at` is in Unix seconds, of `token`."""
+    """One person's login at one gateway. `token` is their issuer's, good until `expires_at`, and `spent` once it was exchanged;
+    `key` (PEM) is the login's own, "" if the gateway binds nothing to one, and the rest what it has bound to it. Times are Unix
+    seconds."""
 
     gateway: str
     issuer: str
@@ -45,6 +54,16 @@ class Login:
     refresh_token: str = field(default="", repr=False)
     token: str = field(default="", repr=False)
     expires_at: float = 0.0
+    spent: bool = False
+    key: str = field(default="", repr=False)
+    bound_token: str = field(default="", repr=False)
+    bound_until: float = 0.0
+    certificate: str = ""
+    certificate_until: float = 0.0
+
+    def bound(self) -> Bound:
+        """What the gateway gave for its key."""
+        return Bound(self.key, self.bound_token, self.bound_until, self.certificate, self.certificate_until)
 
 
 class Logins:
@@ -94,23 +113,59 @@ class Logins:
         self._path(gateway).unlink(missing_ok=True)
         return there
 
-    def token(self, gateway: str) -> str:
-        """A token for a gateway; "" if nobody is logged in there. Raises AuthenticationError when the issuer has ended the
-        login, UpstreamError when it does not answer."""
+    def token(self, gateway: str, *, unspent: bool = False) -> str:
+        """The issuer's token for a gateway; "" if nobody is logged in there. `unspent`: one that may be exchanged, which the
+        caller is about to do. Raises AuthenticationError when the issuer has ended the login, UpstreamError when it does not
+        answer."""
         login = self.get(gateway)
         if login is None:
             return ""
-        if login.expires_at - time.time() > LEFT:
+        if login.expires_at - time.time() > LEFT and not unspent:
             return login.token
         with self._alone(gateway):
             login = self.get(gateway)  # another process may have renewed it while we waited
             if login is None:
                 return ""
-            if login.expires_at - time.time() > LEFT:
-                return login.token
-            fresh = renewed(login)
-            self.keep(fresh)
-            return fresh.token
+            if login.expires_at - time.time() <= LEFT or (unspent and login.spent):
+                login = renewed(login)
+                self.keep(login)
+            if unspent:
+                self.keep(replace(login, spent=True))
+            return login.token
+
+    def bound(self, gateway: str, http: httpx2.Client, *, certificate: bool = False) -> Bound | None:
+        """What the gateway has bound to the login's key, made anew when its token, or its `certificate` if that is what counts,
+        is about to end; None where it binds nothing. Raises as `token` does."""
+        login = self.get(gateway)
+        if login is None or not login.key:
+            return None
+        if _lasts(login, certificate):
+            return login.bound()
+        with self._alone(gateway):
+            login = self.get(gateway)
+            if login is None or not login.key or _lasts(login, certificate):
+                return login.bound() if login is not None and login.key else None
+            if login.spent or login.expires_at - time.time() <= LEFT:
+                if not login.refresh_token:
+                    return None  # what is bound has ended; the token itself may still be good
+                login = renewed(login)
+                self.keep(login)
+            return self.bind(login, http)
+
+    def bind(self, login: Login, http: httpx2.Client) -> Bound | None:
+        """Have the gateway bind the login to its key, and keep it; None if it will not. UpstreamError without an answer."""
+        fresh = login.certificate_until - time.time() > RENEWED
+        try:
+            made = bind(http, login.token, login.key, certificate=not fresh)
+        except AuthenticationError:
+            return None
+        if fresh:
+            made = replace(made, certificate=login.certificate, certificate_until=login.certificate_until)
+        self.keep(replace(
+            login, spent=True, bound_token=made.token, bound_until=made.expires_at, certificate=made.certificate,
+            certificate_until=made.certificate_until,
+        ))  # fmt: skip
+        return made
 
     def _read(self, gateway: str) -> str:
         if self._keyring is not None:
@@ -142,6 +197,10 @@ class Logins:
             yield
 
 
+def _lasts(login: Login, certificate: bool) -> bool:
+    return (login.certificate_until if certificate else login.bound_until) - time.time() > LEFT
+
+
 def first(gateway: str, issuer: str, client_id: str, ca_file: str, tokens: Tokens) -> Login:
     """The login that an issuer's answer makes. Raises AuthenticationError when none of its tokens is for a gateway."""
     from doorward.cli.token import chosen
@@ -166,8 +225,9 @@ def renewed(login: Login) -> Login:
     if not token:
         raise AuthenticationError("the issuer renewed the login without the token that the gateway takes", hint=AGAIN)
     return replace(
-        login, token=token, expires_at=expiry(token), refresh_token=tokens.refresh_token or login.refresh_token
-    )
+        login, token=token, expires_at=expiry(token), spent=False,
+        refresh_token=tokens.refresh_token or login.refresh_token,
+    )  # fmt: skip
 
 
 def expiry(token: str) -> float:

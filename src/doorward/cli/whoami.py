@@ -32,6 +32,7 @@ def whoami(
         ("kind", see(found["kind"])),
         ("groups", see(", ".join(found["groups"]))),
         ("assurance", see(found["assurance"])),
+        ("could be", see(found.get("raised_by", ""))),
         ("expires", output.moment(found["expires_at"])),
         ("on behalf of", see(" for ".join(_chain(found.get("on_behalf_of"))))),
     ])  # fmt: skip

@@ -143,7 +143,7 @@ def _try_all(door: Door, target: str, trier: GatewayClient, proof: str, *, detec
                 results.append(Result(channel.name, channel.effect, EXPECTED, observed, False, True))
                 continue
             if client is None:
-                client = Client(door, target, trier.token)
+                client = Client(door, target, trier.bearer())
             broken = _try(client, channel)
             heard = client.heard
             if heard.held:
