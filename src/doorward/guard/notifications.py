@@ -95,7 +95,13 @@ class Notifications:
 
     def told(self, event: Event) -> Sequence[Outgoing]:
         """What is to be told of an event, for its fold."""
-        return notices.told(event, list(self._channels.values())) if event.type in notices.TOLD else ()
+        if event.type not in notices.TOLD:
+            return ()
+        try:
+            return notices.told(event, list(self._channels.values()))
+        except (ValueError, TypeError, KeyError, AttributeError):  # the log must go on, whatever somebody put into an event
+            self.outcomes["dropped"] += len(self._channels)
+            return ()
 
     async def run(self) -> None:
         """Deliver until cancelled. While the store fails, what is in it waits."""
@@ -113,13 +119,15 @@ class Notifications:
                 await self.deliver(name)
             except UpstreamError:
                 pass  # the recorder says so; what waits goes on waiting
+            except Exception as error:  # of ours: nobody's session may end because somebody could not be told
+                self._heard(name, f"a message could not be made ({type(error).__name__})")
 
     async def _tidy(self) -> None:
         while True:
             try:
                 await self.tidy()
-            except UpstreamError:
-                pass
+            except DoorwardError:
+                pass  # what could not be looked at now is looked at again
             await asyncio.sleep(TIDY)
 
     async def deliver(self, name: str) -> None:

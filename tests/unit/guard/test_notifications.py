@@ -334,3 +334,41 @@ def test_break_glass_is_told_with_who_was_passed_over(kind: str) -> None:
     assert ("Passed over", "dba") in notice.facts
     assert notice.more["skipped"] == ["dba"]
     assert "hush" not in str(notice) + row.body.decode()
+
+
+@pytest.mark.parametrize("kind", sorted(TOLD))
+@pytest.mark.parametrize("value", [None, 7, "x", [1, None], {"a": []}, [["b"]], True])
+def test_no_event_keeps_the_log_from_going_on(kind: str, value: Any) -> None:
+    """Whatever is where something else is expected: it is told as far as it can be, or counted as dropped."""
+    names = ("approval", "approvers", "skipped", "expires_at", "target", "until", "due", "grant")
+    telling = Notifications(
+        [ALL], {}, World().disk.store.outbox, World().approvals, World().recorder, CLOCK, url=lambda: HERE
+    )
+    rows = telling.told(Event("e", 5, kind, "", "who", dict.fromkeys(names, value)))
+    assert len(rows) + telling.outcomes["dropped"] == 1
+    for row in rows:
+        if row.kind in ("break-glass", "reviews"):
+            assert notices.happened(row, HERE).title
+
+
+async def test_a_fault_of_ours_ends_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message that cannot be made is said to be so, waits for its next attempt, and the gateway goes on."""
+    monkeypatch.setattr(notifications, "POLL", 0.01)
+
+    async def broken(_approval: str) -> bytes:
+        return b"[not JSON"
+
+    async with asyncio.TaskGroup() as group:
+        _, task = await asked(place, group)
+        await place.world.recorder.fold()
+        monkeypatch.setattr(place.telling._approvals, "body", broken)
+        running = group.create_task(place.telling.run())
+        for _ in range(300):
+            await asyncio.sleep(0.01)
+            if place.heard:
+                break
+        assert place.heard == [("ops", "a message could not be made (JSONDecodeError)")]
+        assert not running.done()
+        assert len(await place.world.disk.store.outbox.waiting()) == 1
+        running.cancel()
+        task.cancel()
