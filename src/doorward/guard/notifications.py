@@ -185,9 +185,9 @@ class Notifications:
         failure: UndeliveredError
         try:
             async with asyncio.timeout(SEND):
-                answer = await self._senders[name].send(notice)
+                answer = self._masked(await self._senders[name].send(notice))
         except UndeliveredError as error:
-            failure = error
+            failure = UndeliveredError(self._masked(str(error)), after=error.after)
         except DoorwardError as error:
             failure = UndeliveredError(" ".join(error.message.split())[:300])
         except TimeoutError:
@@ -206,6 +206,10 @@ class Notifications:
         tally.error = str(failure)
         self.outcomes["failed"] += 1
         raise failure
+
+    def _masked(self, text: str) -> str:
+        """What a receiver said, fit for the record: it may say anything."""
+        return self._recorder.detectors.mask(text)[0]
 
     async def tidy(self) -> None:
         """Forget what is over or too much, and say so; let requests expire that nobody looks at. UpstreamError."""

@@ -230,3 +230,39 @@ def test_policies_are_read_by_pattern_and_a_pattern_must_match(tmp_path: Path) -
     assert read_policies(config) == {"policies/a.cedar": "// a\n", "policies/b.cedar": "// b\n"}
     absolute = GOOD.replace("policies/*.cedar", f"{tmp_path}/policies/b.cedar")
     assert read_policies(load(write(tmp_path, absolute))) == {"policies/b.cedar": "// b\n"}
+
+
+MAIL = 'kind = "email"\nhost = "m.example"\nfrom = "a@b.example"\nto = ["c@d.example"]'
+CHANNELS = [
+    (MAIL, ""), (f'{MAIL}\nuser = "u"\nsecret = "vault:m"', ""), (f'{MAIL}\nuser = "u"', "notify.c.secret: the password"),
+    (MAIL.replace('d.example"', 'd.example\\nBcc: e@f.example"'), "an address of e-mail"),
+    (MAIL.replace('from = "a@b.example"', ""), "notify.c.from: it is missing"),
+    ('kind = "slack"\nsecret = "vault:a"', ""),
+    ('kind = "teams"\nsecret = ["vault:a"]\ntell = ["break-glass"]\ngroups = ["dba"]', ""),
+    ('kind = "webhook"\nurl = "https://ci.example/hook"\nsecret = ["vault:new", "vault:old"]', ""),
+    ('kind = "webhook"\nurl = "https://ci.example"\nsecret = "vault:a"\ntell = ["decisions"]\nabout = ["https://i|*"]', ""),
+    ('kind = "slack"', "notify.c.secret: write one, where slack's address"),
+    ('kind = "slack"\nsecret = "https://hooks.slack.com/services/hush"', "notify.c.secret: this is not a place"),
+    ('kind = "slack"\nsecret = "vault:a"\nurl = "https://x.example"', "notify.c.url: it means nothing to slack"),
+    ('kind = "slack"\nsecret = "vault:a"\nhost = "x.example"', "notify.c.host: it means nothing to slack"),
+    ('kind = "webhook"\nsecret = "vault:a"', "notify.c.url: it is not an https URL"),
+    ('kind = "webhook"\nsecret = "vault:a"\nurl = "http://127.0.0.1/x"', "notify.c.url: it is not an https URL"),
+    ('kind = "webhook"\nsecret = "vault:a"\nurl = "https://u:p@x.example"', "notify.c.url: it is not an https URL"),
+    ('kind = "webhook"\nurl = "https://x.example"', "notify.c.secret: write the key that signs"),
+    ('kind = "email"', "notify.c.host: it is missing"),
+    ('kind = "slack"\nsecret = "vault:a"\nabout = ["x"]', "notify.c.about: it means nothing unless"),
+    ('kind = "pager"\nsecret = "vault:a"', 'it must be one of "slack", "teams"'),
+    (f'kind = "slack"\nsecret = "vault:a"\n[[notify]]\nname = "c"\n{MAIL}', "another channel of that name"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("channel", "complaint"), CHANNELS)
+def test_a_channel_has_what_its_kind_needs_and_nothing_else(tmp_path: Path, channel: str, complaint: str) -> None:
+    """And goes over TLS only; a secret that is written in place of its place is not repeated."""
+    text = f'{GOOD}\n[[notify]]\nname = "c"\n{channel}\n'
+    if not complaint:
+        assert load(write(tmp_path, text)).channels[0].name == "c"
+        return
+    said = faults(tmp_path, text)
+    assert any(complaint in line for line in said), said
+    assert "hush" not in "".join(said)

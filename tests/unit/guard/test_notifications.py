@@ -40,6 +40,7 @@ class Wire:
         self.got: list[Notice] = []
         self.fails: Exception | None = None
         self.tried = 0
+        self.answer = "200 ok"
 
     async def send(self, notice: Notice) -> str:
         self.tried += 1
@@ -47,7 +48,7 @@ class Wire:
         if self.fails is not None:
             raise self.fails
         self.got.append(notice)
-        return "200 ok"
+        return self.answer
 
 
 class Place:
@@ -172,7 +173,7 @@ async def test_what_fails_is_tried_again_later(place: Place) -> None:
     [
         (ConfigError("secret env:SLACK is not there"), "secret env:SLACK is not there"),
         (KeyError("https://hooks.test/services/hush"), "it could not be sent (KeyError)"),
-        (TimeoutError(), "within 15 seconds"),
+        (TimeoutError(), "within 15 seconds"), (UndeliveredError("500 card 4111 1111 1111 1111"), "500 card [card]"),
     ],
 )  # fmt: skip
 async def test_whatever_goes_wrong_is_said_without_a_secret(place: Place, error: Exception, words: str) -> None:
@@ -187,8 +188,10 @@ async def test_whatever_goes_wrong_is_said_without_a_secret(place: Place, error:
 
 
 async def test_a_test_is_a_test(place: Place) -> None:
-    """It says so, and what came back; no channel of another name is tried."""
-    assert await place.telling.test("ops", "idp|adam") == {"channel": "ops", "delivered": True, "answer": "200 ok"}
+    """It says so, and what came back, with what is confidential in it masked; no channel of another name is tried."""
+    place.wire.answer = "200 ok, 123-45-6789"
+    found = await place.telling.test("ops", "idp|adam")
+    assert found == {"channel": "ops", "delivered": True, "answer": "200 ok, [ssn]"}
     assert place.wire.got[0].title == "A test of this channel: nothing is waiting"
     with pytest.raises(LookupError):
         await place.telling.test("other", "idp|adam")

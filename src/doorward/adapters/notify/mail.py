@@ -11,7 +11,7 @@ import asyncio
 import smtplib
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from email.message import EmailMessage
@@ -53,8 +53,9 @@ class MailSender:
         except smtplib.SMTPResponseException as error:
             raise UndeliveredError(f"{said.host} said {_reply(error.smtp_code, error.smtp_error)}") from None
         except smtplib.SMTPRecipientsRefused as error:
-            refused = "; ".join(f"{who}: {_reply(*reply)}" for who, reply in list(error.recipients.items())[:5])
-            raise UndeliveredError(f"{said.host} takes no mail for {visible(refused)[:200]}") from None
+            each = list(error.recipients.items())[:5]
+            refused = "; ".join(f"{_places([who], said)}: {_reply(*reply)}" for who, reply in each)
+            raise UndeliveredError(f"{said.host} takes no mail for {refused[:200]}") from None
         except (smtplib.SMTPException, OSError) as error:
             why = in_words(error) if isinstance(error, OSError) else str(error)
             raise UndeliveredError(f"{said.host}: {visible(why)[:200]}") from None
@@ -111,7 +112,7 @@ class _Sending:
         with suppress(smtplib.SMTPException, OSError):
             client.quit()  # it has the mail
         if refused:
-            return f"taken, but not for {visible(', '.join(refused))[:150]}"
+            return f"taken, but not for {_places(list(refused), said)}"
         return f"taken for {len(said.to)} address{'es' if len(said.to) > 1 else ''}"
 
     def cut(self) -> None:
@@ -158,6 +159,11 @@ class _Implicit(_Client):
     def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
         plain_socket = socket.create_connection((host, port), timeout)
         return self._context.wrap_socket(plain_socket, server_hostname=self._name)
+
+
+def _places(refused: Sequence[str], said: ChannelSettings) -> str:
+    """Addresses by their places in the configuration: on record, they would be masked."""
+    return ", ".join(f"to[{said.to.index(who)}]" if who in said.to else "somebody" for who in refused[:10])
 
 
 def _reply(code: int, text: object) -> str:
