@@ -51,6 +51,7 @@ from doorward.guard.reader import RecordReader
 from doorward.guard.recorder import Recorder
 from doorward.guard.refusals import Refusals
 from doorward.guard.reveals import Reveals
+from doorward.guard.reviews import Reviews
 from doorward.guard.revocation import Revocations
 from doorward.guard.token_vault import TokenVault
 from doorward.masking.detect import Detectors
@@ -135,6 +136,7 @@ class Gateway:
             self.policies, self.recorder, self.approvals, self.clock, budgets=self.budgets,
             hold_in_transaction=config.limits.hold_in_transaction, longest_hold=config.limits.hold,
         )  # fmt: skip
+        self.reviews = Reviews(self.approvals, self.recorder, self.clock, lambda: self.reader)
         self.reveals = self._reveals()
         self.guard.vault = None if self.reveals is None else self.reveals.vault
         identities = self.store.identities
@@ -243,6 +245,7 @@ class Gateway:
                     group.create_task(self.recorder.run()),
                     group.create_task(self.budgets.run()),
                     group.create_task(self.guard.grants.run()),
+                    group.create_task(self.reviews.run()),
                     group.create_task(self.authenticator.run()),
                     group.create_task(self.refusals.run()),
                     group.create_task(self.notifications.run()),

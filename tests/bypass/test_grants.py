@@ -20,12 +20,14 @@ from doorward.guard.guard import GuardedSession
 from doorward.guard.keyring import Keyring
 from doorward.guard.policies import PolicyInForce
 from doorward.guard.reader import RecordReader
+from doorward.guard.reviews import Reviews
 from doorward.guard.turn import Result
 from doorward.ledger import request as requests
 from doorward.ledger.encoding import canonical
+from doorward.ledger.reviews import Review
 from doorward.ledger.votes import VoteTrail
 from doorward.model import Approval, ApprovalState, Effect, Identity, Kind, Permit, Refusal, Resource, Target
-from tests.rig.signers import sign_and_vote
+from tests.rig.signers import Authenticator, register, sign_and_vote, ssh
 from tests.suites.lives import CLOCK
 from tests.unit.guard.test_guard import ADA, DEAN, DORA, EVE, SHOP, World, policies, template, turn
 from tests.unit.ledger.test_request import changed
@@ -421,3 +423,107 @@ async def test_gr_10_after_a_start_what_was_used_is_counted_again(world: Grants,
     assert await grants.left(fresh) == {"statements": 1, "rows": 8}
     assert under(await again.run(rows=8), approval)
     assert isinstance(await again.run(), Refusal)
+
+
+# -- broken glass ----------------------------------------------------------------------------------------------------
+
+PASSKEY = Authenticator("pia")
+PIA = Identity("pia", Kind.HUMAN, "https://idp.test", groups=frozenset({"oncall"}))
+GLASS = dataclasses.replace(ASKED, break_glass=True)
+
+
+async def smashed(world: Grants, sign: Callable[[bytes], dict[str, Any]] = PASSKEY.vote) -> Approval:
+    """PIA breaks glass."""
+    approval = await world.asked(GLASS, PIA)
+    if not world.approvals.keys.of(PIA.id):
+        await world.approvals.keys.register(PIA, PASSKEY.key(PIA.id, CLOCK.now()), {})
+    request = world.approvals.ballots.request(approval, PIA.id, approve=True)
+    return await world.approvals.vote(
+        PIA, SHOP, approval.id, approve=True, request=request.decode(), signature=sign(request)
+    )
+
+
+def reviews_of(world: Grants) -> Reviews:
+    return Reviews(
+        world.approvals, world.recorder, CLOCK,
+        lambda: RecordReader(world.disk.store, world.disk.recordings, Keyring(world.disk.keys)),
+    )  # fmt: skip
+
+
+async def reviewed(world: Grants, reviews: Reviews, who: Identity, approval: Approval, comment: str = "looked at it") -> Review:
+    if who.kind is Kind.HUMAN and not world.approvals.keys.of(who.id):
+        await register(world.approvals.keys, who)
+    await world.recorder.wal.flush()
+    await world.recorder.fold()
+    request = world.approvals.ballots.request(approval, who.id, approve=True, review=True)
+    return await reviews.review(
+        who, SHOP, approval.id, justified=True, request=request.decode(), signature=ssh(who.id).vote(request), comment=comment
+    )
+
+
+async def test_gr_11_broken_glass_is_within_limits_on_record_told_and_reviewed(world: Grants) -> None:
+    """GR-11: signed in person it runs, within its limits; everybody skipped is told; it stays open until somebody else who
+    could have approved has reviewed it, once; and the record alone proves all of it."""
+    approval = await smashed(world)
+    assert approval.state is ApprovalState.APPROVED
+    session = await world.session(identity=PIA)
+    assert under(await world.run(session), approval)
+    assert under(await world.run(session), approval)
+    assert isinstance(await world.run(session), Refusal)
+    [told] = [e for e in await world.events() if e.type == "break_glass.used"]
+    assert (told.actor, told.body["skipped"], told.body["reason"]) == (PIA.id, ["dba"], "a migration")
+    reviews = reviews_of(world)
+    [still] = (await reviews.trail()).open()
+    assert (still.by, still.approval, still.late(still.due), still.late(still.due + 1)) == (PIA.id, approval.id, False, True)
+    for nobody in (PIA, dataclasses.replace(PIA, groups=frozenset({"dba"})), LEFT, dataclasses.replace(DORA, kind=Kind.AGENT)):
+        with pytest.raises(VoteRefusedError):
+            await reviewed(world, reviews, nobody, approval)
+    with pytest.raises(VoteRefusedError, match="comment"):
+        await reviewed(world, reviews, DEAN, approval, " ")
+    done = await reviewed(world, reviews, DEAN, approval)
+    assert (done.reviewer, done.justified, done.late(done.due + 1)) == (DEAN.id, True, False)
+    with pytest.raises(VoteRefusedError, match="already"):
+        await reviewed(world, reviews, DORA, approval)
+    assert (await reviews.trail()).open() == []
+    told_of = await trail(world)
+    assert (told_of.votes, told_of.used) == (2, 2)
+
+
+async def test_gr_11_a_late_review_is_an_exception_and_said_once(world: Grants) -> None:
+    """GR-11: by an event, after one business day."""
+    await smashed(world)
+    await world.events()
+    reviews = reviews_of(world)
+    reviews._clock = Later(CLOCK.now() + 5 * 86_400_000)
+    for _ in range(2):
+        await reviews.look()
+        await world.events()
+    assert (await world.types()).count("break_glass.review_due") == 1
+    assert len((await reviews.trail()).exceptions(reviews._clock.now())) == 1
+
+
+@pytest.mark.parametrize("how", ["a key in a file", "not verified", "somebody else"])
+async def test_gr_12_glass_is_broken_by_oneself_in_person(world: Grants, how: str) -> None:
+    """GR-12: a key in a file, a touch without verification, or another's yes breaks nothing."""
+    approval = await world.asked(GLASS, PIA)
+    await world.approvals.keys.register(PIA, PASSKEY.key(PIA.id, CLOCK.now()), {})
+    who = DORA if how == "somebody else" else PIA
+    await register(world.approvals.keys, who)
+    request = world.approvals.ballots.request(approval, who.id, approve=True)
+    signature = PASSKEY.vote(request, flags=0x01) if how == "not verified" else ssh(who.id).vote(request)
+    with pytest.raises(VoteRefusedError):
+        await world.approvals.vote(who, SHOP, approval.id, approve=True, request=request.decode(), signature=signature)
+    assert isinstance(await world.run(await world.session(identity=PIA)), Refusal)
+    assert not {"break_glass.used", "grant.used"} & set(await world.types())
+
+
+@pytest.mark.parametrize(
+    "identity", [ADA, dataclasses.replace(ADA, kind=Kind.SERVICE), dataclasses.replace(PIA, on_behalf_of=EVE)]
+)
+@pytest.mark.parametrize("minutes", [1, 31])
+async def test_gr_12_agents_never_break_glass_nor_anybody_for_long(world: Grants, identity: Identity, minutes: int) -> None:
+    """GR-12: nor services, nor somebody for somebody else; nor a person for longer than the policy says."""
+    asked = dataclasses.replace(GLASS, minutes=minutes)
+    assert isinstance(await world.guard.ask_in_advance(identity, SHOP, asked, reason="x", client=""), Refusal)
+    found = await world.guard.ask_in_advance(PIA, SHOP, asked, reason="x", client="")
+    assert isinstance(found, Refusal) == (minutes == 31)

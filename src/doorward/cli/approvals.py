@@ -24,6 +24,7 @@ from doorward.ledger import request as requests
 YES = ("approved", "spent")
 OPEN = ("waiting", "parked")
 LOOK = 25.0  # seconds that one question to the gateway waits
+Flag = Annotated[bool, Parameter(negative="")]
 Key = Annotated[Path | None, Parameter(env_var="DOORWARD_KEY")]
 
 app = App(name="approvals", help="See, answer and wait for requests that need a person.")
@@ -31,8 +32,9 @@ app = App(name="approvals", help="See, answer and wait for requests that need a 
 
 @app.command(name="list")
 def list_command(
-    *, state: str = "", limit: int = 100, wide: Wide = False, as_json: Json = False, connection: Connection = HERE
-) -> int:
+    *, state: str = "", limit: int = 100, open_reviews: Flag = False, wide: Wide = False, as_json: Json = False,
+    connection: Connection = HERE,
+) -> int:  # fmt: skip
     """List the requests that you asked for or may vote on, newest first.
 
     Parameters
@@ -41,14 +43,19 @@ def list_command(
         Only those that are waiting, parked, approved, denied, expired, spent or withdrawn.
     limit
         How many at most.
+    open_reviews
+        Only broken glass that nobody has reviewed, and what of it is late.
     """
     with GatewayClient(connection) as gateway:
-        found = gateway.get("approvals", state=state, limit=limit)
+        found = gateway.get("reviews") if open_reviews else gateway.get("approvals", state=state, limit=limit)
     if as_json:
         output.print_json(found)
         return 0
     if not found:
-        output.note("no requests that you may see")
+        output.note("no reviews are open that you may see" if open_reviews else "no requests that you may see")
+        return 0
+    if open_reviews:
+        _reviews(found, wide=wide)
         return 0
     output.table(
         ("ID", "STATE", "TARGET", "EFFECT", "WHO", "STATEMENT"),
@@ -154,42 +161,73 @@ def wait_command(
     return 0 if found["state"] in YES else 2 if found["state"] in OPEN else 1
 
 
+@app.command(name="review")
+def review_command(
+    approval: str, /, *, comment: str, unjustified: Flag = False, key: Key = None, as_json: Json = False,
+    connection: Connection = HERE,
+) -> int:  # fmt: skip
+    """Review broken glass, once, signed with your SSH key: that what somebody did without approval was justified, or was not.
+    Whoever could have approved may. Exit code 1: the gateway does not take your review.
+
+    Parameters
+    ----------
+    approval
+        The request's id (`doorward approvals list --open-reviews`).
+    comment
+        What you looked at, and what you think of it.
+    unjustified
+        It was not justified.
+    key
+        The key to sign with, by its .pub file. Default: the first in ~/.ssh that is registered (`doorward keys add`).
+    """
+    return _vote(connection, approval, not unjustified, comment, key, as_json, review=True)
+
+
 def _vote(
-    connection: Connection, approval: str, approve: bool, comment: str, key: Path | None, as_json: bool
-) -> int:
+    connection: Connection, approval: str, approve: bool, comment: str, key: Path | None, as_json: bool, *,
+    review: bool = False,
+) -> int:  # fmt: skip
     from doorward.cli import signing  # with the cipher, which nothing else here needs
 
     with GatewayClient(connection) as gateway:
         shown = gateway.get("approvals", approval)
         me = gateway.get("whoami")["id"]
-        ballot = gateway.post("approvals", approval, "ballot", body={"approve": approve})
-        text = _checked(ballot, shown, me, approve)
+        wanted = {"approve": approve, **({"review": True} if review else {})}
+        ballot = gateway.post("approvals", approval, "ballot", body=wanted)
+        text = _checked(ballot, shown, me, approve, review=review)
         if not as_json:
             _show(shown, False)
             output.facts([("you sign", requests.words(requests.challenge(text)))])
         lines = [each["public_key"] for each in gateway.get("keys") if each["method"] == "sshsig" and not each["revoked_at"]]
         path, _ = signing.chosen(key, lines)
         signature = {"method": "sshsig", "signature": signing.sign(path, ballot["ssh_namespace"], text)}
-        found = gateway.post(
-            "approvals", approval, "votes",
-            body={"approve": approve, "comment": comment, "request": ballot["request"], "signature": signature},
-        )  # fmt: skip
+        said = {"comment": comment, "request": ballot["request"], "signature": signature}
+        if review:
+            done = gateway.post("approvals", approval, "review", body={"justified": approve, **said})
+            if as_json:
+                output.print_json(done)
+            else:
+                _reviews([done])
+            return 0
+        found = gateway.post("approvals", approval, "votes", body={"approve": approve, **said})
     _state(found, as_json)
     return 0
 
 
-def _checked(ballot: dict[str, Any], shown: dict[str, Any], me: str, approve: bool) -> bytes:
+def _checked(ballot: dict[str, Any], shown: dict[str, Any], me: str, approve: bool, *, review: bool = False) -> bytes:
     """The text to sign, once everything in it that can be checked here is what was shown and meant. RefusedError."""
     text = str(ballot["request"]).encode()
     try:
         said = requests.parse(text)
     except IntegrityError as error:
         raise RefusedError(f"the gateway gave no ballot: {error.message}; nothing was signed") from None
+    yes, no = (requests.JUSTIFIED, requests.UNJUSTIFIED) if review else (requests.APPROVE, requests.DENY)
     meant = {
-        "rid": shown["id"], "decision": requests.APPROVE if approve else requests.DENY, "approver": me,
+        "rid": shown["id"], "decision": yes if approve else no, "approver": me,
         "requester": shown["requested_by"], "act": shown.get("on_behalf_of") or [], "target": shown["target"],
-        "exp": shown["expires_at"],
     }  # fmt: skip
+    if not review:  # by then it is about what was until when
+        meant["exp"] = shown["expires_at"]
     if grant := shown.get("grant"):
         meant |= {name: grant[name] for name in ("actions", "on", "session")}
         meant["limits"] = {name: grant[name] for name in requests.LIMITS}
@@ -205,6 +243,24 @@ def _checked(ballot: dict[str, Any], shown: dict[str, Any], me: str, approve: bo
             hint="do not vote; tell who runs the gateway",
         )
     return text
+
+
+def _reviews(found: list[dict[str, Any]], *, wide: bool = False) -> None:
+    output.table(
+        ("ID", "STATE", "TARGET", "WHO", "BROKEN", "DUE", "REASON"),
+        (
+            (r["approval"], _reviewed(r), r["target"], output.who(r["by"]), output.moment(r["at"]), output.moment(r["due"]),
+             _short(r["reason"]))
+            for r in found
+        ),
+        fold=6,
+        wide=wide,
+    )  # fmt: skip
+
+
+def _reviewed(review: dict[str, Any]) -> str:
+    said = ("justified" if review["justified"] else "unjustified") if review["reviewed_at"] else "open"
+    return f"{said}, late" if review["late"] else said
 
 
 def _state(found: dict[str, Any], as_json: bool) -> None:

@@ -13,9 +13,9 @@ from cyclopts import Parameter
 from doorward.cli import output
 from doorward.cli.approvals import show
 from doorward.cli.gateway import HERE, Connection, GatewayClient
+from doorward.cli.options import Json
 
 Flag = Annotated[bool, Parameter(negative="")]
-Json = Annotated[bool, Parameter(name="--json", negative="")]
 Some = Annotated[list[str] | None, Parameter(negative="", consume_multiple=True)]
 
 
@@ -48,8 +48,6 @@ def request(
     break_glass
         Go on without the people whom policy wants, where it lets you: signed by yourself, in person, with
         `doorward approvals approve`. They are told, and somebody reviews it.
-    as_json
-        Print JSON.
     """
     body: dict[str, Any] = {
         "target": target, "actions": _parts(actions), "minutes": minutes, "statements": statements, "rows": rows,

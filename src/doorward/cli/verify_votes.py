@@ -25,7 +25,8 @@ from doorward.ledger.votes import VoteTrail
 
 KEYS = ("kek.key", "log.key", "wal.key")
 STORE = "store.sqlite"
-_NO_SESSION = ("approver_key.registered", "approver_key.revoked", "approval.voted")  # their key is never destroyed
+# Their key is never destroyed.
+_NO_SESSION = ("approver_key.registered", "approver_key.revoked", "approval.voted", "break_glass.reviewed")
 
 
 @dataclass(slots=True)

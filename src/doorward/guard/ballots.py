@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 from base64 import b64encode
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -191,15 +191,15 @@ class Ballots:
 
     # Votes ---------------------------------------------------------------------------------------------------------
 
-    def request(self, approval: Approval, approver: str, *, approve: bool) -> bytes:
+    def request(self, approval: Approval, approver: str, *, approve: bool, review: bool = False) -> bytes:
         """What `approver` signs. IntegrityError if this was asked before votes were signed."""
         if not approval.terms:
             raise IntegrityError("this was asked before votes were signed: have the statement submitted again")
-        return requests.request(terms_of(approval), approver, approve=approve)
+        return requests.request(terms_of(approval), approver, approve=approve, review=review)
 
-    def objection(self, approval: Approval, voter: str) -> str:
-        """Which law keeps somebody (an Identity.id) from deciding on this; "" if none does."""
-        if breaks_glass(approval):
+    def objection(self, approval: Approval, voter: str, *, review: bool = False) -> str:
+        """Which law keeps somebody (an Identity.id) from deciding on this, or from reviewing it; "" if none does."""
+        if breaks_glass(approval) and not review:
             return "" if voter == approval.requested_by else "only who breaks the glass signs that; others review it afterwards"
         chain = (approval.requested_by, *approval.on_behalf_of)
         if voter in chain:
@@ -224,12 +224,22 @@ class Ballots:
             )  # fmt: skip
         return may_vote(self._policies.current, voter, approval, target)
 
+    def review_refusal(self, approval: Approval, reviewer: Identity, target: Target) -> str:
+        """Why somebody may not review broken glass, or "": they could have approved what was done without them."""
+        if not breaks_glass(approval) or not any(vote.approve for vote in approval.votes):
+            return "there is nothing to review: no glass was broken"
+        wanted = replace(approval, approvers=tuple(terms_of(approval)["skips"]["of"]))
+        said = self.objection(approval, reviewer.id, review=True)
+        decision = may_vote(self._policies.current, reviewer, wanted, target)
+        return said or ("" if decision.outcome is Outcome.ALLOW else decision.reason or "policy does not let you")
+
     def cast(
-        self, approval: Approval, voter: Identity, *, approve: bool, request: str, signature: Mapping[str, Any], comment: str
+        self, approval: Approval, voter: Identity, *, approve: bool, request: str, signature: Mapping[str, Any], comment: str,
+        review: bool = False,
     ) -> tuple[Vote, dict[str, Any]]:
         """The vote, and what its event says of the signature. Raises IntegrityError, in words for people, unless what was
         signed is exactly this request, by a key of theirs."""
-        ours = self.request(approval, voter.id, approve=approve)
+        ours = self.request(approval, voter.id, approve=approve, review=review)
         differs = requests.difference(ours, request.encode("utf-8", "surrogatepass"))
         if differs:
             raise IntegrityError(f"what you signed is not what was asked: its `{differs}` differs", spot=differs)
@@ -237,7 +247,7 @@ class Ballots:
         if not key_id:
             raise IntegrityError("this vote is signed by a key that is not registered as yours")
         key, flags = self.keys.signed(key_id, voter.id, ours, signature)
-        if breaks_glass(approval) and approve:
+        if breaks_glass(approval) and approve and not review:
             check_verified(key, flags)
         evidence = {
             "flags": flags, "groups": sorted(voter.groups)[:100], "key": key.id, "method": key.method, "request": ours.decode(),

@@ -30,6 +30,8 @@ MAX_REQUEST: Final = 32 * 1024
 DOMAIN: Final = b"doorward/approval/v1\0"
 APPROVE: Final = "approve"
 DENY: Final = "deny"
+JUSTIFIED: Final = "justified"  # what a second person says afterwards of broken glass
+UNJUSTIFIED: Final = "unjustified"
 
 _HEX: Final = re.compile(r"[0-9a-f]{64}")
 _TEXTS: Final = ("approver", "preview", "requester", "rid", "role", "search_path", "target")
@@ -71,9 +73,11 @@ def display_commitment(salt: bytes, rendering: bytes) -> str:
     return commit(salt, "approval.display", rendering).hex()
 
 
-def request(terms: Mapping[str, Any], approver: str, *, approve: bool) -> bytes:
-    """What `approver` (an Identity.id) signs to say yes or no to these terms."""
-    return canonical({**terms, "approver": approver, "decision": APPROVE if approve else DENY})
+def request(terms: Mapping[str, Any], approver: str, *, approve: bool, review: bool = False) -> bytes:
+    """What `approver` (an Identity.id) signs to say yes or no to these terms; or, as a review, that breaking glass under them
+    was justified, or not."""
+    yes, no = (JUSTIFIED, UNJUSTIFIED) if review else (APPROVE, DENY)
+    return canonical({**terms, "approver": approver, "decision": yes if approve else no})
 
 
 def challenge(request: bytes) -> bytes:
@@ -107,7 +111,7 @@ def parse(text: bytes) -> dict[str, Any]:
     sound = (
         all(type(number) is int and number >= 0 for number in numbers)
         and found["v"] == VERSION
-        and found["decision"] in (APPROVE, DENY)
+        and found["decision"] in (APPROVE, DENY, *((JUSTIFIED, UNJUSTIFIED) if grant and found["skips"] is not None else ()))
         and all(isinstance(found[name], str) for name in (_GRANT_TEXTS if grant else _TEXTS))
         and all(
             isinstance(found[name], str) and _HEX.fullmatch(found[name]) for name in (_GRANT_HASHES if grant else _HASHES)

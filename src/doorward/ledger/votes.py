@@ -146,7 +146,7 @@ class VoteTrail:
 
     TYPES: Final = (
         "approver_key.registered", "approver_key.revoked", "approval.requested", "approval.voted", "approval.spent",
-        "approval.withdrawn", "approval.expired", "grant.used", "grant.settled", "operation.permitted",
+        "approval.withdrawn", "approval.expired", "grant.used", "grant.settled", "break_glass.reviewed", "operation.permitted",
     )
 
     def __init__(self, gateway: str) -> None:
@@ -179,6 +179,8 @@ class VoteTrail:
                         ended.over = ended.over or at
                         if ended.newest > at:
                             raise IntegrityError(f"grant {body['approval']} was used after its end")
+                case "break_glass.reviewed":
+                    self._review(actor, body)
                 case "grant.used":
                     self._use(actor, at, body)
                 case "grant.settled":
@@ -242,6 +244,17 @@ class VoteTrail:
             asked.last = at
         # A vote that was on record when the gateway died is cast again by the same person, or taken up at the start.
         asked.votes.setdefault(actor, (body["approve"], frozenset(body["groups"]), key.id))
+
+    def _review(self, actor: str, body: Mapping[str, Any]) -> None:
+        terms = self._request(body["approval"]).terms
+        if terms is None or terms.get("skips") is None or actor in (terms["requester"], *terms["act"]):
+            raise IntegrityError(f"{actor} reviewed what was not theirs to review")
+        said = requests.request(terms, actor, approve=body["justified"], review=True)
+        key = self._key(body["key"])
+        if said != body["request"].encode() or key.owner != actor or key.revoked_at:
+            raise IntegrityError(f"what {actor} signed is no review of request {body['approval']}, or not by a key of theirs")
+        check(key, said, body["signature"], self._gateway)
+        self.votes += 1
 
     def _use(self, actor: str, at: int, body: Mapping[str, Any]) -> None:
         rid, operation = body["approval"], body["operation"]

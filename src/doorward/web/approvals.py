@@ -20,11 +20,14 @@ from doorward.errors import IntegrityError
 from doorward.guard.approvals import OPEN, Approvals, TooManyRequestsError, VoteRefusedError
 from doorward.guard.ballots import breaks_glass, is_grant
 from doorward.guard.guard import Guard
+from doorward.guard.reviews import Reviews
 from doorward.ledger import request as requests
 from doorward.ledger.votes import WEBAUTHN, namespace
 from doorward.ledger.webauthn import base64url
 from doorward.model import Approval, ApprovalState, Identity, Outcome, Target
 from doorward.web import grants
+from doorward.web.reviews import routes as review_routes
+from doorward.web.reviews import shown as as_shown
 from doorward.web.targets import Who
 
 LONGEST_STREAM = 900.0  # seconds of server-sent events; then the listener asks anew, and is judged anew
@@ -38,6 +41,7 @@ class Served(Protocol):
 
     guard: Guard
     approvals: Approvals
+    reviews: Reviews
 
     @property
     def targets(self) -> dict[str, Target]: ...
@@ -61,8 +65,14 @@ def routes(gateway: Served, who: Who, allowed: Allowed) -> Sequence[Any]:
         return (
             _asked(identity, approval)
             or refusal(identity, approval) is None
+            or reviews(identity, approval)
             or allowed(identity, "administer", approval.target)
         )
+
+    def reviews(identity: Identity, approval: Approval) -> bool:
+        """Whether somebody may look into glass that was broken."""
+        target = gateway.targets.get(approval.target)
+        return target is not None and not gateway.approvals.ballots.review_refusal(approval, identity, target)
 
     async def approval_for(identity: Identity, approval_id: str) -> Approval:
         approval = await gateway.approvals.get(approval_id)
@@ -85,6 +95,10 @@ def routes(gateway: Served, who: Who, allowed: Allowed) -> Sequence[Any]:
         # By the gateway's clock, which is the one that counts: the caller's may be off.
         shown["left_ms"] = max(0, shown["expires_at"] - gateway.guard.clock.now()) if open_still else 0
         shown["seats"] = json.loads(approval.terms)["quorum"]["seats"] if approval.terms else {}
+        if breaks_glass(approval) and any(vote.approve for vote in approval.votes):
+            found = await gateway.reviews.find(approval.id)
+            shown["review"] = found and as_shown(found, gateway.guard.clock.now())
+            shown["you_may_review"] = reviews(identity, approval)
         why_not = refusal(identity, approval)
         shown["you_may_vote"] = why_not is None
         if why_not is not None:
@@ -191,18 +205,23 @@ def routes(gateway: Served, who: Who, allowed: Allowed) -> Sequence[Any]:
     async def ballot(
         request: Request[Any, Any, Any], approval_id: FromPath[str], data: JSONBody[dict[str, Any]]
     ) -> dict[str, Any]:
-        """What the caller signs to vote: {"approve": true|false}. `request` is the exact text."""
+        """What the caller signs to vote: {"approve": true|false}; with "review": true, to review broken glass. `request` is the
+        exact text."""
         identity = await who(request)
-        if not isinstance(data.get("approve"), bool) or set(data) != {"approve"}:
+        review = data.get("review", False)
+        if not isinstance(data.get("approve"), bool) or set(data) - {"approve", "review"} or not isinstance(review, bool):
             raise HTTPException(status_code=400, detail='send {"approve": true or false}')
         asked = await approval_for(identity, approval_id)
-        why_not = refusal(identity, asked)
+        if review and not reviews(identity, asked):
+            target = gateway.targets[asked.target]
+            raise PermissionDeniedException(detail=gateway.approvals.ballots.review_refusal(asked, identity, target))
+        why_not = None if review else refusal(identity, asked)
         if why_not is not None:
             raise PermissionDeniedException(detail=why_not)
-        if asked.state not in OPEN:
+        if not review and asked.state not in OPEN:
             raise PermissionDeniedException(detail=f"request {approval_id} is {asked.state} already")
         try:
-            text = gateway.approvals.ballots.request(asked, identity.id, approve=data["approve"])
+            text = gateway.approvals.ballots.request(asked, identity.id, approve=data["approve"], review=review)
         except IntegrityError as error:
             raise PermissionDeniedException(detail=error.message) from None
         challenge = requests.challenge(text)
@@ -258,7 +277,9 @@ def routes(gateway: Served, who: Who, allowed: Allowed) -> Sequence[Any]:
         identity = await who(request)
         asked = await approval_for(identity, approval_id)
         # Who could have said no to a grant may still end it.
-        may_end = is_grant(asked) and not breaks_glass(asked) and refusal(identity, asked) is None
+        may_end = reviews(identity, asked) or (
+            is_grant(asked) and not breaks_glass(asked) and refusal(identity, asked) is None
+        )
         if not _asked(identity, asked) and not may_end and not allowed(identity, "administer", asked.target):
             raise PermissionDeniedException(
                 detail="only who asked, or whom they asked for, or an administrator can withdraw a request"
@@ -270,7 +291,8 @@ def routes(gateway: Served, who: Who, allowed: Allowed) -> Sequence[Any]:
         return await rendered(identity, await approval_for(identity, approval_id))
 
     asking = grants.routes(gateway.guard, lambda: gateway.targets, who, rendered)
-    return approvals, events, events_of, approval, wait, ballot, vote, withdraw, *asking
+    reviewing = review_routes(gateway.reviews, gateway.guard.clock, lambda: gateway.targets, who, approval_for)
+    return approvals, events, events_of, approval, wait, ballot, vote, withdraw, *asking, *reviewing
 
 
 def _asked(identity: Identity, approval: Approval) -> bool:

@@ -30,6 +30,7 @@ from doorward.guard.policies import PolicyInForce
 from doorward.guard.ports import NOTHING, SessionRow, Shown
 from doorward.guard.reader import RecordReader
 from doorward.guard.reveals import Reveals
+from doorward.guard.reviews import Reviews
 from doorward.guard.template import Template
 from doorward.guard.token_vault import TokenVault
 from doorward.guard.turn import Turn
@@ -109,6 +110,7 @@ class Served:
         keys = ApproverKeys(self.recorder, CLOCK, "doorward")
         self.approvals = Approvals(self.disk.store.approvals, self.recorder, CLOCK, policies, keys)
         self.guard = Guard(policies, self.recorder, self.approvals, CLOCK)
+        self.reviews = Reviews(self.approvals, self.recorder, CLOCK, lambda: self.reader)
         self.targets = {"shop": SHOP, "ware": WARE}
         self.wrong = self.why = ""
         self.reloads: list[str] = []
@@ -279,7 +281,7 @@ async def test_who_has_no_right_learns_and_does_nothing(served: Served, method: 
             assert answer.text == "retry: 2000\n\n"  # that she may listen, and nothing that she hears
         elif path == "/api/whoami":
             assert answer.json()["id"] == f"{ISSUER}|eve"
-        elif path in ("/api/approvals", "/api/sessions", "/api/keys", "/api/agents") and method == "GET":
+        elif path in ("/api/approvals", "/api/reviews", "/api/sessions", "/api/keys", "/api/agents") and method == "GET":
             assert (answer.status_code, answer.json()) == (200, [])
         elif path == "/api/approvals":  # it says neither where nor what for
             assert answer.status_code == 400

@@ -91,6 +91,8 @@ TABLE: dict[tuple[str, str], dict[str, int]] = {
     ("POST", "/api/approvals/{approval_id:str}/votes"): only(NO, *SEES_REQUEST),  # it is not signed
     ("POST", "/api/approvals/{approval_id:str}/ballot"): only(NO, "agent", "requester", "administrator") | {"approver": OK},
     ("POST", "/api/approvals/{approval_id:str}/withdraw"): only(OK, "agent", "requester", "administrator") | {"approver": NO},
+    ("POST", "/api/approvals/{approval_id:str}/review"): only(FORM, *SEES_REQUEST),
+    ("GET", "/api/reviews"): ANYONE,
     ("GET", "/api/keys"): ANYONE,
     ("POST", "/api/keys/ssh/options"): only(NO, "agent", others=FORM),
     ("POST", "/api/keys/ssh"): only(FORM, others=FORM),

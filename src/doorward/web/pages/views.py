@@ -88,8 +88,10 @@ def routes(
         found = await answers["/api/approvals"](request, in_state="", limit=MOST)
         mine = [a for a in found if who.id in (a["requested_by"], *a["on_behalf_of"])]
         waiting = [a for a in found if a["state"] in OPEN and a not in mine]
+        reviews = await answers["/api/reviews"](request, everything=False)
         return await shown(
-            request, "inbox.html", "/", yours=waiting, mine=[a for a in mine if a["state"] in (*OPEN, "approved")],
+            request, "inbox.html", "/", reviews=reviews, yours=waiting,
+            mine=[a for a in mine if a["state"] in (*OPEN, "approved")],
             decided=[a for a in found if a["state"] not in OPEN and not (a in mine and a["state"] == "approved")][:LATELY],
             news=" ".join(f"{a['id']}:{a['state']}:{len(a['votes'])}" for a in found),
         )  # fmt: skip

@@ -154,6 +154,7 @@ function whenAllSeen(done) {
 function voting(article) {
   const { id } = article.dataset;
   const [approve, deny, sign] = [byId('approve'), byId('deny'), byId('sign')];
+  const review = 'review' in byId('decide').dataset;
   let ballot = null;
   let yes = false;
   deny.disabled = false;
@@ -163,14 +164,17 @@ function voting(article) {
     byId('trouble').hidden = true;
     yes = wanted;
     try {
-      ballot = await call('POST', `/api/approvals/${id}/ballot`, { approve: yes });
+      ballot = await call('POST', `/api/approvals/${id}/ballot`, review ? { approve: yes, review } : { approve: yes });
     } catch (error) {
       return trouble(error);
     }
-    byId('ballot-word').textContent = yes ? 'yes: it may run, once' : 'no, which is final';
+    const many = byId('request').dataset.grant === '1' ? 'yes: statements may run within these limits' : 'yes: it may run, once';
+    byId('ballot-word').textContent = review ? (yes ? 'that it was justified' : 'that it was not justified')
+      : yes ? many : 'no, which is final';
     byId('words').textContent = ballot.words;
     byId('no-key').hidden = Boolean(ballot.webauthn);
-    byId('cli').textContent = `doorward approvals ${yes ? 'approve' : 'deny'} ${id}`;
+    byId('cli').textContent = review ? `doorward approvals review ${id}${yes ? '' : ' --unjustified'} --comment "..."`
+      : `doorward approvals ${yes ? 'approve' : 'deny'} ${id}`;
     sign.textContent = `Sign \u201c${yes ? 'yes' : 'no'}\u201d with a passkey`;
     sign.hidden = !ballot.webauthn;
     document.querySelector('#decide .ask').hidden = true;
@@ -192,15 +196,20 @@ function voting(article) {
     try {
       const publicKey = PublicKeyCredential.parseRequestOptionsFromJSON(ballot.webauthn);
       const credential = (await navigator.credentials.get({ publicKey })).toJSON();
-      const voted = await call('POST', `/api/approvals/${id}/votes`, {
-        approve: yes, comment: byId('comment').value, request: ballot.request, signature: { method: 'webauthn', credential },
-      });
+      const said = { comment: byId('comment').value, request: ballot.request, signature: { method: 'webauthn', credential } };
+      if (review) {
+        await call('POST', `/api/approvals/${id}/review`, { justified: yes, ...said });
+        byId('decide').remove();
+        return reload('Your review is on record');
+      }
+      const voted = await call('POST', `/api/approvals/${id}/votes`, { approve: yes, ...said });
       byId('decide').remove();
       reload(`Your ${yes ? 'yes' : 'no'} is on record: the request is ${voted.state}`);
     } catch (error) {
       trouble(error.name === 'NotAllowedError' ? new Error('Nothing was signed: the passkey said no, or nobody touched it') : error);
       sign.disabled = signing = false;
     }
+    return undefined;
   });
 }
 
