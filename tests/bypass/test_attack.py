@@ -425,3 +425,39 @@ def test_a_copy_that_cannot_be_masked_is_refused_and_the_session_lives(door: Gat
     with RawClient.to(door, sub="binary2", groups=["readers"]) as client:
         assert client.query("copy (select notes from customers) to stdout (format binary)").errors
         assert client.query("select 1").values == ["1"]
+
+
+def test_long_values_made_to_be_looked_at_for_seconds(door: Gateway) -> None:
+    """AT-25: 300 KB of what detectors take longest over is masked, in text and in binary; of a long message in which anything
+    may be, nothing is shown; and the session goes on."""
+    units = ("4111 1111 1111 1112 ", "bob@example.org ", "+442079460958 ", "eyJhbGciOiJub25lIn0.eyJzdWIiOiJib2IifQ.xx ")
+    with RawClient.to(door, sub="long", groups=["readers", "callers"]) as client:
+        for unit in units:
+            text = f"select repeat('{unit}', {300_000 // len(unit)}) || 'carol@example.net' as x, 7"
+            for reply in (client.query(text), client.run(text, results=[1])):
+                assert not reply.errors
+            assert client.query("select 1").values == ["1"]
+        notice = client.query("do $$ begin raise notice '%', repeat('x', 9000) || ' carol@example.net'; end $$")
+        assert notice.messages
+        assert b"carol@example.net" not in bytes(client.received)
+        assert b"bob@example.org" not in bytes(client.received)
+        assert b"+442079460958" not in bytes(client.received)
+    assert b"carol@example.net" not in kept(door, "long")
+
+
+def test_what_was_copied_out_comes_back_masked(door: Gateway, direct: psycopg.Connection) -> None:
+    """AT-26: COPY FROM of what COPY TO gave puts no labelled value into another column: what the client has is masked."""
+    direct.execute("drop table if exists came_back; create table came_back (id int, notes text)")
+    direct.execute("grant all on came_back to public")
+    with RawClient.to(door, sub="copier", groups=["readers", "writers"]) as client:
+        for form in ("", " with (format csv)"):
+            out = client.query(f"copy (select id, notes from customers order by id) to stdout{form}")
+            assert not out.errors
+            lines = b"".join(payload for kind, payload in out.messages if kind == "d")
+            assert lines.count(b"[notes]") > 0
+            client.send(wire.query(f"copy came_back from stdin{form}".encode()))
+            client.send(wire.message(0x64, lines), wire.message(0x63, b""))
+            assert not client.ready().errors
+    rows = direct.execute("select distinct notes from came_back").fetchall()
+    direct.execute("drop table came_back")
+    assert rows == [("[notes]",)]

@@ -148,6 +148,7 @@ def start(
         "timezone": "UTC",
         "jit": "off",
         "password_encryption": "scram-sha-256",
+        "autovacuum": "off",  # or after a minute statistics, and with them plans and the order of rows, are another database's
         **(settings or {}),
     }
     ca = ""

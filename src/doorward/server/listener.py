@@ -25,7 +25,9 @@ from doorward.model import Identity, Mode, Refusal
 from doorward.protocols.postgres.conversation import PostgresConversation
 from doorward.protocols.postgres.judge import CatalogueSource, Judge
 from doorward.protocols.postgres.login import Cancel, ClientLogin, Presented, Refused, StartTls, Startup, is_direct_tls
+from doorward.protocols.postgres.looking import NARROW
 from doorward.server import dial
+from doorward.server.lookers import Lookers
 from doorward.server.own import CatalogueHolder, Secrets, WithLabels
 from doorward.server.reach import Authenticator, Clients, Limits, Log, Metrics, Reach
 from doorward.server.relay import Relay
@@ -90,6 +92,7 @@ class Listener:
         self.monotonic = guard.clock.monotonic
         self.spools = spools
         self.worker = Worker(choice)
+        self.lookers = Lookers(choice)
         self.relays: dict[int, Relay] = {}
         self.doors: set[Door] = set()
         self.strangers: dict[Door, None] = {}  # in the order of their arrival
@@ -173,6 +176,7 @@ class Listener:
             await reach.own.close()
             await reach.previews.close()
         await self.worker.close()
+        await self.lookers.close()
 
     # -- sessions ----------------------------------------------------------------------------------------------------
 
@@ -319,6 +323,8 @@ class Listener:
         self.relays[key[0]] = relay
         conversation.answers.pids = reach.pids
         conversation.answers.stores = self.spools.open
+        if conversation.answers.masks.active:
+            conversation.answers.held, conversation.answers.asks = NARROW, True
         reach.pids[upstream.pid] = key[0]
         self.metrics.connection_opened(target.name)
         reported = {k: v for k, v in upstream.parameters.items() if k in REPORTED}

@@ -28,6 +28,7 @@ from doorward.protocols.postgres import wire
 from doorward.protocols.postgres.answers import STYLES
 from doorward.protocols.postgres.cancelled import DETAIL, MESSAGE
 from doorward.protocols.postgres.conversation import PROBE, PostgresConversation
+from doorward.protocols.postgres.looking import Question
 from doorward.protocols.postgres.pending import Pending
 from doorward.server.own import CatalogueHolder
 from doorward.server.preview import Given, Previews
@@ -95,6 +96,7 @@ class Relay:
     """Between the two ends, from a session's opening to its close."""
 
     __slots__ = (
+        "_asking",
         "_behind",
         "_busy",
         "_cancelled",
@@ -181,6 +183,7 @@ class Relay:
         self._looked_for = 0.0
         self._vault = guarded.guard.vault
         self._keeping = 0  # chunks of answers whose tokens are not in the vault yet: nothing goes to the client
+        self._asking = False  # somebody else looks at a long value
         self._behind = False  # some of what the target sent waits for its turn
         self._unread: list[bytes] = []
         self._stride = BEGINNING
@@ -592,18 +595,41 @@ class Relay:
             self._unread.insert(0, data[position:])
         self._behind = True
         self.pause_server("behind")
-        if answers.crowded:
+        if answers.question is not None:
+            if not self._asking:
+                self._asking = True
+                self.listener.start(self._ask(answers.question))
+        elif answers.crowded:
             self.listener.spools.when_free(self._soon)
         else:
             self._soon()
 
+    async def _ask(self, question: Question) -> None:
+        """Have somebody look at a long value, and go on with what is left of it."""
+        pending = self.conversation.answers.pending
+        front = pending[0] if pending else None
+        try:
+            answer, seconds = await self.listener.lookers.ask(question)
+            self._looked_for += seconds
+            if not self._closed:
+                self.conversation.answers.told(answer)
+        except Exception as error:  # whatever it is, nothing of this row has been sent, and nothing will be
+            if not self._closed:
+                self.listener.log.error("masking.failed", error=type(error).__name__)
+                said = error.message.partition(": ")[2] if isinstance(error, UpstreamError) else ""
+                self._unmasked(front, said or f"masking it failed ({type(error).__name__})")
+            return
+        finally:
+            self._asking = False
+        self._soon()
+
     def _soon(self) -> None:
-        if self._behind and self._server_paused <= {"behind"}:
+        if self._behind and not self._asking and self._server_paused <= {"behind"}:
             asyncio.get_running_loop().call_soon(self._continue)
 
     def _continue(self) -> None:
         """Others had their turn, and the client took what there was."""
-        if not self._behind or self._closed or not self._server_paused <= {"behind"}:
+        if not self._behind or self._asking or self._closed or not self._server_paused <= {"behind"}:
             return
         self._behind = False
         if self.conversation.answers.behind:

@@ -27,9 +27,9 @@ class Paced(Relay):
             pause_reading=lambda: self.pauses.append("pause"), resume_reading=lambda: self.pauses.append("resume")
         )
         self.listener = cast("Any", SimpleNamespace(monotonic=lambda: self.clock))
-        self.conversation = cast("Any", SimpleNamespace(answers=SimpleNamespace(behind=False, crowded=False)))
+        self.conversation = cast("Any", SimpleNamespace(answers=SimpleNamespace(behind=False, crowded=False, question=None)))
         self.inside = cast("Any", SimpleNamespace(transport=transport))
-        self._behind = self._closed = self._lost = False
+        self._asking = self._behind = self._closed = self._lost = False
         self._keeping = 0
         self._unread = []
         self._stride = BEGINNING

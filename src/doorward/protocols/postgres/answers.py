@@ -21,6 +21,7 @@ from doorward.guard.turn import Result
 from doorward.model import Allowance
 from doorward.protocols.postgres import wire
 from doorward.protocols.postgres.judge import PgTemplate
+from doorward.protocols.postgres.looking import Answer, Question
 from doorward.protocols.postgres.namespace import Entry, Namespace, Portal
 from doorward.protocols.postgres.pending import (
     BIND,
@@ -133,6 +134,9 @@ class Answers:
         self.pids: Mapping[int, int] = {}  # the target's process ids of the gateway's sessions, to the gateway's own
         self.stores: Callable[[int], Store | None] = _memory  # for a row of so many bytes; None: not now
         self.crowded = False  # it waits for a store
+        self.held = WIDE  # bytes of a row that is masked in one go
+        self._told = False  # the row at hand can go on
+        self.asks = False  # somebody answers questions about long values
         self._wide: WideRow | None = None  # the row at hand
         self._pieces: Iterator[bytes] | None = None  # .. that is whole, and goes on
         self._later: list[bytes] = []  # what came behind it
@@ -189,7 +193,18 @@ class Answers:
     @property
     def behind(self) -> bool:
         """Whether there is more to say than was said: `feed` wants to be called again, with nothing."""
-        return self._pieces is not None or self.crowded
+        return self._pieces is not None or self.crowded or self._told or self.question is not None
+
+    @property
+    def question(self) -> Question | None:
+        """What has to be known of a value before its row goes on: `told` wants to be called, then `feed`, with nothing."""
+        return None if self._wide is None else self._wide.question
+
+    def told(self, answer: Answer) -> None:
+        """The answer to `question`. ValueError: the value cannot be masked."""
+        if self._wide is not None:  # the session may have ended meanwhile
+            self._wide.told(answer)
+            self._told = True
 
     def abandon(self) -> None:
         """Nobody hears the rest."""
@@ -204,13 +219,15 @@ class Answers:
             if data:
                 self._later.append(data)
                 return []
+            if self.question is not None:
+                return []
             if self._pieces is not None:
                 piece = next(self._pieces, None)
                 if piece is not None:
                     self._out.append(piece)
                     return []
                 self.abandon()
-            self.crowded = False
+            self.crowded = self._told = False
             later, self._later = self._later, []
             data = b"".join(later)
         if self._wide is not None:
@@ -241,7 +258,7 @@ class Answers:
             kind = data[position]
             length: int = read_i32_be(data, position + 1)
             end = position + 1 + length
-            if kind == Backend.DATA_ROW and WIDE < length <= self.max_row:
+            if kind == Backend.DATA_ROW and self._whole() < length <= self.max_row:
                 self._pass(data, start, position)
                 rest = self._begin_wide(data, position, length)
                 return [*results, *self._read(rest)] if rest else results
@@ -333,12 +350,16 @@ class Answers:
         if start < end:
             self._out.append(data if start == 0 and end == len(data) else data[start:end])
 
-    @staticmethod
-    def extent(data: bytes, position: int, size: int) -> int:
-        """The end of the run of complete DataRow messages that starts at `position`."""
+    def _whole(self) -> int:
+        """Bytes of a row, of those that come now, that is masked in one go."""
+        return WIDE if self.pending and self.pending[0].own else self.held
+
+    def extent(self, data: bytes, position: int, size: int) -> int:
+        """The end of the run of complete DataRow messages that starts at `position`, and are masked in one go."""
+        longest = self._whole()
         while size - position >= 5 and data[position] == 0x44:
             length: int = read_i32_be(data, position + 1)
-            if length < 6 or length > WIDE or position + 1 + length > size:
+            if length < 6 or length > longest or position + 1 + length > size:
                 if length < 6:
                     raise ProtocolError("the target sent a DataRow that is too short to hold its column count")
                 break
@@ -363,14 +384,14 @@ class Answers:
         redactor = run.redactor
         assert redactor is not None
         passes = self.observe or redactor.plan.passes
-        store = None if passes else self.stores(length)
+        store = None if passes else Memory() if length <= WIDE else self.stores(length)
         if store is None and not passes:
             self.crowded = True
             self._later = [data[position:]]
             return b""
         if run.permit.allowance is not None:
             self._count_on(run.permit.allowance, 1)
-        self._wide = WideRow(redactor.plan, length, store, recorded=self._differs)
+        self._wide = WideRow(redactor.plan, length, store, recorded=self._differs, asks=self.asks)
         return self._widen(self._wide, data, position + 5)
 
     def _widen(self, row: WideRow, data: bytes, position: int) -> bytes:
@@ -378,6 +399,9 @@ class Answers:
         end = row.feed(data, position)
         self._out.extend(row.out)
         row.out.clear()
+        if row.question is not None:
+            self._later = [data[end:], *self._later] if end < len(data) else self._later
+            return b""
         if not row.whole:
             return b""
         run = self._of_rows()

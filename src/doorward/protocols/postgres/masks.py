@@ -18,7 +18,7 @@ from doorward.protocols.postgres import wire
 from doorward.protocols.postgres.judge import CatalogueSource, PgTemplate
 from doorward.protocols.postgres.redact import RowRedactor
 from doorward.protocols.postgres.redact_copy import MAX_LINE, CopyRedactor
-from doorward.protocols.postgres.redact_fields import redact_fields
+from doorward.protocols.postgres.redact_fields import redact_fields, shown_text
 from doorward.protocols.postgres.wire import Column
 from doorward.sql.catalogue import Catalogue
 from doorward.sql.parse import parse
@@ -164,7 +164,7 @@ class PostgresMasks:
 
     def text(self, value: str) -> str:
         """Any other text that the target sends."""
-        return self._detectors.mask(value)[0]
+        return shown_text(value, self._detectors)
 
     def _plan(
         self,

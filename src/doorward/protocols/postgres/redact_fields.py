@@ -1,7 +1,8 @@
 """Errors, notices, notifications and parameter reports, as the client may see them.
 
 Contract: with `strip`, which is for statements that touch a label their reader may not see, nothing remains that the
-target's data could have a say in: severity, a standard SQLSTATE and a fixed text. Otherwise the detectors look at
+target's data could have a say in: severity, a standard SQLSTATE (of data exceptions, class 22, which a value chooses among, the
+general one) and a fixed text. Otherwise the detectors look at
 every field. Never raises for the sake of a field's content.
 
 `said_by_code` knows an error or a notice that came about within a function, whose code may have read any table, though the
@@ -69,6 +70,7 @@ HV 000 001 002 004 005 006 007 008 009 00A 00B 00C 00D 00J 00K 00L 00M 00N 00P 0
 P0 000 001 002 003 004
 XX 000 001 002
 """
+LONG_TEXT: Final = 8 << 10  # characters of a message that are looked at exactly
 STANDARD: Final[frozenset[str]] = frozenset(
     words[0] + subclass for line in _TABLE.strip().splitlines() if (words := line.split()) for subclass in words[1:]
 )
@@ -103,10 +105,17 @@ def said_by_code(fields: Mapping[str, str]) -> bool:
     return any(line and not line.startswith(_OWN) for line in lines)
 
 
+def shown_text(text: str, detectors: Detectors) -> str:
+    """A text that is no value, as it may be shown. A long one is not looked at for long: if anything may be in it, it goes."""
+    if len(text) > LONG_TEXT and detectors.hit(text.encode("utf-8", "surrogatepass")):
+        return f"[{len(text)} characters, withheld]"
+    return detectors.mask(text)[0]
+
+
 def redact_fields(fields: dict[str, str], detectors: Detectors, strip: bool) -> dict[str, str]:
     """The fields of an ErrorResponse or NoticeResponse (by type byte), or any other texts by name, made safe."""
     if not strip:
-        shown = {name: detectors.mask(text)[0] for name, text in fields.items()}
+        shown = {name: shown_text(text, detectors) for name, text in fields.items()}
         for name in ("S", "V", "C"):
             if name in fields and fields[name].isascii() and fields[name].isalnum():
                 shown[name] = fields[name]  # one word of letters and digits, at most: no detector's business
@@ -115,6 +124,8 @@ def redact_fields(fields: dict[str, str], detectors: Detectors, strip: bool) -> 
     if severity not in _SEVERITIES:
         severity = "ERROR"
     state = standard_sqlstate(fields.get("C", ""))
+    if state.startswith("22"):  # how a cast fails depends on the value
+        state = "22000"
     text = _TEXTS.get(state[:2], "the target reported something")
     return {
         "S": severity,

@@ -1,4 +1,5 @@
-"""A row too wide to be held, masked while it arrives: DataRow messages of more than WIDE bytes.
+"""A row too wide to be held, masked while it arrives: DataRow messages of more than WIDE bytes, or, where detectors look, of
+more than NARROW.
 
 Contract: `feed` takes what follows the message's length, in pieces; when `whole`, `pieces` gives the row as the client may see
 it, from its head on. A DataRow says its length before its content, and what detectors make of a value is known at its end: so
@@ -8,6 +9,9 @@ can change, it is known at once, and the rest passes (`direct`): `out` has what 
 A value of at most WHOLE bytes is masked as in any row. Of a longer one: a constant stays a constant, and its bytes are dropped;
 a transform that would look at it gives way to the redaction; text is looked at in windows (`masking.windows`); JSON in which
 something is found becomes its redaction, whole, and a value of any other type NULL. Memory: two windows, and WHOLE bytes.
+
+With `asks`, it does not look at a value of more than LONG bytes itself: `question` has what it needs to know then, and
+`feed` takes nothing until it was `told`.
 
 Of the row itself it reads the framing only; a length that does not fit raises ProtocolError.
 """
@@ -21,14 +25,15 @@ from typing import Final, Protocol
 from doorward.errors import ProtocolError
 from doorward.masking.detectors import redaction
 from doorward.masking.plan import Action, ColumnPlan, Plan, Reading, as_read
-from doorward.masking.windows import Windows
-from doorward.protocols.postgres.cells import Cells
+from doorward.masking.windows import Seen, Window, Windows, look
+from doorward.protocols.postgres.cells import Cells, UndecodableError
+from doorward.protocols.postgres.looking import LONG, Answer, Question
 
 WIDE: Final = 1 << 20  # bytes of a row that may be held
 WHOLE: Final = 1 << 20  # bytes of one value of a wide row that may be held
 _PIECE: Final = 256 << 10
 _SMALL: Final = 4096  # bytes that are not worth putting aside
-_RECORDED: Final = 64 << 10  # bytes of a row's values that the record keeps, where it differs from what is shown
+_RECORDED: Final = 16 << 10  # bytes of a row's values that the record keeps, where it differs from what is shown
 _NULL: Final = b"\xff\xff\xff\xff"
 
 _PASS, _DROP, _HOLD, _LOOK = range(4)  # what is done with the bytes of a value
@@ -70,9 +75,12 @@ class Memory:
 
 class WideRow:
     """One row. `length` is what its message says. `store` None: nothing in it changes. `recorded`: `record` is wanted, too.
-    `cells`: how many cells have changed, by label."""
+    `cells`: how many cells have changed, by label. `question`: what somebody has to say before it goes on."""
 
-    def __init__(self, plan: Plan, length: int, store: Store | None, *, recorded: bool = False) -> None:
+    def __init__(
+        self, plan: Plan, length: int, store: Store | None, *, recorded: bool = False, asks: bool = False
+    ) -> None:
+        self.question: Question | None = None
         self.out: list[bytes] = []
         self.cells: Counter[str] = Counter()
         self.direct = False
@@ -86,7 +94,10 @@ class WideRow:
         self._mode = _PASS
         self._value = 0  # bytes of the value at hand that have not come yet
         self._kept: list[bytes] = []  # of a value that is held
+        self._asks = asks
+        self._labels = plan.detectors.labels
         self._windows: Windows | None = None  # through which the value at hand is looked at
+        self._window: Window | None = None  # that was asked about
         self._began = 0  # where its bytes begin in the store
         self._script: list[bytes | int] = []  # the row: bytes, and how many more come from the store
         self._said = 0  # bytes of it
@@ -98,8 +109,8 @@ class WideRow:
 
     @property
     def whole(self) -> bool:
-        """Whether all of the row has come."""
-        return self._left == 0
+        """Whether all of the row has come, and is masked."""
+        return self._left == 0 and self.question is None
 
     def _changes(self, column: ColumnPlan) -> bool:
         return column.action >= Action.REPLACE or (column.action == Action.DETECT and self._looks)
@@ -107,14 +118,16 @@ class WideRow:
     def feed(self, data: bytes, position: int) -> int:
         """Take what of data[position:] belongs to this row; returns where that ends. ProtocolError: it is no row."""
         end = min(len(data), position + self._left)
-        while position < end:
+        while position < end and self.question is None:
             if self._value:
                 step = min(self._value, end - position)
+                if self._mode == _LOOK and self._windows is not None:
+                    step = min(step, self._windows.room)
                 self._value -= step
                 self._left -= step
                 self._content(data[position : position + step])
                 position += step
-                if self._value == 0:
+                if self._value == 0 and self.question is None:
                     self._ended()
                 continue
             if self._index == len(self._columns):
@@ -128,9 +141,31 @@ class WideRow:
                     self._counted()
             elif len(self._word) == 4:
                 self._measured()
+        if self.question is not None:
+            return position
         if self._left == 0 and (self._index != len(self._columns) or self._value or self._word):
             raise ProtocolError("a row ends within a column")
         return end
+
+    def told(self, answer: Answer) -> None:
+        """What the question was answered with. UndecodableError: the value cannot be masked."""
+        question, self.question = self.question, None
+        assert question is not None
+        if answer.failed:
+            raise UndecodableError(answer.failed)
+        if self._window is None:
+            self.cells.update(answer.found)
+            self._field(answer.becomes if answer.changed else question.value)
+            self._next()
+            return
+        window, self._window = self._window, None
+        assert self._windows is not None
+        self._put_aside(self._windows.seen(window, Seen(answer.becomes or b"", answer.stop, answer.found, answer.over)))
+        if window.last:
+            self._looked(self._columns[self._index])
+            self._next()
+        elif self._value == 0:
+            self._ended()
 
     def pieces(self) -> Iterator[bytes]:
         """A row that is whole, and not direct, as the client may see it."""
@@ -220,8 +255,26 @@ class WideRow:
             assert self._windows is not None
             if self._windows.cells and self._columns[self._index].reading != Reading.TEXT:
                 return  # it is decided
-            assert self._store is not None
-            self._store.append(self._windows.feed(piece))
+            self._windows.hold(piece)
+            if self._windows.room == 0:
+                self._look(last=False)
+
+    def _look(self, *, last: bool) -> None:
+        """Look at the window that is due, or ask."""
+        windows = self._windows
+        assert windows is not None
+        window = windows.due(last=last)
+        if window is None:
+            return
+        if self._asks:
+            self._window = window
+            self.question = Question(window.text, self._labels, None, window.start, last)
+        else:
+            self._put_aside(windows.seen(window, look(self._masks.detectors, window)))
+
+    def _put_aside(self, shown: bytes) -> None:
+        assert self._store is not None
+        self._store.append(shown)
 
     def _ended(self) -> None:
         """All of a value has come."""
@@ -235,10 +288,19 @@ class WideRow:
             if column.action == Action.TRANSFORM:
                 self.cells[column.label] += 1
                 self._field(self._masks.transformed(value, column.label, column.reading))
+            elif self._asks and len(value) > LONG:
+                self.question = Question(value, self._labels, column.reading)
+                return
             else:
                 becomes = self._masks.masked(value, column.reading)
                 self._field(value if becomes is None else becomes[0])
         elif self._mode == _LOOK:
+            windows = self._windows
+            assert windows is not None
+            if not (windows.cells and column.reading != Reading.TEXT):
+                self._look(last=True)
+                if self.question is not None:
+                    return
             self._looked(column)
         self._next()
 
@@ -247,7 +309,6 @@ class WideRow:
         assert windows is not None
         assert store is not None
         self._windows = None
-        store.append(windows.finish())
         found = windows.cells
         self.cells.update(found)
         if found and column.reading != Reading.TEXT:

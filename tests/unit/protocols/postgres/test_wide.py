@@ -5,15 +5,19 @@ from __future__ import annotations
 import struct
 import tracemalloc
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from doorward.errors import ProtocolError
-from doorward.masking.detect import Detectors
-from doorward.masking.plan import JSON, JSONB, TEXT, Plan
+from doorward.masking.detect import Detectors, Suspects
+from doorward.masking.plan import JSON, JSONB, TEXT, Plan, Reading
 from doorward.masking.transforms import Transforms
+from doorward.protocols.postgres.cells import Cells
+from doorward.protocols.postgres.looking import LONG as LOOKED
+from doorward.protocols.postgres.looking import Question, answer
 from doorward.protocols.postgres.redact import RowRedactor
 from doorward.protocols.postgres.wide import WHOLE, Memory, WideRow
 from tests.unit.protocols.postgres.test_redact import ALL, QUIET, SSN, planned, row, rows_of
@@ -176,3 +180,60 @@ def test_what_is_no_row(length: int, body: bytes, size: int) -> None:
 
     with pytest.raises(ProtocolError):
         feed()
+
+
+def asked(plan: Plan, values: Sequence[bytes | None], size: int) -> tuple[bytes, WideRow, list[Question]]:
+    """The row as the client sees it, when somebody else looks at what is long; and what was asked."""
+    message = row(values)
+    wide = WideRow(plan, len(message) - 1, Memory(), asks=True)
+    out: list[bytes] = []
+    questions: list[Question] = []
+    position = 5
+    while not wide.whole:
+        position += wide.feed(message[position : position + size], 0)
+        while wide.question is not None:
+            questions.append(wide.question)
+            assert wide.feed(b"more", 0) == 0
+            wide.told(answer(ALL, wide.question))
+            wide.feed(b"", 0)
+        out += wide.out
+        wide.out.clear()
+    return b"".join(out if wide.direct else wide.pieces()), wide, questions
+
+
+HOSTILE = (
+    b"4111 1111 1111 1112 ", b"bob@example.org ", b"a@b.cc@", b"+999999999 ", b"eyJhbGciOiJub25lIn0.eyJzdWIiOiJib2IifQ.xx ",
+    b"QUtJQUlPU0ZPRE5ON0VYQU1QTEU", b"AB12", b"password='", b"1 ", b"\\u0031",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("unit", "length"), [*((unit, LOOKED + 9) for unit in HOSTILE), (b"bob@example.org " + b"lorem " * 800, LONG)]
+)
+def test_what_is_long_is_looked_at_elsewhere(unit: bytes, length: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """AT-25: where bytes are moved, detectors look at no value of a long row that has more than 8 KiB; and the row becomes what
+    it would become there, with the same counts."""
+    value = (unit * (length // len(unit) + 1))[:length]
+    values = [value, b"to bob@example.org", b'{"a": 1}', value]
+    plan = planned(("", TEXT, 0), ("", TEXT, 0), ("ssn", TEXT, 0), ("", JSON, 0), detectors=ALL)
+    here, one = shown(plan, values, 70_000)
+    seen: list[int] = []
+    look = Cells.masked
+
+    def masked(self: Cells, text: bytes, reading: Reading, suspects: Suspects | None = None) -> Any:
+        if self.transforms is plan.transforms:
+            seen.append(len(text))
+        return look(self, text, reading, suspects)
+
+    monkeypatch.setattr(Cells, "masked", masked)
+    there, other, questions = asked(plan, values, 70_000)
+    assert (there, other.cells) == (here, one.cells)
+    assert sum(len(question.value) for question in questions) >= length
+    assert seen == [18]
+
+
+def test_what_cannot_be_masked_elsewhere_ends_its_row() -> None:
+    """AT-25: an answer that says that a value is not what its type says is an error."""
+    plan = planned(("", JSONB, 1), detectors=ALL)
+    with pytest.raises(ValueError, match="jsonb"):
+        asked(plan, [b"\x02" + b"4111 1111 1111 1111 " * 1000], 70_000)
