@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from doorward import config as configuration
+from doorward.adapters.blobs.bulletin import LocalBulletin
 from doorward.adapters.blobs.files import LocalKeyFiles, LocalLogFiles, LocalRecordingFiles, LocalWalFiles
 from doorward.adapters.clock import SystemClock
 from doorward.adapters.identity.clients import ClientAuthority
@@ -44,6 +45,7 @@ from doorward.guard.budgets import Budgets
 from doorward.guard.exchange import Exchange
 from doorward.guard.guard import Guard
 from doorward.guard.labels import TargetLabels
+from doorward.guard.neighbours import Neighbours
 from doorward.guard.notifications import Notifications, Sender
 from doorward.guard.policies import PolicyInForce
 from doorward.guard.ports import SessionRow
@@ -88,7 +90,7 @@ class Gateway:
         self.recorder = Recorder(
             clock=self.clock,
             store=self.store,
-            wal=[LocalWalFiles(data)],
+            wal=[LocalWalFiles(data, lane) for lane in range(config.gateway.processes)],
             recordings=LocalRecordingFiles(data),
             log=LocalLogFiles(data),
             keys=LocalKeyFiles(data),
@@ -96,6 +98,8 @@ class Gateway:
             gateway=config.gateway.name,
             origin=f"doorward/{config.gateway.name}",
         )
+        shared = config.gateway.processes > 1
+        self.neighbours = Neighbours(self.recorder, LocalBulletin(data) if shared else None)
         self.secrets = SecretsAside(SecretSources(data))
         self.postgres_port = 0
         http = config.listen.http
@@ -126,12 +130,13 @@ class Gateway:
             self.recorder,
             self.clock,
             self.policies,
-            ApproverKeys(self.recorder, self.clock, config.gateway.name),
+            ApproverKeys(self.recorder, self.clock, config.gateway.name, self.neighbours.tell),
             most_open=config.limits.approvals_per_identity,
+            changed=self.neighbours.post,
         )
         self.notifications = self._notifications()
         self.recorder.telling = self.notifications.told
-        self.budgets = Budgets(self.store, self.clock)
+        self.budgets = Budgets(self.store, self.clock, lambda: self.recorder.lane_number)
         self.guard = Guard(
             self.policies, self.recorder, self.approvals, self.clock, budgets=self.budgets,
             hold_in_transaction=config.limits.hold_in_transaction, longest_hold=config.limits.hold,
@@ -142,7 +147,7 @@ class Gateway:
         identities = self.store.identities
         self.authenticator = Admission(
             self.verifier, identities, self.guard, url=self.own.url, owner_absence=config.gateway.owner_absence,
-            trusted=[issuer.url for issuer in config.issuers if issuer.agents == "issuer"],
+            trusted=[issuer.url for issuer in config.issuers if issuer.agents == "issuer"], tell=self.neighbours.tell,
         )  # fmt: skip
         self.approvals.ballots.owner_of = self.authenticator.owner_of
         self.approvals.ballots.revoked = self.authenticator.gone
@@ -222,12 +227,16 @@ class Gateway:
         async with AsyncExitStack() as stack:
             await self.store.open()
             stack.push_async_callback(self.store.close)
-            await self.budgets.load()
-            stack.push_async_callback(self.budgets.flush)
             if self.reveals is not None:
                 await self.reveals.vault.load()
-            recovery = await self.recorder.start()
+            recovery = await self.recorder.start(self.neighbours.open)
+            stack.callback(self.neighbours.close)
             stack.push_async_callback(self.recorder.stop)
+            self.neighbours.begin()
+            await self.budgets.load()
+            stack.push_async_callback(self.budgets.flush)
+            self.neighbours.on_news(self.approvals.look_again)
+            self.neighbours.on_news(self.authenticator.look_again)
             await self.approvals.load(self.reader)
             await self.guard.grants.load(self.reader)
             stack.push_async_callback(self.guard.grants.flush)
@@ -235,8 +244,9 @@ class Gateway:
             await self.authenticator.reload()
             self.log.info("gateway.started", gateway=self.config.gateway.name, recovered=asdict(recovery))
             for target in self.config.targets.values():
-                labels = self.guard.labels[target.name] = TargetLabels(self.store, target)
+                labels = self.guard.labels[target.name] = TargetLabels(self.store, target, self.neighbours.tell)
                 await labels.load()
+                self.neighbours.on_news(labels.load)
                 self.reach[target.name] = self._reach(target)
             async with asyncio.TaskGroup() as group:
                 listener = await self._listen(group)
@@ -249,6 +259,7 @@ class Gateway:
                     group.create_task(self.authenticator.run()),
                     group.create_task(self.refusals.run()),
                     group.create_task(self.notifications.run()),
+                    group.create_task(self.neighbours.follow()),
                 ]
                 if self.reveals is not None:
                     background.append(group.create_task(self.reveals.vault.run()))

@@ -17,6 +17,7 @@ from doorward.guard.ports import (
     KeptToken,
     OpenOperation,
     Principal,
+    Reservation,
     Revocation,
     SessionRow,
     Spent,
@@ -30,14 +31,32 @@ VOTABLE = (ApprovalState.WAITING, ApprovalState.PARKED)
 
 class MemoryBudgets:
     def __init__(self) -> None:
-        self.rows: dict[tuple[str, str, int], Spent] = {}
+        self.rows: dict[tuple[str, str, int, int], Spent] = {}
 
     async def spent(self, since: int) -> list[Spent]:
         return [row for row in self.rows.values() if row.slot >= since]
 
     async def keep_spent(self, rows: Sequence[Spent], since: int) -> None:
         self.rows = {key: row for key, row in self.rows.items() if row.slot >= since}
-        self.rows |= {(row.identity, row.label, row.slot): row for row in rows}
+        self.rows |= {(row.identity, row.label, row.slot, row.lane): row for row in rows}
+
+    async def reserve(self, wanted: Sequence[Reservation], since: int) -> list[int]:
+        others = [
+            sum(
+                row.answers for row in self.rows.values()
+                if (row.identity, row.label) == (w.identity, w.label) and row.lane != w.lane and row.slot >= since
+            )
+            for w in wanted
+        ]  # fmt: skip
+        if all(w.used + elsewhere <= w.most for w, elsewhere in zip(wanted, others, strict=True)):
+            await self.keep_spent(
+                [
+                    Spent(w.identity, w.label, w.slot, w.here + w.most - w.used - elsewhere, w.lane)
+                    for w, elsewhere in zip(wanted, others, strict=True)
+                ],
+                since,
+            )
+        return others
 
 
 class MemoryLabels:

@@ -61,6 +61,10 @@ class Gateway:
         duration("1d", "365d"), "How long an agent goes on after its owner was seen last: their newest accepted token.",
         90 * 86400,
     )  # fmt: skip
+    processes: int = setting(
+        whole(1, 16), "How many gateways may share this data directory at once, each with ports of its own: one record, one "
+        "set of requests and identities.", 1,
+    )  # fmt: skip
     drain: int = setting(duration("0s", "1h"), "How long running statements may take to end after SIGTERM.", 30)
 
 

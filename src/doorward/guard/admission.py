@@ -12,12 +12,13 @@ Not here: how agents are registered (`agents`), what revokes (`revocation`), whe
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
 from doorward.errors import AuthenticationError, UpstreamError
 from doorward.guard.guard import OWN, Guard
+from doorward.guard.neighbours import nobody
 from doorward.guard.ports import (
     NOTHING,
     Agent,
@@ -57,7 +58,9 @@ class Admission:
         url: str,
         trusted: Collection[str] = (),
         owner_absence: int = 90 * 86400,
+        tell: Callable[[], Awaitable[None]] = nobody,
     ) -> None:
+        self._tell = tell
         self.url = url
         self._verifier = verifier
         self._store = store
@@ -346,6 +349,19 @@ class Admission:
             self._version = version
         self.sweep()
 
+    async def changed(self) -> None:
+        """`reload`, here and in every other process, after something was changed in the store. UpstreamError: one of them may
+        not know yet."""
+        await self.reload()
+        await self._tell()
+
+    async def look_again(self) -> bool:
+        """`reload`, if somebody has changed something since. UpstreamError."""
+        if await self._store.version() == self._version:
+            return False
+        await self.reload()
+        return True
+
     async def run(self) -> None:
         """Until cancelled. While the store fails, what is known goes on holding."""
         ticks = 0
@@ -353,9 +369,9 @@ class Admission:
             await asyncio.sleep(TICK)
             ticks += 1
             try:
-                if await self._store.version() != self._version or ticks % _ANYWAY == 0:
+                if ticks % _ANYWAY == 0:
                     await self.reload()
-                else:  # who was let in while it was being revoked
+                elif not await self.look_again():  # who was let in while it was being revoked
                     self.sweep(self._guard.clock.now() - _LATELY)
             except UpstreamError:
                 pass  # the recorder says so, and nothing runs meanwhile
@@ -392,7 +408,7 @@ class Admission:
             changed |= news and known is not None
             self._keep(fresh)
         if changed:
-            await self.reload()
+            await self.changed()
 
     def _keep(self, principal: Principal) -> None:
         self._known.pop(principal.id, None)

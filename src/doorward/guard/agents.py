@@ -84,7 +84,7 @@ class Agents:
         await self._recorder.event("agent.registered", self.describe(agent), actor=actor.id)
         if not await self._store.add_agent(agent):
             raise ValueError(f"there is an agent {name} already")
-        await self._standing.reload()
+        await self._standing.changed()
         return agent
 
     async def enable(self, actor: Identity, name: str, *, enabled: bool) -> Agent:
@@ -105,9 +105,9 @@ class Agents:
     async def _change(self, actor: Identity, before: Agent, after: Agent, event: str, body: Mapping[str, Any]) -> Agent:
         await self._recorder.event(event, body, actor=actor.id)
         if not await self._store.change_agent(before, after):
-            await self._standing.reload()
+            await self._standing.changed()
             raise ValueError(f"somebody else changed the agent {before.name} just now: look again")
-        await self._standing.reload()
+        await self._standing.changed()
         return after
 
     def _found(self, name: str) -> Agent:

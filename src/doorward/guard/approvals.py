@@ -21,7 +21,7 @@ from hashlib import sha256
 from typing import Any
 
 from doorward.errors import IntegrityError
-from doorward.guard.approver_keys import ApproverKeys
+from doorward.guard.approver_keys import REGISTERED, REVOKED, ApproverKeys
 from doorward.guard.ballots import Asked, Ballots, Exact, binding, breaks_glass, is_grant, terms_of
 from doorward.guard.policies import PolicyInForce
 from doorward.guard.ports import ApprovalStore, Clock
@@ -89,7 +89,9 @@ class Approvals:
         keys: ApproverKeys,
         *,
         most_open: int = 20,
+        changed: Callable[[], None] = lambda: None,
     ) -> None:
+        self._tell = changed  # other processes, that the state of a request is another
         self.store = store
         self._recorder = recorder
         self._clock = clock
@@ -103,15 +105,16 @@ class Approvals:
         self.ballots = Ballots(recorder, clock, policies, keys)
         self.using = asyncio.Lock()  # of grants: none ends between the look at it and the record of its use
         self.exhausted: Callable[[Approval], Awaitable[bool]] = _never
+        self._reader: RecordReader | None = None
+        self._read_to = -1  # leaf
+        self._following = asyncio.Lock()
         self._voting = asyncio.Lock()  # one vote at a time: none is on record that another of the same person came before
         self._asking = asyncio.Lock()  # many at once would each find nothing to reuse, and room for one more
 
     async def load(self, reader: RecordReader) -> None:
         """Take up what an earlier life left: keys, who edited policies, and votes on record that it died before storing."""
-        await self.keys.load(reader)
-        async for opened in reader.events(types=("policy.changed",)):
-            event = opened.event
-            self._policies.edited(list(event.body.get("changed", [])), event.actor, event.at)
+        self._reader = reader
+        await self.follow()
         waiting = {approval.id: approval for state in OPEN for approval in await self.store.list(state, limit=10_000)}
         if not waiting:
             return
@@ -122,6 +125,31 @@ class Approvals:
                 evidence = canonical({name: body[name] for name in EVIDENCE})
                 vote = Vote(voter, body["approve"], opened.event.at, body["comment"], body["key"], evidence)
                 await self.store.vote(approval.id, vote)
+
+    async def follow(self) -> None:
+        """Take up what has come into the log since: keys, and who edited policies. UpstreamError."""
+        assert self._reader is not None
+        async with self._following:
+            head = await self._recorder.store.head()
+            async for opened in self._reader.events(types=(REGISTERED, REVOKED, "policy.changed"), after=self._read_to):
+                event = opened.event
+                if event.type == "policy.changed":
+                    self._policies.edited(list(event.body.get("changed", [])), event.actor, event.at)
+                else:
+                    self.keys.take_up(event)
+                self._read_to = opened.index
+            self._read_to = max(self._read_to, (head.size if head is not None else 0) - 1)
+
+    async def look_again(self) -> None:
+        """Another process has changed something: whoever waits here looks what it was."""
+        await self.follow()
+        for flags in self._changed.values():
+            for flag in flags:
+                flag.set()
+        if self._news:
+            for approval in await self.store.list(limit=100):
+                for news in self._news:
+                    news.tell(approval.id)
 
     async def ask(
         self,
@@ -482,6 +510,7 @@ class Approvals:
                 del self._waiters[who]
 
     def _wake(self, approval_id: str) -> None:
+        self._tell()
         for flag in self._changed.get(approval_id, ()):
             flag.set()
         for news in self._news:

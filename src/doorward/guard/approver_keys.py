@@ -11,23 +11,25 @@ issuer tells when that was. A key belongs to one person for ever; one that was r
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
 from doorward.errors import DoorwardError, IntegrityError, ProtocolError
+from doorward.guard.neighbours import nobody
 from doorward.guard.ports import Clock
-from doorward.guard.reader import RecordReader
 from doorward.guard.recorder import Recorder
 from doorward.ledger import sshsig, votes
 from doorward.ledger.encoding import canonical
 from doorward.ledger.votes import ApproverKey, key_id
-from doorward.model import Identity, Kind
+from doorward.model import Event, Identity, Kind
 
 FRESH: Final = 300  # seconds since the login
 MOST_KEYS: Final = 10  # of one person
 MOST_CHALLENGES: Final = 1000
 MOST_NAME: Final = 80
+REGISTERED: Final = "approver_key.registered"
+REVOKED: Final = "approver_key.revoked"
 
 
 class KeyRefusedError(Exception):
@@ -42,21 +44,25 @@ def login(who: Identity) -> dict[str, str]:
 class ApproverKeys:
     """Every key that was ever registered. `gateway` is its name."""
 
-    def __init__(self, recorder: Recorder, clock: Clock, gateway: str) -> None:
+    def __init__(
+        self, recorder: Recorder, clock: Clock, gateway: str, tell: Callable[[], Awaitable[None]] = nobody
+    ) -> None:
+        self._tell = tell
         self.gateway = gateway
         self._recorder, self._clock = recorder, clock
         self._keys: dict[str, ApproverKey] = {}
         self._asked: dict[tuple[str, str], tuple[int, Any]] = {}  # (owner, what) -> until, challenge
 
-    async def load(self, reader: RecordReader) -> None:
-        """Read the registry back from the log."""
-        async for opened in reader.events(types=("approver_key.registered", "approver_key.revoked")):
-            body = opened.event.body
-            if opened.event.type == "approver_key.registered":
-                key = ApproverKey.of(body)
-                self._keys[key.id] = key
-            elif (known := self._keys.get(body["key"])) is not None:
-                self._keys[known.id] = replace(known, revoked_at=opened.event.at)
+    def take_up(self, event: Event) -> None:
+        """What the log says, event after event: of an earlier life, of another process, or of this one once more."""
+        body = event.body
+        if event.type == REGISTERED:
+            key = ApproverKey.of(body)
+            first = self._keys.setdefault(key.id, key)
+            if first.owner != key.owner:  # registered at two processes in one moment: then neither has it alone
+                self._keys[key.id] = replace(first, revoked_at=first.revoked_at or event.at)
+        elif event.type == REVOKED and (known := self._keys.get(body["key"])) is not None and not known.revoked_at:
+            self._keys[known.id] = replace(known, revoked_at=event.at)
 
     def find(self, id_: str) -> ApproverKey | None:
         """By its id, revoked or not."""
@@ -142,11 +148,12 @@ class ApproverKeys:
         self._keys[key.id] = replace(key, revoked_at=1)
         try:
             body = {**key.body(), **more, "session": {**login(who), "token": who.token_id}}
-            await self._recorder.event("approver_key.registered", body, actor=who.id)
+            await self._recorder.event(REGISTERED, body, actor=who.id)
         except DoorwardError:
             del self._keys[key.id]
             raise
         self._keys[key.id] = key
+        await self._published()
         return key
 
     async def revoke(self, id_: str, *, actor: str) -> ApproverKey:
@@ -156,8 +163,14 @@ class ApproverKeys:
             raise LookupError(id_)
         gone = replace(key, revoked_at=self._clock.now())
         self._keys[id_] = gone  # at once: if it cannot be recorded, the caller is told, and until the next start it is gone
-        await self._recorder.event("approver_key.revoked", {"key": id_, "owner": key.owner, "name": key.name}, actor=actor)
+        await self._recorder.event(REVOKED, {"key": id_, "owner": key.owner, "name": key.name}, actor=actor)
+        await self._published()
         return gone
+
+    async def _published(self) -> None:
+        """Every process knows. UpstreamError: it is on record, and one of them may not know yet."""
+        await self._recorder.fold()
+        await self._tell()
 
     def signed(self, id_: str, owner: str, request: bytes, signature: Mapping[str, Any]) -> tuple[ApproverKey, int]:
         """The key and the flags of a vote by `owner`. Raises IntegrityError for anything else, in words for people."""

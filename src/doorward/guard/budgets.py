@@ -2,8 +2,9 @@
 
 Contract: `reserve` counts a statement before it runs, and what is left of each of its budgets is durably reserved when it
 returns; `Allowance.take` counts rows before they are shown, and says no at the one that would be too many; `release` ends it.
-All sessions of this gateway count on the same accounts, in one event loop, so that no two of them can spend the same answer.
-Only one gateway at a time uses a store.
+All sessions of this process count on the same accounts, in one event loop, so that no two of them can spend the same answer.
+Each process has accounts of its own; a reservation, in one transaction, is of what all of them have left, so that while a
+statement runs at one of them, another has nothing left to give.
 
 An answer is a row; a statement that returns none counts as one. The hour slides in steps of five minutes. If we die while a
 statement runs, its reservation stays: what it took is not known, so it counts as all that was left, until its hour is over.
@@ -12,12 +13,12 @@ statement runs, its reservation stays: what it took is not known, so it counts a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from doorward.errors import UpstreamError
-from doorward.guard.ports import BudgetStore, Clock, Spent
+from doorward.guard.ports import BudgetStore, Clock, Reservation, Spent
 from doorward.model import Budget
 
 SLOT: Final = 300_000  # milliseconds
@@ -54,9 +55,10 @@ class _Account:
 class StatementAllowance:
     """Satisfies `model.Allowance`."""
 
-    __slots__ = ("_accounts", "_budgets", "_open", "_owner", "_rows", "overdrawn")
+    __slots__ = ("_accounts", "_budgets", "_elsewhere", "_open", "_owner", "_rows", "overdrawn")
 
     def __init__(self, owner: Budgets, budgets: Sequence[Budget], accounts: Sequence[_Account]) -> None:
+        self._elsewhere: Sequence[int] = [0] * len(budgets)  # what other processes have had
         self._owner = owner
         self._budgets = budgets
         self._accounts = accounts
@@ -78,13 +80,17 @@ class StatementAllowance:
         more = max(0, self._rows + rows - 1) - max(0, self._rows - 1)
         self._rows += rows
         slot = self._owner.slot()
-        for budget, account in zip(self._budgets, self._accounts, strict=True):
-            if account.used(slot) + more > budget.answers:
+        for budget, account, elsewhere in zip(self._budgets, self._accounts, self._elsewhere, strict=True):
+            if account.used(slot) + elsewhere + more > budget.answers:
                 self.overdrawn = budget
         if self.overdrawn is None:
             for account in self._accounts:
                 account.add(slot, more)
         return self.overdrawn is None
+
+    def elsewhere(self, answers: Sequence[int]) -> None:
+        """What other processes have had of each budget, and while this runs have no more of."""
+        self._elsewhere = answers
 
     def release(self) -> None:
         if self._open:
@@ -94,10 +100,15 @@ class StatementAllowance:
                 self._owner.changed(budget.identity, budget.label)
 
 
+def _exhausted(budget: Budget, account: _Account, slot: int) -> Exhausted:
+    return Exhausted(budget, (min(account.slots, default=slot) + SLOTS + 1) * SLOT)
+
+
 class Budgets:
     """The accounts. One a gateway."""
 
-    def __init__(self, store: BudgetStore, clock: Clock) -> None:
+    def __init__(self, store: BudgetStore, clock: Clock, lane: Callable[[], int] = lambda: 0) -> None:
+        self._lane = lane
         self._store = store
         self._clock = clock
         self._accounts: dict[tuple[str, str], _Account] = {}
@@ -111,7 +122,8 @@ class Budgets:
     async def load(self) -> None:
         """Read what is still of this hour; forget the rest."""
         for spent in await self._store.spent(self.slot() - SLOTS):
-            self._account(spent.identity, spent.label).slots[spent.slot] = spent.answers
+            if spent.lane == self._lane():
+                self._account(spent.identity, spent.label).slots[spent.slot] = spent.answers
 
     async def reserve(self, budgets: Sequence[Budget]) -> StatementAllowance | Exhausted:
         """Count one statement. Raises UpstreamError when that cannot be written down: then it must not run."""
@@ -120,17 +132,16 @@ class Budgets:
             for budget in budgets:
                 account = self._account(budget.identity, budget.label)
                 if account.used(slot) + 1 > budget.answers:
-                    first = min(account.slots, default=slot)
-                    return Exhausted(budget, (first + SLOTS + 1) * SLOT)
+                    return _exhausted(budget, account, slot)
             accounts = [self._account(budget.identity, budget.label) for budget in budgets]
             for account in accounts:
                 account.add(slot, 1)
                 account.running += 1
             allowance = StatementAllowance(self, budgets, accounts)
             try:
-                await self._store.keep_spent(
+                others = await self._store.reserve(
                     [
-                        Spent(b.identity, b.label, slot, account.slots[slot] + max(0, b.answers - account.used(slot)))
+                        Reservation(b.identity, b.label, slot, account.slots[slot], account.used(slot), b.answers, self._lane())
                         for b, account in zip(budgets, accounts, strict=True)
                     ],
                     slot - SLOTS,
@@ -138,6 +149,13 @@ class Budgets:
             except BaseException:
                 allowance.release()
                 raise
+            for budget, account, elsewhere in zip(budgets, accounts, others, strict=True):
+                if account.used(slot) + elsewhere > budget.answers:
+                    for each in accounts:
+                        each.add(slot, -1)
+                    allowance.release()
+                    return _exhausted(budget, account, slot)
+            allowance.elsewhere(others)
             return allowance
 
     def changed(self, identity: str, label: str) -> None:
@@ -165,7 +183,9 @@ class Budgets:
             for identity, label in still:
                 account = self._accounts[identity, label]
                 account.used(slot)
-                rows += [Spent(identity, label, number, answers) for number, answers in account.slots.items()]
+                rows += [
+                    Spent(identity, label, number, answers, self._lane()) for number, answers in account.slots.items()
+                ]
             if rows:
                 await self._store.keep_spent(rows, slot - SLOTS)
             for key in still:

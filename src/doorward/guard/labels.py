@@ -8,9 +8,10 @@ people want without a label in spite of what gets into it they say in the config
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Final
 
+from doorward.guard.neighbours import nobody
 from doorward.guard.ports import LabelStore
 from doorward.masking.labelling import NONE
 from doorward.model import Target
@@ -25,9 +26,10 @@ class TooManyPlacesError(Exception):
 
 
 class TargetLabels:
-    """The places of one target."""
+    """The places of one target. `tell` returns when all processes that share the store know what is in it now."""
 
-    def __init__(self, store: LabelStore, target: Target) -> None:
+    def __init__(self, store: LabelStore, target: Target, tell: Callable[[], Awaitable[None]] = nobody) -> None:
+        self._tell = tell
         self._store = store
         self._target = target
         self._plain = frozenset(column for column, label in target.labels.items() if label == NONE)
@@ -37,8 +39,11 @@ class TargetLabels:
         self._copied: Mapping[str, frozenset[str]] = {}
 
     async def load(self) -> None:
-        """Read what was kept."""
-        self._kept = frozenset(Place(*row) for row in await self._store.places(self._target.name))
+        """Read what was kept, by this process or another."""
+        async with self._turn:
+            kept = frozenset(Place(*row) for row in await self._store.places(self._target.name))
+            if kept != self._kept:
+                self._kept = kept
 
     def wants(self, copies: Collection[tuple[str, str, str, str]]) -> list[Place]:
         """Which places of a statement's `copies` are new."""
@@ -59,6 +64,8 @@ class TargetLabels:
             if new:
                 await self._store.keep_places(self._target.name, sorted(new))
                 self._kept |= new
+        if new:
+            await self._tell()  # not in our turn: another may be telling us, and wait for it
 
     def copies(self) -> dict[str, frozenset[str]]:
         """The columns that have labels because statements copied labelled data there, under the names that they have now;
@@ -84,6 +91,8 @@ class TargetLabels:
             if gone:
                 await self._store.forget_places(self._target.name, sorted(gone))
                 self._kept -= gone
+        if gone:
+            await self._tell()
 
     async def follow(self, catalogue: Catalogue, labels: Mapping[str, str]) -> None:
         """Keep every place that a catalogue shows; `labels` are those in force."""

@@ -39,7 +39,8 @@ class PolicyInForce:
     def edited(self, rules: list[str], actor: str, at: int) -> None:
         """Somebody changed these rules. Nobody ("") stands for whoever can write the files, and for no one we know."""
         for rule in rules:
-            self._edited[rule] = actor, at
+            if at >= self._edited.get(rule, ("", 0))[1]:
+                self._edited[rule] = actor, at
 
     def editors(self, rules: list[str], now: int) -> set[str]:
         """Who was the last to change one of these rules, within a day of `now` (Unix ms)."""

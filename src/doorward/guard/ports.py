@@ -515,12 +515,27 @@ class IdentityStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """Answers that one identity had from one label in one slot of time (`guard.budgets`)."""
+    """Answers that one identity had from one label in one slot of time (`guard.budgets`), at the process of one lane."""
 
     identity: str
     label: str
     slot: int
     answers: int
+    lane: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """All that is left of a budget of `most` answers, for a statement that this lane is to run: it has had `used` in the hour,
+    of them `here` in slot `slot`, this statement's first among them."""
+
+    identity: str
+    label: str
+    slot: int
+    here: int
+    used: int
+    most: int
+    lane: int = 0
 
 
 class BudgetStore(Protocol):
@@ -532,6 +547,11 @@ class BudgetStore(Protocol):
 
     async def keep_spent(self, rows: Sequence[Spent], since: int) -> None:
         """Insert or replace, all or none; slots before `since` may go."""
+        ...
+
+    async def reserve(self, wanted: Sequence[Reservation], since: int) -> list[int]:
+        """What other lanes have had of each, or have reserved, from slot `since` on. If there is room in all of them, they are
+        reserved, in the same transaction; else nothing is."""
         ...
 
 

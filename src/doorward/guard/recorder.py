@@ -92,13 +92,15 @@ class Recorder:
 
     # Life ----------------------------------------------------------------------------------------------------------
 
-    async def start(self) -> Recovery:
-        """Recover, and begin a new boot. IntegrityError: the log is not what was published, and nothing may run.
-        ConfigError: others have this data directory. UpstreamError: disk or store do not work."""
+    async def start(self, taken: Callable[[], None] = lambda: None) -> Recovery:
+        """Recover, and begin a new boot; `taken` is called once this process has its lane. IntegrityError: the log is not what
+        was published, and nothing may run. ConfigError: others have this data directory. UpstreamError: disk or store do not
+        work."""
         loop = asyncio.get_running_loop()
         try:
             self.lane = await asyncio.to_thread(self._take)
             self.wal_files = self.lanes[self.lane]
+            taken()
             self.keyring = await asyncio.to_thread(Keyring, self._keys)
         except OSError as error:
             raise UpstreamError(f"the data directory cannot be used: {in_words(error)}", hint=MEND) from error
@@ -152,6 +154,24 @@ class Recorder:
             else:
                 return name
         raise taken
+
+    @property
+    def lane_number(self) -> int:
+        """The place of its own lane among `lanes`."""
+        return list(self.lanes).index(self.lane)
+
+    def living(self, numbers: Sequence[int]) -> list[int]:
+        """Which of these lanes a process has."""
+        found = []
+        for number in numbers:
+            files = list(self.lanes.values())[number]
+            try:
+                files.lock()
+            except ConfigError:
+                found.append(number)
+            else:
+                files.unlock()
+        return found
 
     def _others(self) -> tuple[list[str], list[str]]:
         """The lanes in which something stands and that nobody has, which are ours now until they are let go; and those that

@@ -60,7 +60,7 @@ class Revocations:
             for each in await self._store.made_from(value):
                 child = Revocation(self._clock.new_id(), "jti", each, now, actor, reason[:MOST_TEXT], 0, made.until)
                 await self._store.revoke(child)
-        await self._standing.reload()
+        await self._standing.changed()
         if not before:
             await self._void(made)
         return made
@@ -89,7 +89,7 @@ class Revocations:
             return False
         await self._recorder.event("revocation.lifted", describe(found), actor=actor)
         done = await self._store.lift(revocation_id)
-        await self._standing.reload()
+        await self._standing.changed()
         return done
 
     async def _void(self, made: Revocation) -> None:

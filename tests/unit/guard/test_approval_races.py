@@ -1,8 +1,8 @@
 """Races for one approval: yes, no, withdrawal, expiry, clients that go and come back, at two gateways over one store of
 approvals, with a store that fails (or a process that dies) at any change. Nothing runs twice, nor after a no, nor unapproved.
 
-Two gateways with one data directory cannot be: one has the write-ahead log and the head of the transparency log. What they
-would share is here: the store of approvals, on disk, through two engines; and the keys, so that both derive the same terms.
+What the two share is here: the store of approvals, on disk, through two engines; and the keys, so that both derive the same
+terms. Two real processes race in tests/e2e/test_two_processes_races.py.
 """
 
 from __future__ import annotations

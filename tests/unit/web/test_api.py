@@ -387,7 +387,8 @@ async def test_a_key_is_its_owners_and_is_revoked_by_them_or_an_administrator(se
         ("approver_key.registered", f"{ISSUER}|dora"), ("approver_key.revoked", f"{ISSUER}|adam"),
     ]  # fmt: skip
     again = ApproverKeys(served.recorder, CLOCK, "doorward")
-    await again.load(served.reader)
+    async for opened in served.reader.events():
+        again.take_up(opened.event)
     assert [(key.id, bool(key.revoked_at)) for key in again.of(f"{ISSUER}|dora")] == [(added["id"], True)]
 
 

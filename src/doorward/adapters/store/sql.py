@@ -53,6 +53,7 @@ from doorward.guard.ports import (
     KeptCount,
     KeptToken,
     OpenOperation,
+    Reservation,
     SessionRow,
     Spent,
     StoredEvent,
@@ -261,7 +262,7 @@ class SqlStore:
     async def spent(self, since: int) -> list[Spent]:
         async with self.transaction() as connection:
             rows = (await connection.execute(select(spent).where(spent.c.slot >= since))).all()
-        return [Spent(*row) for row in rows]
+        return [Spent(**row._mapping) for row in rows]
 
     async def keep_spent(self, rows: Sequence[Spent], since: int) -> None:
         replace = upsert(spent)
@@ -270,10 +271,33 @@ class SqlStore:
             if rows:
                 await connection.execute(
                     replace.on_conflict_do_update(
-                        index_elements=["identity", "label", "slot"], set_={"answers": replace.excluded.answers}
+                        index_elements=["identity", "label", "slot", "lane"], set_={"answers": replace.excluded.answers}
                     ),
                     [asdict(row) for row in rows],
                 )
+
+    async def reserve(self, wanted: Sequence[Reservation], since: int) -> list[int]:
+        replace = upsert(spent)
+        async with self.transaction() as connection:
+            # First of all a write: from here on no other process writes, so what is read stays so.
+            await connection.execute(spent.delete().where(spent.c.slot < since))
+            others = []
+            for each in wanted:
+                found = select(func.coalesce(func.sum(spent.c.answers), 0)).where(
+                    spent.c.identity == each.identity, spent.c.label == each.label, spent.c.lane != each.lane
+                )
+                others.append(int((await connection.execute(found)).scalar_one()))
+            if all(each.used + elsewhere <= each.most for each, elsewhere in zip(wanted, others, strict=True)):
+                await connection.execute(
+                    replace.on_conflict_do_update(
+                        index_elements=["identity", "label", "slot", "lane"], set_={"answers": replace.excluded.answers}
+                    ),
+                    [
+                        asdict(Spent(w.identity, w.label, w.slot, w.here + w.most - w.used - elsewhere, w.lane))
+                        for w, elsewhere in zip(wanted, others, strict=True)
+                    ],
+                )
+        return others
 
 
     # LabelStore

@@ -212,6 +212,7 @@ spent = Table(
     Column("identity", String, primary_key=True),
     Column("label", String, primary_key=True),
     Column("slot", BigInteger, primary_key=True),
+    Column("lane", BigInteger, primary_key=True, server_default="0"),
     Column("answers", BigInteger, nullable=False),
     Index(None, "slot"),
 )

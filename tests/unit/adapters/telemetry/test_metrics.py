@@ -25,6 +25,8 @@ def used() -> GatewayMetrics:
     metrics.count("doorward_statements", "..", "outcome", lambda: {"permitted": 7, "held": 0})
     metrics.watch("doorward_record_backlog_bytes", "..", lambda: 1.5)
     metrics.watch("doorward_record_failed", "..", lambda: 0.0)
+    metrics.count("doorward_notifications", "..", "outcome", lambda: {"sent": 2})
+    metrics.watch("doorward_notifications_waiting", "..", lambda: 3.0)
     return metrics
 
 
@@ -49,6 +51,8 @@ def test_what_happened_is_what_is_exposed() -> None:
         ("doorward_statements_total", "held"): 0.0,
         ("doorward_record_backlog_bytes", ""): 1.5,
         ("doorward_record_failed", ""): 0.0,
+        ("doorward_notifications_total", "sent"): 2.0,
+        ("doorward_notifications_waiting", ""): 3.0,
     }
 
 
