@@ -13,6 +13,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from urllib.parse import urljoin
 
@@ -21,10 +22,11 @@ import pytest
 from joserfc.jwk import RSAKey
 
 from doorward.adapters.identity.oidc import KindRule, OidcAuthenticator
+from doorward.cli.gateway import http
 from doorward.cli.logins import Logins
 from doorward.errors import AuthenticationError
 from doorward.model import Kind
-from tests.rig.issuer import RealIssuer, b64, issuer
+from tests.rig.issuer import AUDIENCE, RealIssuer, b64, issuer
 
 __all__ = ["issuer"]
 
@@ -157,21 +159,42 @@ async def test_device_flow(issuer: RealIssuer, arguments: list[str], claim: str 
     assert ("client_id" in identity.claims) is bool(claim)
 
 
-async def test_a_login_lasts(issuer: RealIssuer, tmp_path: Path) -> None:
-    """`doorward login` once; later a new token comes by itself, for the same person, until the login is forgotten."""
-    gateway = "http://127.0.0.1:1"
+@pytest.mark.parametrize("there", [False, True])
+async def test_a_login_lasts(
+    issuer: RealIssuer, tmp_path: Path, request: pytest.FixtureRequest, *, there: bool
+) -> None:
+    """`doorward login` once; later a new token comes by itself, for the same person, until the login is forgotten. Where the
+    gateway answers, the login is bound to a key, and its certificate is written for clients that want files."""
+    settings = {"url": issuer.url, "audience": AUDIENCE, "development": True, "client_id": "cli"}
+    door = request.getfixturevalue("gateway")(issuers=[settings]) if there else None
+    gateway = "http://127.0.0.1:1" if door is None else f"http://127.0.0.1:{door.http_port}"
     process = subprocess.Popen(
         [sys.executable, "-m", "doorward", "login", "--issuer", issuer.url, "--client-id", "cli", "--scope", "openid groups",
-         "--gateway", gateway],
+         "--resource", f"urn:{AUDIENCE}", "--gateway", gateway, "--certificate", tmp_path / "files"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
         env={**os.environ, "DOORWARD_KEYRING": "file", "XDG_CONFIG_HOME": str(tmp_path)},
     )  # fmt: skip
     out, err = await let_in(process)
     assert (process.returncode, "and stay so" in out) == (0, True), err
+    assert ("bound to no key" in err, (tmp_path / "files").exists()) == (not there, there)
     kept = Logins(tmp_path / "doorward" / "logins", keyring=False)
     first = kept.get(gateway)
     assert first is not None
     assert await asyncio.to_thread(kept.token, gateway) == first.token
+    if door is not None:
+        assert (tmp_path / "files" / "doorward.crt").read_text() == first.certificate
+        assert 11 * 3600 < first.certificate_until - time.time() <= 12 * 3600
+        with http(gateway, None) as client:
+            renewed = kept.bound(gateway, client)
+            assert renewed is not None
+            assert renewed.token == first.bound_token
+            kept.keep(dataclasses.replace(first, bound_until=0.0))
+            renewed = await asyncio.to_thread(kept.bound, gateway, client)
+            assert renewed is not None
+            assert renewed.token != first.bound_token
+        found = kept.get(gateway)
+        assert found is not None
+        first = found
     kept.keep(dataclasses.replace(first, expires_at=0.0))
     fresh = await asyncio.to_thread(kept.token, gateway)
     assert fresh != first.token

@@ -13,7 +13,7 @@ from doorward.cli import output, token
 from doorward.cli.bound import Bound, new_key, write
 from doorward.cli.gateway import HERE, Connection, address, http, settings_of
 from doorward.cli.logins import Logins, first
-from doorward.errors import ConfigError, UpstreamError
+from doorward.errors import AuthenticationError, ConfigError, UpstreamError
 
 
 def login(
@@ -66,16 +66,16 @@ def login(
     made = first(gateway, issuer, client_id, ca_file, asyncio.run(client.device(token.show)))
     made = replace(made, key=new_key())
     held: Bound | None = None
-    why = "the gateway will not"
+    why = ""
     with http(gateway, connection.ca) as there:
         try:
             held = Logins().bind(made, there)
         except UpstreamError as error:
             why = error.message
-            Logins().keep(made)  # when it is first used
-        else:
-            if held is None:
-                Logins().keep(replace(made, key=""))
+            Logins().keep(made)  # it is bound when it is first used
+        except AuthenticationError as error:
+            why = error.message
+            Logins().keep(replace(made, key=""))
     if held is None:
         output.note(f"The login is bound to no key ({output.visible(why)}): whoever copies its token can use it.")
     elif certificate is not None:

@@ -150,15 +150,16 @@ class Logins:
                     return None  # what is bound has ended; the token itself may still be good
                 login = renewed(login)
                 self.keep(login)
-            return self.bind(login, http)
+            try:
+                return self.bind(login, http)
+            except AuthenticationError:
+                return None  # what the gateway has against it, it says of the token itself
 
-    def bind(self, login: Login, http: httpx2.Client) -> Bound | None:
-        """Have the gateway bind the login to its key, and keep it; None if it will not. UpstreamError without an answer."""
+    def bind(self, login: Login, http: httpx2.Client) -> Bound:
+        """Have the gateway bind the login to its key, and keep it. AuthenticationError if it will not, UpstreamError without an
+        answer."""
         fresh = login.certificate_until - time.time() > RENEWED
-        try:
-            made = bind(http, login.token, login.key, certificate=not fresh)
-        except AuthenticationError:
-            return None
+        made = bind(http, login.token, login.key, certificate=not fresh)
         if fresh:
             made = replace(made, certificate=login.certificate, certificate_until=login.certificate_until)
         self.keep(replace(

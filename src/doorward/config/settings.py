@@ -330,7 +330,11 @@ class Limits:
     approvals_per_identity: int = setting(
         whole(1, 10_000), "Requests for approval of one identity that wait at once.", 20
     )
-    sign_in: int = setting(duration("1m", "7d"), "How long a browser stays signed in at most.", 12 * 3600)
+    sign_in: int = setting(
+        duration("1m", "7d"),
+        "How long a browser stays signed in at most; a person's client certificate as well, but no more than 12 hours.",
+        12 * 3600,
+    )
     sign_in_idle: int = setting(duration("1m", "1d"), "How long it stays signed in without being used.", 3600)
 
 

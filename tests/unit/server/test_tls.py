@@ -6,6 +6,7 @@ import datetime
 import gc
 import hashlib
 import ssl
+import time
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 
+from doorward.adapters.identity.clients import ClientAuthority
 from doorward.errors import ConfigError, ProtocolError
 from doorward.server import tls
 from doorward.server.tls import TlsLayer
+from tests.memory.files import MemoryKeyFiles
 from tests.rig.certificates import Authority
+from tests.suites.lives import CLOCK
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +90,43 @@ def test_alpn_is_postgresql(client: ssl.SSLContext, server: ssl.SSLContext, auth
     bare = ssl.create_default_context(cafile=str(authority.ca))
     _, far = pair(bare, server)
     assert far.alpn is None
+
+
+def test_a_clients_certificate_is_asked_for_and_need_not_be_there(
+    authority: Authority, client: ssl.SSLContext, tmp_path: Path
+) -> None:
+    """What is shown is known in DER; of an authority that is not trusted, for servers, or expired, it is refused with its own
+    error; an authority that the context learns of later counts from then on."""
+    own = ClientAuthority("https://door.test", MemoryKeyFiles(), CLOCK.now)
+    door = tls.server_context(authority.folder / "server.crt", authority.folder / "server.key", clients=own.pem())
+    assert pair(client, door)[1].peer_certificate() is None
+    key = ec.generate_private_key(ec.SECP256R1())
+    (tmp_path / "key").write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+
+    def shows(by: ClientAuthority, lasts: int = 600) -> ssl.SSLContext:
+        asked = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256())
+        pem, _ = by.issue(
+            asked.public_bytes(serialization.Encoding.PEM).decode(), "i|s", id=CLOCK.new_id(), issued=int(time.time()),
+            expires=int(time.time()) + lasts,
+        )  # fmt: skip
+        (tmp_path / "certificate").write_text(pem)
+        context = tls.client_context("verify-full", authority.ca)
+        context.load_cert_chain(tmp_path / "certificate", tmp_path / "key")
+        return context
+
+    shown = pair(shows(own), door)[1].peer_certificate()
+    assert shown is not None
+    assert own.read(shown).identity == "i|s"
+    other = ClientAuthority("https://door.test", MemoryKeyFiles(), CLOCK.now)
+    for context, expired in ((shows(other), False), (shows(own, lasts=-5), True)):
+        with pytest.raises(tls.CertificateError, match="not accepted") as caught:
+            handshake(TlsLayer(context, server_hostname="localhost"), TlsLayer(door, server_side=True))
+        assert caught.value.expired is expired
+    door.load_verify_locations(cadata=other.pem())
+    assert pair(shows(other), door)[1].peer_certificate()
+    assert pair(shows(own), door)[1].peer_certificate()  # and the one before still does
 
 
 def test_an_end_is_not_a_cut(client: ssl.SSLContext, server: ssl.SSLContext) -> None:
