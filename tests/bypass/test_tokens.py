@@ -46,7 +46,17 @@ def idp() -> Iterator[LocalIssuer]:
 
 
 @pytest.fixture(scope="module")
-def gate(tmp_path_factory: pytest.TempPathFactory, server: PostgresServer, idp: LocalIssuer) -> Iterator[Gateway]:
+def jobs() -> Iterator[LocalIssuer]:
+    """A platform of workloads."""
+    issuer = LocalIssuer()
+    yield issuer
+    issuer.down()
+
+
+@pytest.fixture(scope="module")
+def gate(
+    tmp_path_factory: pytest.TempPathFactory, server: PostgresServer, idp: LocalIssuer, jobs: LocalIssuer
+) -> Iterator[Gateway]:
     """A gateway with the policy that `doorward init` writes. Targets: `shop`, and `ware`, the same. In the end, everything that
     was refused is on record."""
     folder = tmp_path_factory.mktemp("gate") / "gateway"
@@ -54,7 +64,10 @@ def gate(tmp_path_factory: pytest.TempPathFactory, server: PostgresServer, idp: 
     with launch(
         folder, idp, server, policy=starter(approvers="dba"),
         targets=[target_of(server, folder), target_of(server, folder, name="ware")],
-        issuers=[{"url": idp.url, "audience": "doorward", "development": True}],
+        issuers=[
+            {"url": idp.url, "audience": "doorward", "development": True},
+            {"url": jobs.url, "audience": "doorward", "development": True, "workload": "github"},
+        ],
     ) as running:  # fmt: skip
         yield running
         assert running.stop() == 0
@@ -134,6 +147,42 @@ def test_a_copied_bearer_token_reads_and_one_with_its_key_writes(
         time.sleep(0.2)
         levels = {row["assurance"] for row in call(gate, "/api/sessions", token=minted(gate))[1]}
     assert levels == {"V1", "V2"}
+
+
+def test_an_attested_agent_that_acts_for_a_person(
+    gate: Gateway, holder: Holder, jobs: LocalIssuer, server: PostgresServer
+) -> None:
+    """TK-01: with its certificate V3: it reads, and what it changes waits. With a copy of its token nobody does anything, and
+    with its platform's token by itself it only reads."""
+    call(gate, "/api/whoami", token=minted(gate, sub="olga"))
+    admin = minted(gate, sub="adam", groups=["admins"])
+    ids = {"repository_id": "74", "repository_owner_id": "65"}
+    status, made = call(gate, "/api/agents", {
+        "name": "bot", "owner": f"{gate.issuer.url}|olga", "issuer": jobs.url, "bound": ids, "groups": ["agents"],
+    }, token=admin)  # fmt: skip
+    assert status in (200, 201), made
+
+    def job() -> str:
+        now = int(time.time())
+        return jobs.mint({"typ": "JWT"}, **{
+            **ids, "sub": "repo:octo/shop:ref:refs/heads/main", "jti": f"job{next(MINTED)}", "client_id": None, "iat": now,
+            "exp": now + 300,
+        })  # fmt: skip
+
+    issued = holder.bound(minted(gate), actor=job(), audience=["shop"])
+    files = holder.files(issued["certificate"])
+    with opened(gate, issued["access_token"], **files) as connection:
+        assert connection.execute("select 1").fetchone() == (1,)
+        connection.execute("set doorward.wait = '1ms'")
+        with pytest.raises(psycopg.Error, match="approv"):
+            connection.execute("create table never (v text)")
+    who = holder.ask("/api/whoami", issued["access_token"]).json()
+    assert (who["assurance"], who["kind"], who["on_behalf_of"]["subject"]) == ("V3", "agent", "ann")
+    assert "nothing here proves" in refused(gate, issued["access_token"])
+    with opened(gate, job()) as bearer, pytest.raises(psycopg.errors.InsufficientPrivilege, match="not bound to a key"):
+        bearer.execute("create table never (v text)")
+    with server.connect() as direct:
+        assert direct.execute("select to_regclass('never')").fetchone() == (None,)
 
 
 def test_a_bound_token_is_no_bearer_token(gate: Gateway, holder: Holder, tmp_path: Path) -> None:
