@@ -164,10 +164,8 @@ def test_an_attested_agent_that_acts_for_a_person(
 
     def job() -> str:
         now = int(time.time())
-        return jobs.mint({"typ": "JWT"}, **{
-            **ids, "sub": "repo:octo/shop:ref:refs/heads/main", "jti": f"job{next(MINTED)}", "client_id": None, "iat": now,
-            "exp": now + 300,
-        })  # fmt: skip
+        said: dict[str, Any] = {**ids, "sub": "repo:octo/shop:ref:refs/heads/main", "jti": f"job{next(MINTED)}"}
+        return jobs.mint({"typ": "JWT"}, **said, client_id=None, iat=now, exp=now + 300)
 
     issued = holder.bound(minted(gate), actor=job(), audience=["shop"])
     files = holder.files(issued["certificate"])
