@@ -6,6 +6,7 @@ asks. Each test ends with: no script of anybody else's ran, and nothing was bloc
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 import time
@@ -27,8 +28,8 @@ __all__ = ["chromium"]
 
 POLICY = """
 @id("in") permit (principal, action in [Action::"connect", Action::"read"], resource);
-@id("writes-approved") @quorum("1") @approvers("dba") permit (principal, action == Action::"write", resource)
-when { context.approved };
+@id("writes-approved") @quorum("1") @approvers("dba") @grantable("1h") @break_glass("30m")
+permit (principal, action == Action::"write", resource) when { context.approved };
 @id("dba-decides") permit (principal in Group::"dba", action == Action::"approve", resource);
 @id("dba-rules") permit (principal in Group::"dba", action == Action::"administer", resource);
 @id("staff-replays") permit (principal in Group::"staff", action == Action::"replay", resource);
@@ -157,6 +158,79 @@ def test_a_person_signs_in_reads_and_approves(alice: Person, place: Place) -> No
     expect(page.locator(".votes")).to_contain_text("looks <b>right</b>")
     [vote] = next(a for a in place.approvals() if a["id"] == asked.id)["votes"]
     assert (vote["approve"], vote["voter"].rpartition("|")[2], vote["comment"]) == (True, "alice", "looks <b>right</b>")
+
+
+def sign(page: Page, button: str, comment: str = "") -> None:
+    """Look at all of it, decide, and touch the passkey."""
+    for _ in range(10):
+        if page.locator(button).is_enabled():
+            break
+        page.keyboard.press("PageDown")
+        page.wait_for_timeout(100)
+    page.fill("#comment", comment)
+    page.click(button)
+    page.click("#sign")
+
+
+def test_a_grant_is_signed_and_used_up(alice: Person, place: Place) -> None:
+    """An agent asks in advance; the page shows the limits; a passkey signs; two statements run without waiting, in two
+    connections, the third waits; the page says what is left, and the record proves all of it."""
+    with_passkey(alice, "alice")
+    bot: dict[str, Any] = {"sub": "tax-bot", "groups": ["agents"]}
+    wanted = {"target": "shop", "actions": ["write"], "minutes": 20, "statements": 2, "rows": 6, "reason": "new tax rates",
+              "on": ["public.pages_notes"]}  # fmt: skip
+    status, grant = call(place.gateway, "/api/approvals", wanted, **bot)
+    assert (status, grant["state"]) == (200, "waiting"), grant
+    page = alice.page
+    page.goto("/")
+    page.click(f"#r-{grant['id']}")
+    expect(page.locator(".limits")).to_contain_text("2 statements, 6 rows")
+    sign(page, "#approve")
+    expect(page.locator("#said")).to_contain_text("approved", timeout=15_000)
+    for number in (5, 6):
+        with place.gateway.connect(**bot) as connection:
+            assert connection.execute("update pages_notes set note = 'tax' where id = %s", (number,)).rowcount == 1
+        page.goto(f"/approvals/{grant['id']}")
+    expect(page.locator(".lead")).to_contain_text("spent")
+    asked = place.asks("update pages_notes set note = 'tax' where id = 7", **bot)
+    call(place.gateway, f"/api/approvals/{asked.id}/withdraw", {}, sub="root", groups=["dba"])
+    asked.done()
+    limit = time.monotonic() + 15
+    while '"grant.settled": 2' not in (said := place.gateway.cli("verify", place.gateway.data, "--json").stdout):
+        assert time.monotonic() < limit, said
+        time.sleep(0.5)
+    assert json.loads(said)["faults"] == []
+
+
+def test_broken_glass_is_reviewed(alice: Person, place: Place, chromium: Browser) -> None:
+    """Signed by oneself with a passkey; another approver finds it to be reviewed, signs the review, and it is open no more."""
+    with_passkey(alice, "alice")
+    page = alice.page
+    made = page.evaluate(
+        """async () => (await (await fetch('/api/approvals', {method: 'POST', body: JSON.stringify({target: 'shop', actions:
+        ['write'], minutes: 5, statements: 1, rows: 1, reason: 'INC-77', break_glass: true}), headers: {'content-type':
+        'application/json', 'x-doorward-csrf': document.querySelector('meta[name=csrf]').content}})).json())"""
+    )
+    page.goto(f"/approvals/{made['id']}")
+    expect(page.locator(".warn").first).to_contain_text("breaks glass")
+    sign(page, "#approve")
+    expect(page.locator("#said")).to_contain_text("approved", timeout=15_000)
+    expect(page.locator("#decide")).to_have_count(0)
+    with person(chromium, place.url, viewport={"width": 1000, "height": 700}) as erin:
+        with_passkey(erin, "erin")
+        erin.page.goto("/")
+        limit = time.monotonic() + 10
+        while not erin.page.locator(f"#v-{made['id']}").count():  # the log is a second behind
+            assert time.monotonic() < limit
+            erin.page.reload()
+        erin.page.click(f"#v-{made['id']}")
+        expect(erin.page.locator("#decide-title")).to_have_text("Your review")
+        sign(erin.page, "#approve", "one order, as the ticket says")
+        expect(erin.page.locator("#said")).to_contain_text("Your review is on record", timeout=15_000)
+        expect(erin.page.locator(".votes").last).to_contain_text("one order, as the ticket says")
+        erin.page.goto("/")
+        expect(erin.page.locator(f"#v-{made['id']}")).to_have_count(0)
+        assert erin.troubles == []
 
 
 def test_a_no_is_final_and_a_stale_tab_says_so(alice: Person, place: Place, chromium: Browser) -> None:
