@@ -39,7 +39,7 @@ def ask(door: Gateway) -> None:
     threading.Thread(target=run, daemon=True).start()
 
 
-def seen(found: Callable[[], Any], patience: float = 40.0) -> Any:
+def seen(found: Callable[[], Any], patience: float = 120.0) -> Any:
     limit = time.monotonic() + patience
     while not (value := found()):
         assert time.monotonic() < limit
