@@ -112,12 +112,17 @@ class MemoryApprovals:
     def __init__(self) -> None:
         self.rows: dict[str, Approval] = {}
         self.bodies: dict[str, bytes] = {}
+        self.likeness: dict[str, str] = {}
         self.uses: dict[str, tuple[str, str, str, int, int]] = {}  # operation -> approval, lane, boot, rows, running
 
-    async def create(self, approval: Approval, body: bytes = b"") -> None:
+    async def alike(self, likeness: str, *, limit: int) -> Sequence[Approval]:
+        found = [self.rows[id_] for id_, of in self.likeness.items() if of == likeness]
+        return sorted(found, key=lambda row: row.id, reverse=True)[:limit]
+
+    async def create(self, approval: Approval, body: bytes = b"", likeness: str = "") -> None:
         if approval.id in self.rows:
             raise ValueError(approval.id)
-        self.rows[approval.id], self.bodies[approval.id] = approval, body
+        self.rows[approval.id], self.bodies[approval.id], self.likeness[approval.id] = approval, body, likeness
 
     async def get(self, approval_id: str) -> Approval | None:
         return self.rows.get(approval_id)

@@ -249,6 +249,13 @@ class StoreSuite:
         await approvals.set_state("a1", ApprovalState.APPROVED, ApprovalState.WITHDRAWN)
         assert await approvals.use("a1", "o3", "lane", "boot", 0, 9, 10) == 0
 
+    async def test_requests_of_one_form_are_found(self, store: Any) -> None:
+        """Newest first, no more than asked for; without a form none is like another's."""
+        for number in range(4):
+            await store.approvals.create(replace(ASKED, id=f"a{number}"), b"", "shop f" if number else "")
+        assert [found.id for found in await store.approvals.alike("shop f", limit=2)] == ["a3", "a2"]
+        assert list(await store.approvals.alike("other", limit=9)) == []
+
     async def test_a_fold_parks_what_waits(self, store: Any) -> None:
         """Recovery parks an approval in the same transaction as its event, and only one that waits."""
         await store.approvals.create(ASKED)

@@ -320,6 +320,7 @@ def show(found: dict[str, Any]) -> None:
         ("touches", "\n".join(see(_resource(r)) for r in found.get("resources") or [])),
         ("labels", see(", ".join(found.get("labels") or []))),
         *blast.facts(found.get("preview") or {}),
+        ("asked before", blast.similar(found.get("similar") or {})),
         ("transaction", Text("inside one: it keeps its locks while this waits", style="yellow")
          if found.get("in_transaction") else ""),
         ("held by", see(", ".join(decision.get("rules") or []))),

@@ -31,6 +31,7 @@ from doorward.ledger.encoding import canonical
 from doorward.model import Approval, ApprovalState, Decision, Identity, Operation, Outcome, Session, Target, Vote
 
 EVIDENCE = ("flags", "groups", "key", "method", "request", "session", "signature", "tier")  # of a vote, in its event
+MOST_ALIKE = 100  # earlier requests of the same form that are counted
 MOST_LISTENERS = 200  # who follow what changes at once, all together
 MOST_LISTENING = 5  # and one identity
 MOST_WAITING = 20  # answers that one identity waits for at once, by the API: as many as it may have requests
@@ -160,14 +161,17 @@ class Approvals:
         exact: Exact,
         *,
         lasts: int,
+        likeness: str = "",
     ) -> Approval:
-        """The open request for this digest, or a new one. `lasts` is seconds. Raises TooManyRequestsError."""
+        """The open request for this digest, or a new one. `lasts` is seconds; `likeness` what it has in common with others of
+        its form. Raises TooManyRequestsError."""
         async with self._asking:
-            return await self._ask(session, operation, decision, body, exact, lasts)
+            return await self._ask(session, operation, decision, body, exact, lasts, likeness)
 
     async def _ask(
-        self, session: Session, operation: Operation, decision: Decision, body: Mapping[str, Any], exact: Exact, lasts: int
-    ) -> Approval:
+        self, session: Session, operation: Operation, decision: Decision, body: Mapping[str, Any], exact: Exact, lasts: int,
+        likeness: str,
+    ) -> Approval:  # fmt: skip
         now = self._clock.now()
         who = session.identity
         found = await self.store.find_reusable(who.id, operation.digest, now)
@@ -208,6 +212,9 @@ class Approvals:
             "requested_at": now,
             "expires_at": approval.expires_at,
         }
+        alike = f"{session.target.name} {likeness}" if likeness else ""
+        if alike:
+            shown["similar"] = await self._similar(alike)
         # The salt of the exact bytes stays in the sealed event: with it, what is masked here could be guessed.
         sealed = shown.get("exact", {})
         public = {k: v for k, v in shown.items() if k != "exact"}
@@ -217,7 +224,9 @@ class Approvals:
             preview=sha256(canonical(body["preview"])).hexdigest() if body.get("preview") else "",
         )  # fmt: skip
         salts = self.ballots.salts(approval.id)
-        return await self._create(approval, {**shown, "terms": terms, "salts": salts}, rendering, session_id=session.id)
+        return await self._create(
+            approval, {**shown, "terms": terms, "salts": salts}, rendering, session_id=session.id, likeness=alike
+        )
 
     async def ask_in_advance(
         self, identity: Identity, target: Target, asked: Asked, decision: Decision, body: Mapping[str, Any], *, lasts: int
@@ -245,6 +254,18 @@ class Approvals:
             approval = replace(approval, terms=canonical(terms))
             return await self._create(approval, {**shown, "terms": terms, "salts": salts}, rendering)
 
+    async def _similar(self, likeness: str) -> dict[str, Any]:
+        """What became of earlier requests of the same form on the same target, of the newest that are looked at."""
+        found = await self.store.alike(likeness, limit=MOST_ALIKE)
+        allowed = [a for a in found if a.state in (ApprovalState.APPROVED, ApprovalState.SPENT)]
+        denied = [a for a in found if a.state is ApprovalState.DENIED]
+        shown: dict[str, Any] = {"asked": len(found), "allowed": len(allowed), "denied": len(denied)}
+        decided = [a for a in found if a.votes and (a in allowed or a in denied)]
+        if decided:
+            last = decided[0].votes[-1]
+            shown["last"] = {"allowed": decided[0] in allowed, "by": last.voter, "at": last.at}
+        return shown
+
     async def _room(self, who: Identity) -> None:
         """Whether somebody may ask for one more. Raises TooManyRequestsError."""
         now = self._clock.now()
@@ -258,12 +279,12 @@ class Approvals:
             raise TooManyRequestsError(f"{len(mine)} requests of yours wait for an answer already")
 
     async def _create(
-        self, approval: Approval, body: Mapping[str, Any], rendering: bytes, *, session_id: str = ""
+        self, approval: Approval, body: Mapping[str, Any], rendering: bytes, *, session_id: str = "", likeness: str = ""
     ) -> Approval:
         approval = replace(approval, terms=canonical(body["terms"]))
         # The record comes first: a request that nobody can find later must not be answerable.
         await self._recorder.event("approval.requested", body, session_id=session_id, actor=approval.requested_by)
-        await self.store.create(approval, rendering)
+        await self.store.create(approval, rendering, likeness)
         self._wake(approval.id)
         return approval
 

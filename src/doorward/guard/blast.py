@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from doorward.model.visible import visible
+from doorward.model.visible import moment, visible
 
 
 def facts(preview: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -91,3 +91,17 @@ def size(octets: int) -> str:
             return f"{amount:.0f} {unit}"
         amount /= 1024
     return f"{amount:.1f} TiB"
+
+
+def similar(found: Mapping[str, Any]) -> str:
+    """What became of earlier requests of the same form, in a line; "" where that is not known."""
+    if not isinstance(found.get("asked"), int):
+        return ""
+    if not found["asked"]:
+        return "none: this is the first of its form here"
+    said = f"{found['asked']} of the same form: {found.get('allowed', 0)} allowed, {found.get('denied', 0)} denied"
+    last = found.get("last") or {}
+    if last:
+        by = visible(str(last.get("by", ""))).rpartition("|")[2]
+        said += f"; last {'allowed' if last.get('allowed') else 'denied'} by {by} at {moment(int(last.get('at', 0)))}"
+    return said

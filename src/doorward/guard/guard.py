@@ -411,7 +411,9 @@ class GuardedSession:
             "in_transaction": turn.in_transaction,
         }
         try:
-            approval = await guard.approvals.ask(self.session, operation, decision, body, _exact(turn), lasts=lasts)
+            approval = await guard.approvals.ask(
+                self.session, operation, decision, body, _exact(turn), lasts=lasts, likeness=template.likeness()
+            )
         except TooManyRequestsError as error:
             return self._refuse(
                 turn, Refusal(operation, decision, "limit", str(error), "wait for an answer, or withdraw one"), decision

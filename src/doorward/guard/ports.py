@@ -290,8 +290,12 @@ class Used:
 class ApprovalStore(Protocol):
     """Requests for a person's yes or no. Every change is durable when the call returns."""
 
-    async def create(self, approval: Approval, body: bytes = b"") -> None:
+    async def create(self, approval: Approval, body: bytes = b"", likeness: str = "") -> None:
         """`body` is the guard's own rendering of the request, masked. ValueError if the id exists."""
+        ...
+
+    async def alike(self, likeness: str, *, limit: int) -> Sequence[Approval]:
+        """Those that were created with this likeness, newest first."""
         ...
 
     async def get(self, approval_id: str) -> Approval | None: ...

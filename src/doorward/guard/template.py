@@ -85,6 +85,10 @@ class Template:
         self.described: tuple[tuple[str, int, int], ...] = ()  # the result shape that the record has for this number
         self.permit: Permit | None = None
 
+    def likeness(self) -> str:
+        """What it has in common with others of its form, whatever their values; "" if that is not known. For people only."""
+        return ""
+
     def operation(
         self,
         *,

@@ -90,6 +90,15 @@ class _ScanResult(ctypes.Structure):
     )
 
 
+class _FingerprintResult(ctypes.Structure):
+    _fields_ = (
+        ("fingerprint", ctypes.c_uint64),
+        ("fingerprint_str", ctypes.c_char_p),
+        ("stderr_buffer", ctypes.c_char_p),
+        ("error", ctypes.POINTER(_Error)),
+    )
+
+
 def _load() -> ctypes.CDLL:
     """The bundled library, without importing postgast itself (which pulls protobuf in)."""
     spec = find_spec("postgast")
@@ -101,6 +110,10 @@ def _load() -> ctypes.CDLL:
     library.pg_query_parse.restype = _ParseResult
     library.pg_query_free_parse_result.argtypes = [_ParseResult]
     library.pg_query_free_parse_result.restype = None
+    library.pg_query_fingerprint.argtypes = [ctypes.c_char_p]
+    library.pg_query_fingerprint.restype = _FingerprintResult
+    library.pg_query_free_fingerprint_result.argtypes = [_FingerprintResult]
+    library.pg_query_free_fingerprint_result.restype = None
     library.pg_query_scan.argtypes = [ctypes.c_char_p]
     library.pg_query_scan.restype = _ScanResult
     library.pg_query_free_scan_result.argtypes = [_ScanResult]
@@ -160,6 +173,23 @@ def parse(text: str, *, max_bytes: int = MAX_BYTES, max_statements: int = MAX_ST
         for tag, body in statement["stmt"].items():
             parsed.append(Raw(tag, body, offset, length))
     return parsed
+
+
+def fingerprint(text: str) -> str:
+    """What a statement has in common with others of its form, without its values: 16 hexadecimal digits; "" if it has none.
+    Different statements may share it, so it tells people what is alike, and decides nothing."""
+    try:
+        encoded = encode(text)
+        if len(encoded) > _SHORT:
+            _bound_runs(encoded)
+            _bound_nesting(encoded)
+    except Unparsable:
+        return ""
+    result = _LIBRARY.pg_query_fingerprint(encoded)
+    try:
+        return "" if result.error or not result.fingerprint_str else result.fingerprint_str.decode()
+    finally:
+        _LIBRARY.pg_query_free_fingerprint_result(result)
 
 
 def encode(text: str, max_bytes: int = MAX_BYTES) -> bytes:

@@ -104,6 +104,7 @@ def routes(gateway: Served, who: Who, allowed: Allowed) -> Sequence[Any]:
         if why_not is not None:
             shown["why_not"] = why_not
             shown.pop("preview", None)  # a number of rows tells something of the data
+            shown.pop("similar", None)  # and this of what others asked for
         return shown
 
     @get("/api/approvals")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
@@ -273,6 +274,27 @@ async def test_a_vote_says_how_its_voter_had_signed_in(world: World) -> None:
     said = {e.type: e.body["session"] for e in await world.events() if e.type in ("approval.voted", "approver_key.registered")}
     assert len(said) == 2
     assert all((each["amr"], each["acr"], "email" in each) == ("hwk pwd", "2", False) for each in said.values())
+
+
+async def test_approvers_see_what_became_of_requests_of_the_same_form(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How often it was asked, allowed and denied, and by whom last; no value, and nothing of another form."""
+    monkeypatch.setattr(Template, "likeness", lambda self: "form" if self.effect is Effect.WRITE else "other")
+    session = await world.session()
+    shown = []
+    for number, yes in enumerate((True, False, None)):
+        gone = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(hold(session, turn(Effect.WRITE, params=(b"%d" % number,)), gone))
+            approval = await world.waiting()
+            shown.append(json.loads(await world.approvals.body(approval.id))["similar"])
+            if yes is None:
+                gone.set()
+            else:
+                await sign_and_vote(world.approvals, DORA if yes else DEAN, SHOP, approval.id, approve=yes)
+    assert shown[0] == {"asked": 0, "allowed": 0, "denied": 0}
+    assert (shown[1]["asked"], shown[1]["allowed"], shown[1]["last"]["by"]) == (1, 1, DORA.id)
+    assert (shown[2]["asked"], shown[2]["denied"]) == (2, 1)
+    assert (shown[2]["last"]["by"], shown[2]["last"]["allowed"]) == (DEAN.id, False)
 
 
 async def test_a_denied_statement_does_not_run(world: World) -> None:

@@ -418,7 +418,7 @@ class SqlApprovals:
     def __init__(self, store: SqlStore) -> None:
         self._store = store
 
-    async def create(self, approval: Approval, body: bytes = b"") -> None:
+    async def create(self, approval: Approval, body: bytes = b"", likeness: str = "") -> None:
         row = {
             "id": approval.id,
             "digest": approval.digest,
@@ -433,6 +433,7 @@ class SqlApprovals:
             "uses": approval.uses,
             "body": body,
             "terms": approval.terms,
+            "likeness": likeness,
         }
         try:
             async with self._store.transaction() as connection:
@@ -544,6 +545,10 @@ class SqlApprovals:
         query = select(c.approval_id).distinct().where(c.running == 1, c.lane == lane, c.boot != boot)
         async with self._store.transaction() as connection:
             return (await connection.execute(query)).scalars().all()
+
+    async def alike(self, likeness: str, *, limit: int) -> Sequence[Approval]:
+        c = approvals.c
+        return await self._select(select(approvals).where(c.likeness == likeness).order_by(c.id.desc()).limit(limit))
 
     async def approved(self, requester: str, digest: bytes, *, limit: int = 20) -> Sequence[Approval]:
         c = approvals.c

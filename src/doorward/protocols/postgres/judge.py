@@ -22,6 +22,7 @@ from doorward.protocols.postgres.wire import Column
 from doorward.sql.catalogue import Catalogue, Relation
 from doorward.sql.classification import Classification, Facts, Statement
 from doorward.sql.classify import classify
+from doorward.sql.parse import fingerprint
 
 MAX_TEMPLATES: Final = 512  # texts a session keeps judged; the rest are judged again when they return
 MAX_KEPT: Final = 8 << 20  # bytes of their texts
@@ -179,6 +180,10 @@ class PgTemplate(Template):
         self.shapes: dict[int, tuple[bytes, tuple[Column, ...]]] = {}  # by statement: RowDescription, and what it says
         # Shape and redactor that served last, by statement and by what the decision says of labels.
         self.last: dict[tuple[int, frozenset[str], tuple[tuple[str, str], ...]], tuple[object, object]] = {}
+
+    def likeness(self) -> str:
+        """libpg_query's fingerprint, which people may compare and nothing is decided by."""
+        return fingerprint(self.exact.decode("utf-8", "replace"))
 
     def fixed_by_bind(self, tags: frozenset[str]) -> bool:
         """Whether the server looks its names up at Bind, and not again."""

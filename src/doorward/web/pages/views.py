@@ -101,7 +101,7 @@ def routes(
         """One request, and the vote on it."""
         found = await answers["/api/approvals/{approval_id:str}"](request, approval_id=approval_id)
         return await shown(
-            request, "approval.html", "/", a=found,
+            request, "approval.html", "/", a=found, similar=blast.similar(found.get("similar") or {}),
             radius=[each for each in blast.facts(found.get("preview") or {}) if each[1]], open=found["state"] in OPEN,
         )  # fmt: skip
 
