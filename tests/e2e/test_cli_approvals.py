@@ -121,6 +121,22 @@ def test_a_person_looks_approves_and_the_statement_runs(door: Gateway) -> None:
     ]
 
 
+@pytest.mark.parametrize("named", ["", "psql", "é" * 40])
+def test_the_target_sees_the_session_in_whatever_the_client_calls_itself(
+    door: Gateway, postgres: PostgresServer, named: str
+) -> None:
+    """In pg_stat_activity; the client is told its own name."""
+    options: dict[str, Any] = {"application_name": named} if named else {}
+    with (
+        psycopg.connect(door.dsn(sub="bot", groups=["agents"]), autocommit=True, **options) as connection,
+        psycopg.connect(postgres.dsn(), autocommit=True) as direct,
+    ):
+        found = direct.execute("select application_name from pg_stat_activity where application_name like 'doorward %-%'")
+        wanted = rf"doorward [0-9a-f-]{{36}}{' psql' if named == 'psql' else ' .+' if named else ''}"
+        assert any(re.fullmatch(wanted, name) for (name,) in found.fetchall())
+        assert connection.info.parameter_status("application_name") == named
+
+
 def test_deny_is_final(door: Gateway) -> None:
     """A denied request's statement does not run; wait says 1; another vote is refused with 1."""
     held = Held(door, "DELETE FROM customers")

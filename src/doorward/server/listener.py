@@ -282,7 +282,9 @@ class Listener:
                 await reach.catalogue.refresh()
             await _fits(reach)
             parameters = {k: v for k, v in startup.parameters.items() if k not in ("client_encoding", WAIT)}
-            parameters.setdefault("application_name", f"doorward {opened.session.id}")
+            # The session first, whatever the client calls itself: 63 bytes is what the server keeps (NAMEDATALEN).
+            named = f"doorward {opened.session.id} {application}".encode("utf-8", "replace")[:63]
+            parameters["application_name"] = named.decode("utf-8", "ignore").rstrip()
             parameters.update(dial.settings(reach.target))  # what the operator says wins
             upstream = await dial.dial(
                 reach.target, await self.secrets.reveal(reach.target.credential), parameters=parameters
