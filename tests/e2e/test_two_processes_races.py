@@ -17,6 +17,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from doorward.cli.verify_votes import check_votes
 from doorward.ledger.verify import Status
 from tests.e2e.test_two_processes import server, two
 from tests.rig import record
@@ -146,6 +147,8 @@ def judged(data: Path, server: PostgresServer, seed: int) -> Counter[str]:
     assert all(any(yes for _, yes in votes.get(request, [])) for request in spent), "nobody said yes"
     assert sum(ran.values()) <= len(runs)
     report = record.verdict(data)
+    proved = check_votes(data, report)
+    assert (proved.unread, proved.spent) == ("", len(spent))
     assert report.status is Status.SOUND, (report.faults[:3], report.gaps[:3])
     return Counter(ran=len(ran), permitted=len(runs), spent=len(spent), asked=len(asked), voted=sum(map(len, votes.values())))
 

@@ -284,6 +284,7 @@ class Approvals:
         approval = replace(approval, terms=canonical(body["terms"]))
         # The record comes first: a request that nobody can find later must not be answerable.
         await self._recorder.event("approval.requested", body, session_id=session_id, actor=approval.requested_by)
+        await self._recorder.publish()
         await self.store.create(approval, rendering, likeness)
         self._wake(approval.id)
         return approval
@@ -367,6 +368,7 @@ class Approvals:
                 },
                 actor=voter.id,
             )
+            await self._recorder.publish()
             # If we die here, the vote is on record and not in the store: the next start takes it up (`load`).
             if not await self.store.vote(approval_id, vote):
                 raise VoteRefusedError("you have voted on this request already, or it was decided meanwhile")

@@ -169,7 +169,7 @@ class ApproverKeys:
 
     async def _published(self) -> None:
         """Every process knows. UpstreamError: it is on record, and one of them may not know yet."""
-        await self._recorder.fold()
+        await self._recorder.publish()
         await self._tell()
 
     def signed(self, id_: str, owner: str, request: bytes, signature: Mapping[str, Any]) -> tuple[ApproverKey, int]:

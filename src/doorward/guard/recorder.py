@@ -274,6 +274,15 @@ class Recorder:
             await waiter
         return position
 
+    async def publish(self) -> None:
+        """Where several processes keep this record: have what is durable in the log when it returns. Otherwise another's answer
+        to it could stand there first. UpstreamError."""
+        if len(self.lanes) > 1:
+            try:
+                await self.fold()
+            except OSError as error:
+                raise UpstreamError(f"the log cannot be written: {in_words(error)}", hint=MEND) from error
+
     def append_event(self, type: str, body: Mapping[str, Any], *, session_id: str = "", actor: str = "") -> int:  # noqa: A002
         """The same, buffered: `wait(position)` says when it is durable."""
         return self.log_event(NOTE, 0, type, body, session_id, actor)[2]
