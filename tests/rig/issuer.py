@@ -93,7 +93,8 @@ class LocalIssuer:
                 self.send_header("content-type", "application/json")
                 self.send_header("content-length", str(len(body)))
                 self.end_headers()
-                self.wfile.write(body)
+                with contextlib.suppress(ConnectionError):  # whoever asked may be dead by now
+                    self.wfile.write(body)
 
             def do_POST(self) -> None:
                 form = self.rfile.read(int(self.headers["content-length"])).decode()

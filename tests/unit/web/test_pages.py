@@ -470,10 +470,17 @@ def test_what_others_wrote_is_text(text: str) -> None:
         "name": "refund-bot", "owner": text, "issuer": text, "bound": {text: text}, "groups": [text], "registered_at": 5,
         "registered_by": text,
     }  # fmt: skip
+    broken = {"approval": "01a2", "by": text, "target": text, "reason": text, "at": 1, "due": 2, "late": True}
+    review = {"reviewed_at": 3, "justified": False, "reviewer": text, "comment": text, "late": True, "due": 2}
+    grant = {
+        "actions": [text], "on": [[text, text]], "minutes": 5, "statements": 2, "rows": 3, "session": text, "break_glass": True,
+    }  # fmt: skip
+    granted = {**one, "grant": grant, "review": review, "state": "approved", "left": {"statements": 1, "rows": 1}}
     pages = [
-        render("inbox.html", yours=[one], mine=[one], decided=[one], news="01a2:waiting:1", **common),
-        render("approval.html", a=one, radius=[(text, text)], open=True, **common),
-        render("approval.html", a={**one, "you_may_vote": False}, radius=[], open=True, **common),
+        render("inbox.html", yours=[one], mine=[one], decided=[one], reviews=[broken], news="01a2:waiting:1", **common),
+        render("approval.html", a=one, radius=[(text, text)], similar=text, open=True, **common),
+        render("approval.html", a={**one, "you_may_vote": False}, radius=[], similar="", open=True, **common),
+        render("approval.html", a=granted, radius=[], similar="", open=False, **common),
         render("sessions.html", going=[row], past=[row], may_end={text: True}, news="01a2:waiting:1", **common),
         render("session.html", s=row, may_end=True, statements=None, **common),
         render("me.html", identity={**known, "on_behalf_of": known}, claims={text: text}, **common),
