@@ -33,6 +33,7 @@ from doorward.guard.opened import Opened, Unopened
 from doorward.guard.reader import RecordReader
 from doorward.masking.canary import Canaries, marks
 
+SOON: Final = 5.0  # seconds after it was written in which a recording may still be without its key
 KEYS: Final = ("wal.key", "kek.key", "log.key")
 MOST_HERE: Final = 10  # sightings of one canary in one file that are listed; all are counted
 MOST_LISTED: Final = 1000  # files that are listed because they could not be read
@@ -269,6 +270,23 @@ async def _kept(search: Search, data: Path, keyring: Keyring | None, store: SqlS
             report.unread.append(Unopened("store.sqlite", "values", error.message))
 
 
+async def key_of(reader: RecordReader, recording: Path) -> bytes | None:
+    """The key of a recording. A running gateway writes one up to a second before its key is in the store."""
+    dek = await reader.key(recording.stem)
+    while dek is None and _age(recording) < SOON:
+        await asyncio.sleep(0.1)
+        dek = await reader.key(recording.stem)
+    return dek
+
+
+def _age(path: Path) -> float:
+    """Seconds since a file was written; a lot if it is not there."""
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return SOON
+
+
 async def _recording(search: Search, reader: RecordReader, path: Path, file: str, why: str) -> None:
     unread = search.report.unread
     if why:
@@ -276,7 +294,7 @@ async def _recording(search: Search, reader: RecordReader, path: Path, file: str
     if path.suffix != ".dwr":
         return
     try:
-        dek = await reader.key(path.stem)
+        dek = await key_of(reader, path)
     except DoorwardError as error:
         unread.append(Unopened(file, "", error.message))
         return
