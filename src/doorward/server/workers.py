@@ -6,17 +6,14 @@ either, started when it is needed and ended when it is not. It is told first whi
 detectors look. The answer to a text that was too much is a classification like
 any other: unknown, with the reason.
 
-Parent and worker speak in length-prefixed MessagePack over the worker's pipes; both ends are this file. The worker has
-parsed hostile text, so its answer is decoded by type: whatever it says, it can only be a classification.
+What is asked and answered is MessagePack. The worker has parsed hostile text, so its answer is decoded by type: whatever it
+says, it can only be a classification.
 """
 
 from __future__ import annotations
 
 import asyncio
-import resource
-import struct
-import sys
-from contextlib import suppress
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -24,15 +21,13 @@ import msgspec
 from doorward.masking.defined import Choice
 from doorward.masking.statement import mask_statement
 from doorward.model import Effect
+from doorward.server.process import WorkerProcess, serve
 from doorward.sql.catalogue import Catalogue, Relation
 from doorward.sql.classification import Classification, Facts
 from doorward.sql.classify import classify
 
 SECONDS: Final = 20.0  # for one text
 MEMORY: Final = 2 << 30  # bytes of address space
-IDLE: Final = 60.0  # seconds after which a worker that has nothing to do ends
-_SIZE: Final = struct.Struct("!I")
-
 MOST: Final = 64 << 20  # bytes of an answer
 
 Judged = tuple[Classification, str]
@@ -85,68 +80,25 @@ class Worker:
     besides those that always look at what goes on record."""
 
     def __init__(self, choice: Choice) -> None:
-        self._told = _encode(choice)
-        self._process: asyncio.subprocess.Process | None = None
+        self._process = WorkerProcess("from doorward.server.workers import main; main()", _encode(choice), MOST)
         self._turn = asyncio.Lock()
-        self._idle: asyncio.TimerHandle | None = None
 
     async def judge(self, text: str, facts: Facts) -> Judged:
         """The classification of a text and how it may be shown. Never raises for what the text is."""
         asked = _encode(_Question.of(text, facts))
         async with self._turn:
-            if self._idle is not None:
-                self._idle.cancel()
-                self._idle = None
             try:
-                async with asyncio.timeout(SECONDS):
-                    return await self._ask(asked)
+                answer: Judged = _answer(await self._process.ask(asked, SECONDS))
             except TimeoutError:
-                await self._kill()
                 return _too_much(text, f"judging it took longer than {SECONDS:g} s")
-            except (OSError, EOFError, asyncio.IncompleteReadError, msgspec.MsgspecError, ValueError):
-                await self._kill()
+            except (OSError, EOFError, msgspec.MsgspecError, ValueError):
+                await self._process.close()  # what it answered may be nonsense
                 return _too_much(text, "judging it took more memory than it may")
-            except BaseException:
-                await self._kill()
-                raise
-            finally:
-                if self._process is not None:
-                    self._idle = asyncio.get_running_loop().call_later(IDLE, self._end)
+            return answer
 
     async def close(self) -> None:
         """End the worker process."""
-        if self._idle is not None:
-            self._idle.cancel()
-        await self._kill()
-
-    async def _ask(self, asked: bytes) -> Judged:
-        if self._process is None or self._process.returncode is not None:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-c", "from doorward.server.workers import main; main()",
-                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=1 << 26,
-            )  # fmt: skip
-            assert self._process.stdin is not None
-            self._process.stdin.write(_SIZE.pack(len(self._told)) + self._told)
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(_SIZE.pack(len(asked)) + asked)
-        await self._process.stdin.drain()
-        (size,) = _SIZE.unpack(await self._process.stdout.readexactly(_SIZE.size))
-        if size > MOST:
-            raise ValueError("the worker's answer is too long")
-        answer: Judged = _answer(await self._process.stdout.readexactly(size))
-        return answer
-
-    def _end(self) -> None:
-        if self._process is not None and self._process.stdin is not None:
-            self._process.stdin.close()
-
-    async def _kill(self) -> None:
-        process, self._process = self._process, None
-        if process is not None:
-            with suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
+        await self._process.close()
 
 
 def _too_much(text: str, why: str) -> Judged:
@@ -155,14 +107,15 @@ def _too_much(text: str, why: str) -> Judged:
 
 
 def main() -> None:
-    """The worker's own loop, until its input ends."""
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold the statement
-    source, sink = sys.stdin.buffer, sys.stdout.buffer
-    (size,) = _SIZE.unpack(source.read(_SIZE.size))
-    detectors = _choice(source.read(size)).detectors().with_defaults()
-    while head := source.read(_SIZE.size):
-        question = _question(source.read(_SIZE.unpack(head)[0]))
-        answer = _encode((classify(question.text, question.facts()), mask_statement(question.text, detectors=detectors)[0]))
-        sink.write(_SIZE.pack(len(answer)) + answer)
-        sink.flush()
+    """What the worker runs."""
+    serve(MEMORY, _judging)
+
+
+def _judging(told: bytes) -> Callable[[bytes], bytes]:
+    detectors = _choice(told).detectors().with_defaults()
+
+    def judge(asked: bytes) -> bytes:
+        question = _question(asked)
+        return _encode((classify(question.text, question.facts()), mask_statement(question.text, detectors=detectors)[0]))
+
+    return judge
