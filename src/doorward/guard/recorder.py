@@ -106,7 +106,7 @@ class Recorder:
             raise UpstreamError(f"the data directory cannot be used: {in_words(error)}", hint=MEND) from error
         self.sequencer = Sequencer(
             store=self.store, log=self._log, keyring=self.keyring, origin=self._origin, gateway=self.gateway,
-            retention=self.retention, telling=self.telling,
+            retention=self.retention, telling=self.telling, shared=len(self.lanes) > 1,
         )
         self.sealing = ThreadPoolExecutor(1, "doorward-seal")
         self.running = True

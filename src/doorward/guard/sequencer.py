@@ -76,8 +76,9 @@ class Sequencer:
 
     def __init__(
         self, *, store: RecordStore, log: LogFiles, keyring: Keyring, origin: str, gateway: str, retention: str = "std",
-        telling: Callable[[Event], Sequence[Outgoing]] = lambda _: (),
+        telling: Callable[[Event], Sequence[Outgoing]] = lambda _: (), shared: bool = False,
     ) -> None:
+        self._shared = shared  # other processes may move the head; else whoever does is nobody of ours
         self._telling = telling
         self._store, self._log, self._keyring = store, log, keyring
         self._origin, self._gateway, self._retention = origin, gateway, retention
@@ -191,7 +192,7 @@ class Sequencer:
         that are in it already are skipped. IntegrityError: the log is not ours any more. UpstreamError, OSError: this
         may or may not have happened; call it again."""
         async with self._alone():
-            if self._unsure or await self._store.head() != self.head:
+            if self._unsure or (self._shared and await self._store.head() != self.head):
                 await self._open()
             boot = self.boots[boot_id]
             if boot_id not in self._stored:  # others may have begun meanwhile
