@@ -48,13 +48,13 @@ from doorward.guard.labels import TargetLabels
 from doorward.guard.neighbours import Neighbours
 from doorward.guard.notifications import Notifications, Sender
 from doorward.guard.policies import PolicyInForce
-from doorward.guard.ports import SessionRow
 from doorward.guard.reader import RecordReader
 from doorward.guard.recorder import Recorder
 from doorward.guard.refusals import Refusals
 from doorward.guard.reveals import Reveals
 from doorward.guard.reviews import Reviews
 from doorward.guard.revocation import Revocations
+from doorward.guard.stores import SessionRow
 from doorward.guard.token_vault import TokenVault
 from doorward.masking.detect import Detectors
 from doorward.masking.labelling import Labelling, labelling

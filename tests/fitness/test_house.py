@@ -30,7 +30,6 @@ LONG = {
     "src/doorward/protocols/postgres/answers.py": "the same for the server's side",
     "src/doorward/guard/guard.py": "the one place where permits are made, and what they rest on",
     "src/doorward/server/relay.py": "the only loop that moves bytes",
-    "src/doorward/guard/ports.py": "all that the guard needs from the world, on one page",
 }
 LIMIT = 600
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from doorward.errors import IntegrityError
 from doorward.guard.outbox import Outgoing
-from doorward.guard.ports import (
+from doorward.guard.stores import (
     Agent,
     Boot,
     Fold,

@@ -17,10 +17,11 @@ from doorward.guard.exchange import Exchange
 from doorward.guard.guard import Guard, GuardedSession
 from doorward.guard.keyring import Keyring
 from doorward.guard.policies import PolicyInForce
-from doorward.guard.ports import Agent, Verified
+from doorward.guard.ports import Verified
 from doorward.guard.reader import RecordReader
 from doorward.guard.refusals import Refusals
 from doorward.guard.revocation import Revocations
+from doorward.guard.stores import Agent
 from doorward.model import Identity, Kind, Target
 from doorward.policy.policies import load
 from tests.suites.lives import CLOCK, Disk

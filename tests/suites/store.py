@@ -10,7 +10,7 @@ import pytest
 
 from doorward.errors import IntegrityError
 from doorward.guard.outbox import Outgoing
-from doorward.guard.ports import (
+from doorward.guard.stores import (
     Agent,
     Boot,
     Fold,

@@ -12,8 +12,8 @@ from doorward.adapters.store.sql import SqlStore
 from doorward.cli.output import RefusedError
 from doorward.errors import ConfigError
 from doorward.guard.keyring import Keyring
-from doorward.guard.ports import SessionRow
 from doorward.guard.reader import RecordReader
+from doorward.guard.stores import SessionRow
 
 
 def recorded(data: Path, session: str) -> tuple[dict[str, Any], Iterator[tuple[int, int, bytes]]]:

@@ -19,17 +19,8 @@ from typing import Final
 from doorward.errors import AuthenticationError, UpstreamError
 from doorward.guard.guard import OWN, Guard
 from doorward.guard.neighbours import nobody
-from doorward.guard.ports import (
-    NOTHING,
-    Agent,
-    ClientCertificate,
-    IdentityStore,
-    Principal,
-    Revocation,
-    Shown,
-    Verified,
-    Verifier,
-)
+from doorward.guard.ports import NOTHING, ClientCertificate, Shown, Verified, Verifier
+from doorward.guard.stores import Agent, IdentityStore, Principal, Revocation
 from doorward.model import Identity, Kind, bound
 
 TICK: Final = 1.0  # seconds between two looks at the store

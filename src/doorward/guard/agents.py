@@ -14,8 +14,9 @@ from dataclasses import replace
 from typing import Any, Final
 
 from doorward.guard.admission import Admission
-from doorward.guard.ports import Agent, Clock, IdentityStore
+from doorward.guard.ports import Clock
 from doorward.guard.recorder import Recorder
+from doorward.guard.stores import Agent, IdentityStore
 from doorward.model import Identity
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")

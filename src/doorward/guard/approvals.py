@@ -24,9 +24,10 @@ from doorward.errors import IntegrityError
 from doorward.guard.approver_keys import REGISTERED, REVOKED, ApproverKeys
 from doorward.guard.ballots import Asked, Ballots, Exact, binding, breaks_glass, is_grant, terms_of
 from doorward.guard.policies import PolicyInForce
-from doorward.guard.ports import ApprovalStore, Clock
+from doorward.guard.ports import Clock
 from doorward.guard.reader import RecordReader
 from doorward.guard.recorder import Recorder
+from doorward.guard.stores import ApprovalStore
 from doorward.ledger.encoding import canonical
 from doorward.model import Approval, ApprovalState, Decision, Identity, Operation, Outcome, Session, Target, Vote
 

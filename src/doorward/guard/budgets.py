@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from doorward.errors import UpstreamError
-from doorward.guard.ports import BudgetStore, Clock, Reservation, Spent
+from doorward.guard.ports import Clock
+from doorward.guard.stores import BudgetStore, Reservation, Spent
 from doorward.model import Budget
 
 SLOT: Final = 300_000  # milliseconds

@@ -24,8 +24,9 @@ from typing import Any, Final
 from doorward.errors import AuthenticationError
 from doorward.guard.admission import Admission, refused
 from doorward.guard.describe import describe_identity
-from doorward.guard.ports import NOTHING, CertificateMaker, Clock, IdentityStore, Shown, TokenMaker, Verified
+from doorward.guard.ports import NOTHING, CertificateMaker, Clock, Shown, TokenMaker, Verified
 from doorward.guard.recorder import Recorder
+from doorward.guard.stores import IdentityStore
 from doorward.model import LONGEST_BEARER, Identity, Kind
 
 LIFETIME: Final = 600  # seconds

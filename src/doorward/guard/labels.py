@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Final
 
 from doorward.guard.neighbours import nobody
-from doorward.guard.ports import LabelStore
+from doorward.guard.stores import LabelStore
 from doorward.masking.labelling import NONE
 from doorward.model import Target
 from doorward.sql.catalogue import Catalogue

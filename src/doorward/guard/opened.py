@@ -16,7 +16,8 @@ from typing import Final
 
 from doorward.errors import IntegrityError
 from doorward.guard.keyring import NO_SESSION, Keyring
-from doorward.guard.ports import RecordStore, WalFiles
+from doorward.guard.ports import WalFiles
+from doorward.guard.stores import RecordStore
 from doorward.ledger.seal import iter_frames
 from doorward.ledger.segment import (
     EVENT,

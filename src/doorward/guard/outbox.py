@@ -1,4 +1,4 @@
-"""Notifications that wait, and what the store does with them: a port, as those in `guard.ports`."""
+"""Notifications that wait, and what the store does with them: a port, as those in `guard.stores`."""
 
 from __future__ import annotations
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 from doorward.errors import IntegrityError
 from doorward.guard.keyring import NO_SESSION, Keyring
-from doorward.guard.ports import RecordingFiles, RecordStore
+from doorward.guard.ports import RecordingFiles
 from doorward.guard.recovery import decode_event
+from doorward.guard.stores import RecordStore
 from doorward.ledger.segment import iter_records, iter_segments, open_segment
 from doorward.model import Event
 

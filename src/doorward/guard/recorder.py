@@ -29,10 +29,11 @@ from typing import Any, Final
 from doorward.errors import ConfigError, IntegrityError, UpstreamError, in_words
 from doorward.guard.keyring import Keyring
 from doorward.guard.outbox import Outgoing
-from doorward.guard.ports import Boot, Clock, KeyFiles, LogFiles, RecordingFiles, RecordStore, WalFiles
+from doorward.guard.ports import Clock, KeyFiles, LogFiles, RecordingFiles, WalFiles
 from doorward.guard.recovery import Recovery, recover
 from doorward.guard.sequencer import Declaration, Entry, Sequencer
 from doorward.guard.session_recorder import DECLARED, NOTE, OVERHEAD, SessionRecorder
+from doorward.guard.stores import Boot, RecordStore
 from doorward.guard.wal import FACT, INTENT, OWN, WriteAheadLog, parse_name
 from doorward.ledger.encoding import canonical
 from doorward.ledger.segment import DEK_SIZE, header, header_hash

@@ -24,9 +24,10 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from doorward.errors import IntegrityError
-from doorward.guard.ports import Boot, OpenOperation, SessionRow, WalFiles
+from doorward.guard.ports import WalFiles
 from doorward.guard.sequencer import Declaration, Entry
 from doorward.guard.session_recorder import DECLARED, NOTE, OVERHEAD, SEGMENT_BYTES
+from doorward.guard.stores import Boot, OpenOperation, SessionRow
 from doorward.guard.wal import WalReader, WalRecord, parse_name
 from doorward.ledger.encoding import parse
 from doorward.ledger.segment import (

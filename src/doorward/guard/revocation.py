@@ -13,8 +13,9 @@ from typing import Any, Final
 
 from doorward.guard.admission import Admission
 from doorward.guard.approvals import OPEN, Approvals
-from doorward.guard.ports import Clock, IdentityStore, Revocation
+from doorward.guard.ports import Clock
 from doorward.guard.recorder import Recorder
+from doorward.guard.stores import IdentityStore, Revocation
 from doorward.model import ApprovalState
 
 KINDS: Final = ("subject", "agent", "jti", "session")

@@ -31,7 +31,8 @@ from typing import Any
 from doorward.errors import IntegrityError, UpstreamError
 from doorward.guard.keyring import NO_SESSION, SALT, Keyring
 from doorward.guard.outbox import Outgoing
-from doorward.guard.ports import Boot, Fold, Head, LogFiles, OpenOperation, RecordStore, SessionRow, StoredEvent
+from doorward.guard.ports import LogFiles
+from doorward.guard.stores import Boot, Fold, Head, OpenOperation, RecordStore, SessionRow, StoredEvent
 from doorward.ledger.checkpoint import NoteSigner, NoteVerifier, open_checkpoint, sign_checkpoint
 from doorward.ledger.commitment import commit
 from doorward.ledger.leaf import FIRST, build

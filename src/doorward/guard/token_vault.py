@@ -29,8 +29,9 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from doorward.errors import ConfigError, DoorwardError, IntegrityError, UpstreamError
-from doorward.guard.ports import Clock, KeptCount, KeptToken, VaultStore
+from doorward.guard.ports import Clock
 from doorward.guard.recorder import Recorder
+from doorward.guard.stores import KeptCount, KeptToken, VaultStore
 from doorward.masking.transforms import Keep
 
 DAY: Final = 86_400_000  # milliseconds

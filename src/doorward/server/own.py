@@ -32,7 +32,7 @@ _NONE: Final[Mapping[str, frozenset[str]]] = {}
 
 
 class Secrets(Protocol):
-    """Turns a reference into the secret (`guard.ports.SecretSource`)."""
+    """Turns a reference into the secret."""
 
     async def reveal(self, reference: SecretRef | None) -> bytes: ...
 

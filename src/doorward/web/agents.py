@@ -15,8 +15,8 @@ from litestar.params import FromPath, JSONBody
 from litestar.status_codes import HTTP_200_OK, HTTP_201_CREATED
 
 from doorward.guard.agents import Agents
-from doorward.guard.ports import Agent
 from doorward.guard.revocation import KINDS, Revocations, describe
+from doorward.guard.stores import Agent
 from doorward.model import Identity
 
 Who = Callable[[Request[Any, Any, Any]], Awaitable[Identity]]

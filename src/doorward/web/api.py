@@ -22,8 +22,8 @@ from litestar.status_codes import HTTP_200_OK
 
 from doorward.errors import AuthenticationError, DoorwardError, UpstreamError
 from doorward.guard.guard import Guard
-from doorward.guard.ports import SessionRow
 from doorward.guard.reader import RecordReader
+from doorward.guard.stores import SessionRow
 from doorward.model import Assurance, Identity, Kind, Outcome
 from doorward.policy.decide import may
 from doorward.web import agents, approvals, keys, notify, oauth, targets, tokens

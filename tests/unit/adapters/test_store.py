@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from doorward.adapters.store.sql import SqlStore
 from doorward.adapters.store.tables import metadata
 from doorward.errors import UpstreamError
-from doorward.guard.ports import KeptToken
+from doorward.guard.stores import KeptToken
 from tests.memory.store import MemoryStore
 from tests.suites.store import ASKED, IdentitiesSuite, StoreSuite
 

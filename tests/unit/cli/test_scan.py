@@ -11,8 +11,8 @@ import pytest
 from doorward.adapters.clock import SystemClock
 from doorward.cli.scan import key_of
 from doorward.guard.keyring import Keyring
-from doorward.guard.ports import Fold, Head
 from doorward.guard.reader import RecordReader
+from doorward.guard.stores import Fold, Head
 from tests.suites.lives import Disk
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from doorward.errors import UpstreamError
 from doorward.guard.budgets import SLOT, SLOTS, Budgets, Exhausted, StatementAllowance
-from doorward.guard.ports import Spent
+from doorward.guard.stores import Spent
 from doorward.model import Budget
 from tests.memory.store import MemoryBudgets
 

@@ -20,7 +20,7 @@ from doorward.guard import notices, notifications
 from doorward.guard.notices import KINDS, TOLD, Channel, Notice, told
 from doorward.guard.notifications import Notifications, UndeliveredError
 from doorward.guard.outbox import Outgoing
-from doorward.guard.ports import Fold, Head
+from doorward.guard.stores import Fold, Head
 from doorward.ledger.encoding import canonical
 from doorward.model import Approval, ApprovalState, Effect, Event, Vote
 from tests.rig.signers import sign_and_vote

@@ -12,10 +12,10 @@ from doorward.errors import ConfigError, IntegrityError, UpstreamError
 from doorward.guard import recorder as recorder_module
 from doorward.guard import session_recorder, wal
 from doorward.guard.keyring import Keyring
-from doorward.guard.ports import Head
 from doorward.guard.reader import RecordReader
 from doorward.guard.recorder import Recorder
 from doorward.guard.session_recorder import PRESSURE, SEGMENT_BYTES, SessionRecorder
+from doorward.guard.stores import Head
 from doorward.ledger.commitment import opens
 from doorward.ledger.leaf import parse
 from doorward.ledger.segment import EVENT, RESPONSE, RUN, SETTLED, TEMPLATE

@@ -16,9 +16,9 @@ from doorward.errors import ConfigError, IntegrityError, UpstreamError
 from doorward.guard import token_vault
 from doorward.guard.budgets import Budgets
 from doorward.guard.policies import PolicyInForce
-from doorward.guard.ports import KeptToken
 from doorward.guard.recorder import Recorder
 from doorward.guard.reveals import Revealed, Reveals, Withheld
+from doorward.guard.stores import KeptToken
 from doorward.guard.token_vault import DAY, LONGEST, Sealing, TokenVault
 from doorward.masking.detect import Detectors
 from doorward.masking.transforms import Transforms

@@ -27,10 +27,11 @@ from doorward.guard.guard import Guard, GuardedSession
 from doorward.guard.keyring import Keyring
 from doorward.guard.notifications import Notifications
 from doorward.guard.policies import PolicyInForce
-from doorward.guard.ports import NOTHING, SessionRow, Shown
+from doorward.guard.ports import NOTHING, Shown
 from doorward.guard.reader import RecordReader
 from doorward.guard.reveals import Reveals
 from doorward.guard.reviews import Reviews
+from doorward.guard.stores import SessionRow
 from doorward.guard.template import Template
 from doorward.guard.token_vault import TokenVault
 from doorward.guard.turn import Turn

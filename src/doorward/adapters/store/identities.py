@@ -1,6 +1,6 @@
 """The store's port for identities over SQL: principals, agents, revocations and exchanged tokens.
 
-The contract is that of `IdentityStore` in `guard.ports`. What another process must notice changes `versions` in the same
+The contract is that of `IdentityStore` in `guard.stores`. What another process must notice changes `versions` in the same
 transaction; a principal who was merely seen again does not.
 """
 
@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from doorward.adapters.store.tables import agents, exchanged, principals, revocations, versions
 from doorward.errors import UpstreamError
-from doorward.guard.ports import Agent, Principal, Revocation
+from doorward.guard.stores import Agent, Principal, Revocation
 
 if TYPE_CHECKING:
     from doorward.adapters.store.sql import SqlStore

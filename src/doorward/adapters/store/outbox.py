@@ -1,7 +1,6 @@
-"""The store's port for notifications that wait, over SQL.
+"""The store's port for notifications that wait, over SQL: `OutboxStore` of `guard.outbox`.
 
-The contract is that of `OutboxStore` in `guard.ports`. That one caller only gets an attempt, or hears of what was forgotten, is
-the WHERE clause of one statement.
+That one caller only gets an attempt, or hears of what was forgotten, is the WHERE clause of one statement.
 """
 
 from __future__ import annotations

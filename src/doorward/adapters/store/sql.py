@@ -1,6 +1,6 @@
 """The store's ports over SQL: SQLite through SQLAlchemy.
 
-The contract is that of `EventStore`, `SessionStore` and `ApprovalStore` in `guard.ports`. Every method is one
+The contract is that of `EventStore`, `SessionStore` and `ApprovalStore` in `guard.stores`. Every method is one
 transaction; what must be decided atomically (a vote, a spend, a swap of the head) is one statement whose WHERE clause
 is the condition, so that two processes cannot both succeed. SQLite runs with a write-ahead journal and `synchronous =
 FULL`: a transaction that returned survives the machine losing power.
@@ -46,7 +46,7 @@ from doorward.adapters.store.tables import (
     votes,
 )
 from doorward.errors import IntegrityError, UpstreamError
-from doorward.guard.ports import (
+from doorward.guard.stores import (
     Boot,
     Fold,
     Head,
@@ -99,7 +99,7 @@ def _as_ours(path: Path) -> Iterator[None]:
 
 
 class SqlStore:
-    """Satisfies the stores of `guard.ports`: `approvals` is its `ApprovalStore`, `identities` its `IdentityStore`, `outbox` its
+    """Satisfies `guard.stores`: `approvals` is its `ApprovalStore`, `identities` its `IdentityStore`, `outbox` its
     `OutboxStore`, it is all others."""
 
     def __init__(self, path: Path) -> None:

@@ -1,6 +1,6 @@
 """The schema. A change here needs a migration beside it; a test compares the two.
 
-It states columns and constraints only. What a row means is said by the dataclass of the same name in `guard.ports`.
+It states columns and constraints only. What a row means is said by the dataclass of the same name in `guard.stores`.
 """
 
 from __future__ import annotations
