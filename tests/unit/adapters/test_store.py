@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -83,3 +84,26 @@ class TestSql(StoreSuite, IdentitiesSuite):
         left = b"".join(path.read_bytes() for path in tmp_path.glob("store.sqlite*"))
         assert secret not in left
         assert b"ssn_0000000000000007" not in left
+
+
+async def test_a_caller_who_goes_away_keeps_no_lock(tmp_path: Path) -> None:
+    """AT-27: whenever a caller is cancelled in a write, others write on at once, and the write is whole or not there. (Left
+    alone, the driver keeps the lock of the file until the connection is collected, and every other write fails.)"""
+    store = SqlStore(tmp_path / "store.sqlite")
+    await store.open()
+    try:
+        for attempt in range(60):
+            gone = [
+                asyncio.ensure_future(store.keep_places(f"gone-{attempt}-{each}", [("a", 1, 1, "x"), ("b", 2, 2, "y")]))
+                for each in range(4)
+            ]
+            await asyncio.sleep(0.0002 * attempt)
+            for task in gone:
+                task.cancel()
+            await store.keep_places("stays", [("a", attempt, 1, "x")])
+        assert len(await store.places("stays")) == 60
+        kept = [len(await store.places(f"gone-{attempt}-{each}")) for attempt in range(60) for each in range(4)]
+        assert set(kept) <= {0, 2}
+        assert 2 in kept
+    finally:
+        await store.close()

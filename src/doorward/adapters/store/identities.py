@@ -17,6 +17,7 @@ from sqlalchemy.exc import IntegrityError as Conflict
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from doorward.adapters.store.tables import agents, exchanged, principals, revocations, versions
+from doorward.adapters.store.uncancelled import uncancelled
 from doorward.errors import UpstreamError
 from doorward.guard.stores import Agent, Principal, Revocation
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 MOST_MADE = 1000  # tokens that are followed from one
 
 
+@uncancelled
 class SqlIdentities:
     """Satisfies `IdentityStore`."""
 

@@ -15,6 +15,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from doorward.adapters.store.tables import outbox
+from doorward.adapters.store.uncancelled import uncancelled
 from doorward.guard.outbox import Outgoing
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ async def put(connection: AsyncConnection, rows: Sequence[Outgoing]) -> None:
     await connection.execute(upsert(outbox).on_conflict_do_nothing(index_elements=["id"]), [asdict(row) for row in rows])
 
 
+@uncancelled
 class SqlOutbox:
     """Satisfies `OutboxStore`."""
 

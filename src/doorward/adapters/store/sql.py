@@ -45,6 +45,7 @@ from doorward.adapters.store.tables import (
     vault,
     votes,
 )
+from doorward.adapters.store.uncancelled import others_ended, uncancelled
 from doorward.errors import IntegrityError, UpstreamError
 from doorward.guard.stores import (
     Boot,
@@ -98,6 +99,7 @@ def _as_ours(path: Path) -> Iterator[None]:
         ) from error
 
 
+@uncancelled
 class SqlStore:
     """Satisfies `guard.stores`: `approvals` is its `ApprovalStore`, `identities` its `IdentityStore`, `outbox` its
     `OutboxStore`, it is all others."""
@@ -131,6 +133,7 @@ class SqlStore:
         self._engine = create_async_engine(f"sqlite+aiosqlite:///file:{quote(str(self._path))}?{how}&uri=true")
 
     async def close(self) -> None:
+        await others_ended()
         if self._engine is not None:
             await self._engine.dispose()
             self._engine = None
@@ -412,6 +415,7 @@ async def _swap_state(
     return (await connection.execute(statement)).rowcount == 1
 
 
+@uncancelled
 class SqlApprovals:
     """Satisfies `ApprovalStore`."""
 
