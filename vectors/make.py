@@ -19,7 +19,22 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from doorward.adapters.notify import webhook
 from doorward.guard.notices import Notice
-from doorward.ledger import checkpoint, commitment, encoding, leaf, seal, segment, sshsig, tiles, tree, votes, webauthn
+from doorward.ledger import (
+    checkpoint,
+    commitment,
+    cosignature,
+    encoding,
+    leaf,
+    proof,
+    seal,
+    segment,
+    sshsig,
+    tiles,
+    tree,
+    votes,
+    webauthn,
+    witness,
+)
 from doorward.ledger import request as requests
 
 HERE: Final = Path(__file__).parent
@@ -28,6 +43,13 @@ KEY: Final = bytes(range(32))
 SIGNER: Final = checkpoint.NoteSigner(ORIGIN, Ed25519PrivateKey.from_private_bytes(KEY))
 VKEY: Final = SIGNER.vkey
 OTHER_VKEY: Final = checkpoint.NoteSigner(ORIGIN, Ed25519PrivateKey.from_private_bytes(bytes(32))).vkey
+WITNESS_KEY: Final = sha256(b"doorward vectors: a witness's key").digest()
+WITNESS: Final = cosignature.Cosigner("witness.example.com/w1", Ed25519PrivateKey.from_private_bytes(WITNESS_KEY))
+TRUST: Final = f"""# whom to believe
+log {VKEY}
+witness w1 {WITNESS.vkey} https://witness.example.com/w1
+quorum w1
+"""
 SESSION: Final = "0194f0e0-0000-7000-8000-00000000000a"
 AT: Final = 1_800_000_000_000
 DEK: Final = sha256(b"doorward vectors: a session's key").digest()
@@ -98,6 +120,35 @@ def write_record(directory: Path) -> None:
         (directory / path).write_bytes(octets)
 
 
+def cosigned() -> bytes:
+    """The record's checkpoint, as its witness cosigned it."""
+    note = record()["log/checkpoint"]
+    return note + WITNESS.cosign(checkpoint.split_note(note)[0], AT // 1000 + 1).encode()
+
+
+def outside_vectors() -> dict[str, Any]:
+    """What others say of a log: cosignatures, trust, requests to a witness, proofs."""
+    entries = leaves()
+    node, size = tree.nodes([tree.leaf_hash(entry) for entry in entries]), len(entries)
+    text = checkpoint.split_note(cosigned())[0]
+    return {
+        "cosignature": {
+            "private_key": WITNESS_KEY.hex(), "vkey": WITNESS.vkey, "at": AT // 1000 + 1, "note": cosigned().decode(),
+            "message": cosignature.message(text.encode(), AT // 1000 + 1).decode(),
+            "mldsa_message": cosignature.subtree_message(WITNESS.name, text.encode(), AT // 1000 + 1).hex(),
+        },
+        "trust": TRUST,
+        "witness": {
+            "path": f"{witness.origin_hash(ORIGIN)}/checkpoint",
+            "request": witness.request(3, tree.consistency_proof(3, size, node), record()["log/checkpoint"]).decode(),
+        },
+        "proof": {
+            "leaf": 4,
+            "file": proof.encode_proof(4, tree.inclusion_proof(4, size, node), cosigned(), entries[4]).decode(),
+        },
+    }  # fmt: skip
+
+
 def ledger_vectors() -> dict[str, Any]:
     entries = leaves()
     hashes = [tree.leaf_hash(entry) for entry in entries]
@@ -107,6 +158,7 @@ def ledger_vectors() -> dict[str, Any]:
     values: list[Any] = [{"b": [1, -2, None, True], "a": "é\n\u2028\x7f"}, {"\ufb33": 1, "\U0001f600": 2}, [], ""]
     return {
         "spec": "doorward ledger, version 1",
+        "outside": outside_vectors(),
         "canonical": [{"json": value, "bytes": encoding.canonical(value).hex()} for value in values],
         "commitment": {
             "salt": SALT.hex(), "type": "log.beat", "record": encoding.canonical({"seq": 6}).hex(),

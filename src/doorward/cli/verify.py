@@ -22,6 +22,7 @@ from doorward.cli.verify_votes import Votes, check_votes
 from doorward.config import load
 from doorward.errors import ConfigError, IntegrityError
 from doorward.ledger.checkpoint import NoteVerifier
+from doorward.ledger.trust import TrustPolicy, Witnessed, parse_policy
 from doorward.ledger.verify import Report, Spot, Status, verify
 
 
@@ -31,6 +32,7 @@ def verify_record(
     *,
     vkey: str | None = None,
     expect_checkpoint: Path | None = None,
+    policy: Path | None = None,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
     config: Path | None = None,
 ) -> int:
@@ -45,6 +47,8 @@ def verify_record(
         used, which shows that the record fits together, not whose it is.
     expect_checkpoint
         A checkpoint kept elsewhere, which this log must continue.
+    policy
+        A trust policy (C2SP tlog-policy): the logs and witnesses that you believe, and how many witnesses it takes.
     as_json
         Print JSON.
     config
@@ -52,19 +56,23 @@ def verify_record(
     """
     if data is None:
         data = load(config or Path("doorward.toml")).gateway.data
-    return verify_command(data, vkey, as_json, expect_checkpoint)
+    return verify_command(data, vkey, as_json, expect_checkpoint, policy)
 
 
-def verify_command(data: Path, vkey: str | None, as_json: bool, expect_checkpoint: Path | None) -> int:
+def verify_command(
+    data: Path, vkey: str | None, as_json: bool, expect_checkpoint: Path | None, policy: Path | None = None
+) -> int:
     """Verifies the record below `data` and prints the result to standard output; returns the exit code.
 
     `vkey` is the log's verifier key, as a line or as the path of a file that holds it; without it, the key beside the
     log is used, which shows that the record fits together but not whose it is. `expect_checkpoint` is a checkpoint
-    kept elsewhere, which this log must continue. Raises ConfigError when an argument names nothing usable.
+    kept elsewhere, which this log must continue; `policy` a trust policy, whose quorum must have cosigned it. Raises
+    ConfigError when an argument names nothing usable.
     """
     if not data.is_dir():
         raise ConfigError(f"{data} is not a directory", hint="give the data directory, or a copy with log/ in it")
     trusted = None if vkey is None else _trusted(vkey)
+    trust = None if policy is None else trust_policy(policy)
     kept: list[tuple[str, bytes]] = []
     if expect_checkpoint is not None:
         try:
@@ -77,18 +85,18 @@ def verify_command(data: Path, vkey: str | None, as_json: bool, expect_checkpoin
 
     votes = Votes(unread="the log does not hold")
     try:
-        report, verifier = _verify(DirectoryEvidence(data), trusted, kept)
+        report, verifier = _verify(DirectoryEvidence(data), trusted, kept, trust)
         if report.status is not Status.BROKEN:
             votes = check_votes(data, report)
     except OSError as error:
         report, verifier = Report(), trusted
         report.gap(str(error.filename or data), "", "a file that can be read", error.strerror or str(error))
-    print(_as_json(report, verifier, trusted, votes) if as_json else _as_text(report, verifier, trusted, data, votes))
+    print(_as_json(report, verifier, trusted, votes) if as_json else _as_text(report, verifier, trusted, data, votes, trust))
     return report.exit_code
 
 
 def _verify(
-    source: DirectoryEvidence, trusted: NoteVerifier | None, kept: list[tuple[str, bytes]]
+    source: DirectoryEvidence, trusted: NoteVerifier | None, kept: list[tuple[str, bytes]], policy: TrustPolicy | None
 ) -> tuple[Report, NoteVerifier | None]:
     beside = source.vkey()
     if trusted is not None and beside not in (None, trusted.vkey):
@@ -96,6 +104,8 @@ def _verify(
         report.fault("log/vkey", "", trusted.vkey, str(beside)[:200])
         return report, trusted
     verifier = trusted
+    if verifier is None and policy is not None and policy.logs:
+        verifier = next((log.verifier for log in policy.logs if log.verifier.vkey == beside), policy.logs[0].verifier)
     if verifier is None:
         if beside is None:
             report = Report()
@@ -109,11 +119,23 @@ def _verify(
             return report, None
     for _ in range(3):
         before = _checkpoint(source)
-        report = verify(source, [verifier], kept=kept, progress=_progress())
+        report = verify(source, [verifier], kept=kept, policy=policy, progress=_progress())
         # A running gateway replaces partial tiles as it publishes; a fault counts only if nothing moved meanwhile.
         if report.status is not Status.BROKEN or _checkpoint(source) == before:
             break
     return report, verifier
+
+
+def trust_policy(path: Path) -> TrustPolicy:
+    """The trust policy in a file. ConfigError when it cannot be read, or is none."""
+    try:
+        return parse_policy(path.read_bytes())
+    except OSError as error:
+        raise ConfigError(
+            f"the trust policy {path} cannot be read ({error.strerror})", hint="docs/guides/log.md shows how to write one"
+        ) from None
+    except IntegrityError as error:
+        raise ConfigError(f"{path}: {error.message}", hint=error.hint or "docs/guides/log.md shows how to write one") from None
 
 
 def _checkpoint(source: DirectoryEvidence) -> bytes:
@@ -184,17 +206,25 @@ def _as_json(report: Report, verifier: NoteVerifier | None, trusted: NoteVerifie
         "last_at": report.last_at,
         "types": report.types,
         "continues": report.kept,
+        "witnessed": None if report.witnessed is None else {
+            "size": report.witnessed.checkpoint.size,
+            "by": [{"name": each.witness.name, "at": each.at} for each in report.witnessed.cosignatures],
+        },
+        "tail": report.tail,
         "votes": asdict(votes),
     }
     return json.dumps(shown, indent=2)
 
 
 def _as_text(
-    report: Report, verifier: NoteVerifier | None, trusted: NoteVerifier | None, data: Path, votes: Votes
+    report: Report, verifier: NoteVerifier | None, trusted: NoteVerifier | None, data: Path, votes: Votes,
+    policy: TrustPolicy | None,
 ) -> str:
     lines = [f"Record in {_shown(str(data))}"]
     if verifier is not None:
-        whose = "as given" if trusted is not None else "found beside the log: give --vkey to check whose record this is"
+        whose = "found beside the log: give --vkey to check whose record this is"
+        if trusted is not None or policy is not None:
+            whose = "as given"
         lines.append(f"  key         {_shown(verifier.vkey)} ({whose})")
     if report.checkpoint is not None:
         checkpoint = report.checkpoint
@@ -211,6 +241,9 @@ def _as_text(
             lines.append(f"  recordings  {report.recordings:,} looked at; {sealed} in them are as they were sealed")
         else:
             lines.append(f"  recordings  {report.recordings:,} with {sealed} sealed")
+    if report.witnessed is not None:
+        since = f"{report.tail or 0:,} leaves since are signed by the log alone"
+        lines.append(f"  witnessed   {_witnessed(report.witnessed)}; {since}")
     if report.types.get("approval.voted"):
         lines.append(f"  votes       {votes}")
     for size in report.kept:
@@ -225,6 +258,11 @@ def _as_text(
         lines += ["INCOMPLETE. Nothing contradicts the record, but no signature covers:", *_spot(report.gaps[0])]
         lines += [f"Nor: {_shown(str(spot))}" for spot in report.gaps[1:]]
     return "\n".join(lines)
+
+
+def _witnessed(found: Witnessed) -> str:
+    who = ", ".join(f"{_shown(each.witness.name)} at {_time(each.at * 1000)}" for each in found.cosignatures)
+    return f"{found.checkpoint.size:,} leaves, by {who or 'nobody, and the policy asks for nobody'}"
 
 
 def _spot(spot: Spot) -> list[str]:

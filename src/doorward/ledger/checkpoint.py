@@ -15,7 +15,7 @@ import unicodedata
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
-from typing import Final
+from typing import Final, NamedTuple, Protocol
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -32,7 +32,8 @@ _DASH: Final = "\u2014 "
 _DECIMAL: Final = re.compile(r"0|[1-9][0-9]{0,15}")
 
 
-def _check_name(name: str) -> str:
+def check_name(name: str) -> str:
+    """A key's name, as signed-note allows it. ValueError."""
     if not 0 < len(name) <= 255 or any(_spaced(letter) for letter in name):
         raise ValueError(f"a key's name has no spaces, control characters or '+': {name[:80]!r}")
     return name
@@ -42,13 +43,13 @@ def _spaced(letter: str) -> bool:
     return letter == "+" or letter.isspace() or unicodedata.category(letter) in ("Cc", "Cs", "Zs", "Zl", "Zp")
 
 
-def _key_id(name: str, key: bytes) -> bytes:
+def key_id(name: str, key: bytes) -> bytes:
     """signed-note: SHA-256(name || 0A || signature type || public key), first four bytes. `key` has the type."""
     return sha256(name.encode() + b"\n" + key).digest()[:4]
 
 
-def _unbase64(text: str, what: str) -> bytes:
-    """Canonical base64 only: spare bits must be zero, or a flipped bit would go unseen."""
+def unbase64(text: str, what: str) -> bytes:
+    """IntegrityError. Canonical base64 only: spare bits must be zero, or a flipped bit would go unseen."""
     try:
         value = b64decode(text, validate=True)
     except ValueError:
@@ -58,6 +59,23 @@ def _unbase64(text: str, what: str) -> bytes:
     return value
 
 
+def parse_vkey(vkey: str) -> tuple[str, bytes, bytes]:
+    """A verifier key's name, its id, and the signature type with the public key. IntegrityError: not a verifier key, or its
+    key id does not fit."""
+    # A name has no "+", but base64 may.
+    name, _, rest = vkey.partition("+")
+    number, _, encoded = rest.partition("+")
+    try:
+        check_name(name)
+    except ValueError as error:
+        raise IntegrityError(f"not a verifier key: {error}") from None
+    key = unbase64(encoded, "the verifier key")
+    identifier = key_id(name, key)
+    if number != identifier.hex():
+        raise IntegrityError("the verifier key's id does not fit its name and key")
+    return name, identifier, key
+
+
 class NoteSigner:
     """Signs notes as `name` with an Ed25519 key."""
 
@@ -65,10 +83,10 @@ class NoteSigner:
 
     def __init__(self, name: str, private_key: Ed25519PrivateKey) -> None:
         """ValueError: a name that signed-note does not allow."""
-        self.name = _check_name(name)
+        self.name = check_name(name)
         self._key = private_key
         public = _ED25519 + private_key.public_key().public_bytes_raw()
-        self._id = _key_id(name, public)
+        self._id = key_id(name, public)
         self.vkey = f"{name}+{self._id.hex()}+{b64encode(public).decode()}"
 
     def sign(self, text: str) -> str:
@@ -84,20 +102,9 @@ class NoteVerifier:
 
     def __init__(self, vkey: str) -> None:
         """IntegrityError: not a verifier key, or its key id does not fit."""
-        # A name has no "+", but base64 may.
-        name, _, rest = vkey.partition("+")
-        number, _, encoded = rest.partition("+")
-        try:
-            _check_name(name)
-        except ValueError as error:
-            raise IntegrityError(f"not a verifier key: {error}") from None
-        key = _unbase64(encoded, "the verifier key")
+        self.name, self.id, key = parse_vkey(vkey)
         if len(key) != 33 or key[:1] != _ED25519:
             raise IntegrityError("the verifier key is not an Ed25519 key")
-        self.id = _key_id(name, key)
-        if number != self.id.hex():
-            raise IntegrityError("the verifier key's id does not fit its name and key")
-        self.name = name
         self.vkey = vkey
         self._key = Ed25519PublicKey.from_public_bytes(key[1:])
 
@@ -109,50 +116,81 @@ class NoteVerifier:
             raise IntegrityError(f"the signature by {self.name} is wrong") from None
 
 
-def open_note(note: bytes, verifiers: Iterable[NoteVerifier]) -> tuple[str, tuple[str, ...], tuple[bytes, ...]]:
-    """The text of a signed note, the names of the known keys that signed it, and the raw signature lines.
+class Verifier(Protocol):
+    """Knows one public key: a NoteVerifier, or whatever signs otherwise (`ledger.cosignature`)."""
 
-    Raises IntegrityError when the note is malformed, when a known key's signature is wrong, or when no known
-    key signed it.
-    """
+    name: str
+    id: bytes
+
+    def verify(self, text: bytes, signature: bytes) -> object:
+        """Returns for a right signature over `text`; IntegrityError otherwise."""
+        ...
+
+
+class SignatureLine(NamedTuple):
+    """One signature of a note, unchecked: the key's name and id, what follows the id, and the line without its end."""
+
+    name: str
+    id: bytes
+    signature: bytes
+    line: bytes
+
+
+def parse_signature(line: str) -> SignatureLine:
+    """A signature line, without its end. IntegrityError."""
+    if not line.startswith(_DASH):
+        raise IntegrityError("a signature line that does not begin with an em dash and a space")
+    name, _, encoded = line.removeprefix(_DASH).partition(" ")
+    try:
+        check_name(name)
+    except ValueError as error:
+        raise IntegrityError(f"a signature line: {error}") from None
+    blob = unbase64(encoded, "a signature")
+    if len(blob) < 5:
+        raise IntegrityError("a signature of less than five bytes")
+    return SignatureLine(name, blob[:4], blob[4:], line.encode())
+
+
+def split_note(note: bytes) -> tuple[str, list[SignatureLine]]:
+    """The text of a signed note, its last newline with it, and its signatures, unchecked. IntegrityError: malformed."""
     if len(note) > MAX_NOTE:
         raise IntegrityError(f"a signed note of {len(note)} bytes, more than {MAX_NOTE}")
     body, separator, tail = note.rpartition(b"\n\n")
-    body += b"\n"
     if not separator or not tail.endswith(b"\n"):
         raise IntegrityError("not a signed note: no signatures after an empty line")
     try:
-        text, lines = body.decode(), tail.decode().split("\n")[:-1]
+        text, lines = body.decode() + "\n", tail.decode().split("\n")[:-1]
         _check_text(text)
     except ValueError as error:
         raise IntegrityError(f"not a signed note: {error}") from None
     if len(lines) > MAX_SIGNATURES:
         raise IntegrityError(f"more than {MAX_SIGNATURES} signatures")
+    return text, [parse_signature(line) for line in lines]
+
+
+def open_note(note: bytes, verifiers: Iterable[Verifier]) -> tuple[str, tuple[str, ...], tuple[bytes, ...]]:
+    """The text of a signed note, the names of the known keys that signed it, and the raw signature lines.
+
+    Raises IntegrityError when the note is malformed, when a known key's signature is wrong, or when no known
+    key signed it.
+    """
+    text, signatures = split_note(note)
+    body = text.encode()
     known = {(verifier.name, verifier.id): verifier for verifier in verifiers}
     signed: dict[str, None] = {}
-    for line in lines:
-        if not line.startswith(_DASH):
-            raise IntegrityError("a signature line that does not begin with an em dash and a space")
-        name, _, encoded = line.removeprefix(_DASH).partition(" ")
-        try:
-            _check_name(name)
-        except ValueError as error:
-            raise IntegrityError(f"a signature line: {error}") from None
-        blob = _unbase64(encoded, "a signature")
-        if len(blob) < 5:
-            raise IntegrityError("a signature of less than five bytes")
-        verifier = known.get((name, blob[:4]))
+    for each in signatures:
+        verifier = known.get((each.name, each.id))
         if verifier is not None:
-            verifier.verify(body, blob[4:])
-            signed[name] = None
+            verifier.verify(body, each.signature)
+            signed[each.name] = None
     if not signed:
         raise IntegrityError("no known key signed this note")
-    return text, tuple(signed), tuple(line.encode() for line in lines)
+    return text, tuple(signed), tuple(each.line for each in signatures)
 
 
 def checkpoint_text(origin: str, size: int, root: bytes) -> str:
     """The signed part of a checkpoint. ValueError for values that cannot be one."""
-    _check_name(origin)
+    check_name(origin)
     if not 0 <= size < MAX_TREE or len(root) != HASH_SIZE:
         raise ValueError("a checkpoint has a size and a root of 32 bytes")
     return f"{origin}\n{size}\n{b64encode(root).decode()}\n"
@@ -169,18 +207,24 @@ def sign_checkpoint(origin: str, size: int, root: bytes, signers: Sequence[NoteS
 def open_checkpoint(note: bytes, verifiers: Iterable[NoteVerifier]) -> Checkpoint:
     """The checkpoint, once its signature by the key named as its origin holds. IntegrityError otherwise."""
     text, signed, signatures = open_note(note, verifiers)
+    origin, size, root = parse_text(text)
+    if origin not in signed:
+        raise IntegrityError(f"no known key named as the origin {origin[:80]!r} signed this checkpoint")
+    return Checkpoint(origin, size, root, signatures)
+
+
+def parse_text(text: str) -> tuple[str, int, bytes]:
+    """Origin, size and root of a checkpoint's signed part. IntegrityError."""
     lines = text.split("\n")
     if len(lines) != 4:
         raise IntegrityError(f"a checkpoint has three lines, not {len(lines) - 1}")
     origin, decimal, encoded, _ = lines
-    if origin not in signed:
-        raise IntegrityError(f"no known key named as the origin {origin[:80]!r} signed this checkpoint")
     if not _DECIMAL.fullmatch(decimal) or int(decimal) >= MAX_TREE:
         raise IntegrityError("the checkpoint's size is not a number")
-    root = _unbase64(encoded, "the checkpoint's root")
+    root = unbase64(encoded, "the checkpoint's root")
     if len(root) != HASH_SIZE:
         raise IntegrityError("the checkpoint's root is not 32 bytes")
-    return Checkpoint(origin, int(decimal), root, signatures)
+    return origin, int(decimal), root
 
 
 def _check_text(text: str) -> None:

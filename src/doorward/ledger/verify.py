@@ -1,9 +1,9 @@
 """Verification: whether a record is what its signed checkpoint says, with public keys only.
 
-Checks, in this order: the checkpoint's signature; every leaf against the tree, every tile, and the signed root; a
-checkpoint kept elsewhere against this log's history; the chain of each gateway and the grammar of each session
-(trail.py); every recording against the leaves. The first fault is named: which file, where in it, what was expected and
-what was found. Stored bytes are hashed as stored and never written again.
+Checks, in this order: the checkpoint's signature; what witnesses said (anchors.py); every leaf against the tree, every tile,
+and the signed root; a checkpoint kept elsewhere against this log's history; the chain of each gateway and the grammar of
+each session (trail.py); every recording against the leaves. The first fault is named: which file, where in it, what was
+expected and what was found. Stored bytes are hashed as stored and never written again.
 
 BROKEN: something is not what was signed. INCOMPLETE: nothing contradicts the record, but part of it is not under a
 signature (yet), or there is no signed checkpoint. SOUND: neither; sessions that are still open are counted, not faults.
@@ -21,11 +21,12 @@ from hashlib import sha256
 from typing import Final, NamedTuple, Protocol
 
 from doorward.errors import IntegrityError
-from doorward.ledger import tiles
+from doorward.ledger import anchors, tiles
 from doorward.ledger.checkpoint import NoteVerifier, open_checkpoint
 from doorward.ledger.segment import Segments, session_bytes
 from doorward.ledger.trail import SessionTrail, Trail
 from doorward.ledger.tree import EMPTY_ROOT, HASH_SIZE, root_of
+from doorward.ledger.trust import TrustPolicy, Witnessed
 from doorward.model import Checkpoint
 
 MAX_NAMED: Final = 100  # faults and gaps that a report names; the first is what matters
@@ -49,7 +50,7 @@ class EvidenceSource(Protocol):
         ...
 
     def read(self, path: str) -> bytes:
-        """A tile or bundle. FileNotFoundError if it is not there."""
+        """A tile or bundle, or `witnessed`. FileNotFoundError if it is not there."""
         ...
 
     def paths(self) -> Iterable[str]:
@@ -99,6 +100,14 @@ class Report:
     last_at: int = 0
     types: dict[str, int] = field(default_factory=dict)
     kept: list[int] = field(default_factory=list)  # sizes of the checkpoints kept elsewhere that this log continues
+    witnessed: Witnessed | None = None  # the largest checkpoint that the quorum of the trust policy cosigned
+
+    @property
+    def tail(self) -> int | None:
+        """Leaves that the log alone has signed so far; None where nobody asked for witnesses."""
+        if self.checkpoint is None or self.witnessed is None:
+            return None
+        return max(0, self.checkpoint.size - self.witnessed.checkpoint.size)
 
     @property
     def status(self) -> Status:
@@ -124,15 +133,19 @@ def verify(
     verifiers: Sequence[NoteVerifier],
     *,
     kept: Sequence[tuple[str, bytes]] = (),
+    policy: TrustPolicy | None = None,
     progress: Progress = lambda stage, done, total: None,
 ) -> Report:
     """Verifies everything that `source` has against keys that the caller trusts.
 
-    `kept` are checkpoints kept elsewhere, as (name, note): this log must continue each of them, or be exactly it.
+    `kept` are checkpoints kept elsewhere, as (name, note): this log must continue each of them, or be exactly it. With a
+    `policy`, its logs are trusted too, and a quorum of its witnesses must have cosigned what this log is or continues.
     `progress` is told (stage, done, total) now and then. Raises OSError when something cannot be read; whatever the
     bytes are, the answer is a Report.
     """
     report = Report()
+    if policy is not None:
+        verifiers = [*verifiers, *(log.verifier for log in policy.logs)]
     earlier = _open_kept(kept, verifiers, report)
     try:
         note = source.checkpoint()
@@ -146,10 +159,13 @@ def verify(
     except IntegrityError as error:
         report.fault("log/checkpoint", error.spot, "a checkpoint signed by a key you trust", error.message)
         return report
+    report.witnessed, outside = anchors.witnessed(source.read, note, verifiers, policy, report.fault)
     if report.faults:
         return report
 
-    trail = _LogCheck(source, checkpoint, report, progress).run(earlier)
+    trail = _LogCheck(source, checkpoint, report, progress, anchors.Times(outside)).run(
+        [*earlier, *((anchor.file, anchor.checkpoint) for anchor in outside)]
+    )
     if report.faults:
         return report  # what the leaves say of recordings is not to be relied on
     report.gateways, report.boots = trail.gateways, len(trail.boots)
@@ -177,8 +193,11 @@ def _open_kept(
 class _LogCheck:
     """One pass over the log: leaves into hashes, hashes into tiles, tiles into the root."""
 
-    def __init__(self, source: EvidenceSource, checkpoint: Checkpoint, report: Report, progress: Progress) -> None:
+    def __init__(
+        self, source: EvidenceSource, checkpoint: Checkpoint, report: Report, progress: Progress, times: anchors.Times
+    ) -> None:
         self._source = source
+        self._times = times
         self._size = checkpoint.size
         self._root = checkpoint.root
         self._origin = checkpoint.origin
@@ -210,6 +229,8 @@ class _LogCheck:
         self._check_leftovers()
         for name, checkpoint in earlier:
             self._check_kept(name, checkpoint)
+        for gap in self._times.gaps(self._report.tail):
+            self._report.gap("log", *gap)
         return trail
 
     def _read_leaves(self, trail: Trail) -> None:
@@ -251,11 +272,11 @@ class _LogCheck:
                     return
 
     def _follow(self, trail: Trail, number: int, first: int, entries: list[bytes], hashes: list[bytes]) -> None:
-        add = trail.add
+        add, pass_ = trail.add, self._times.pass_
         index = first
         try:
             for entry, hash_ in zip(entries, hashes, strict=True):
-                add(index, entry, hash_)
+                pass_(add(index, entry, hash_).at)
                 index += 1
         except IntegrityError as error:
             expected, _, found = error.message.removeprefix("expected ").rpartition(", found ")
@@ -381,7 +402,7 @@ class _LogCheck:
                     "log/checkpoint", f"size {checkpoint.size}", f"root {checkpoint.root.hex()}, as in {name}",
                     f"{root.hex()}: history was rewritten",
                 )
-            else:
+            elif not name.startswith("log/"):
                 self._report.kept.append(checkpoint.size)
 
 

@@ -132,6 +132,32 @@ def test_recording() -> None:
     assert records == RECORDING["records"]
 
 
+def test_what_others_say_from_the_specification_alone() -> None:
+    """The witness's signature, where it publishes, and a proof from leaf to root."""
+    outside = LEDGER["outside"]
+    said = outside["cosignature"]
+    text, _, lines = said["note"].partition("\n\n")
+    assert said["message"] == f"cosignature/v1\ntime {said['at']}\n{text}\n"
+    key = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(said["private_key"]))
+    public = b"\4" + key.public_key().public_bytes_raw()
+    name, number, _ = said["vkey"].split("+", 2)
+    blob = b64decode(lines.split("\n")[1].split(" ")[2])
+    assert (blob[:4], blob[:4].hex()) == (sha256(name.encode() + b"\n" + public)[:4], number)
+    assert int.from_bytes(blob[4:12], "big") == said["at"]
+    key.public_key().verify(blob[12:], said["message"].encode())
+    assert outside["witness"]["path"] == f"{sha256(text.split(chr(10))[0].encode()).hex()}/checkpoint"
+
+    head, _, note = outside["proof"]["file"].partition("\n\n")
+    first, extra, index, *hashes = head.split("\n")
+    assert (first, index, note) == ("c2sp.org/tlog-proof@v1", f"index {outside['proof']['leaf']}", said["note"])
+    value, at, size = sha256(b"\0", b64decode(extra.removeprefix("extra "))), outside["proof"]["leaf"], 7
+    path = [b64decode(each) for each in hashes]
+    assert value.hex() == LEDGER["leaves"][at]["hash"]
+    for sibling, left in zip(path, (False, False, True), strict=True):  # leaf 4 of 7: 5 and 6 are right of it
+        value = sha256(b"\1", sibling, value) if left else sha256(b"\1", value, sibling)
+    assert value.hex() == LEDGER["roots"][size]
+
+
 def compact(value: object) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 

@@ -40,6 +40,8 @@ class DirectoryEvidence:
             return None
 
     def read(self, path: str) -> bytes:
+        if path == "witnessed":
+            return _read(self._log / path, MAX_NOTE)
         try:
             parse_path(path)  # so that it cannot lead out of the log
         except IntegrityError:
