@@ -239,7 +239,7 @@ class ModelServer:
         portal = self.portals[name]
         text, given = portal
         if text == PROBE:
-            yield wire.data_row([b"app", b"app", b'["pg_catalog","public"]', None, b"UTC"])
+            yield wire.data_row([b"app", b"app", b'["pg_catalog","public"]', None, b"UTC", None])
             yield wire.command_complete("SELECT 1")
             return
         if given:

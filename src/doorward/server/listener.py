@@ -26,6 +26,7 @@ from doorward.protocols.postgres.conversation import PostgresConversation
 from doorward.protocols.postgres.judge import CatalogueSource, Judge
 from doorward.protocols.postgres.login import Cancel, ClientLogin, Presented, Refused, StartTls, Startup, is_direct_tls
 from doorward.protocols.postgres.looking import NARROW
+from doorward.protocols.postgres.named import SETTING, SessionName
 from doorward.server import dial
 from doorward.server.lookers import Lookers
 from doorward.server.own import CatalogueHolder, Secrets, WithLabels
@@ -271,7 +272,7 @@ class Listener:
 
     async def _let_through(self, door: Door, startup: Startup, identity: Identity, reach: Reach) -> None:
         limits = self.limits
-        application = startup.parameters.get("application_name", "")
+        application = startup.parameters.get(SETTING, "")
         opened = await self.guard.open(identity, reach.target, client=door.peer, application=application[:64])
         if isinstance(opened, Refusal):
             self.metrics.login_failed("policy")
@@ -282,10 +283,9 @@ class Listener:
                 await reach.catalogue.refresh()
             await _fits(reach)
             parameters = {k: v for k, v in startup.parameters.items() if k not in ("client_encoding", WAIT)}
-            # The session first, whatever the client calls itself: 63 bytes is what the server keeps (NAMEDATALEN).
-            named = f"doorward {opened.session.id} {application}".encode("utf-8", "replace")[:63]
-            parameters["application_name"] = named.decode("utf-8", "ignore").rstrip()
             parameters.update(dial.settings(reach.target))  # what the operator says wins
+            name = SessionName(opened.session.id, parameters.get(SETTING, ""))
+            parameters[SETTING] = name.at_start
             upstream = await dial.dial(
                 reach.target, await self.secrets.reveal(reach.target.credential), parameters=parameters
             )
@@ -303,6 +303,7 @@ class Listener:
             door.refuse("57P01", opened.ended)
             await opened.close(opened.ended)
             return
+        name.began(upstream.parameters.get(SETTING, ""))
         target = reach.target
         planted = reach.planted.get(identity.id)
         source: CatalogueSource = reach.catalogue if planted is None else WithLabels(reach.catalogue, planted)
@@ -318,6 +319,7 @@ class Listener:
             max_row=limits.row_bytes,
             observe=target.mode is Mode.OBSERVE,
             rows_recorded={"sample": limits.sample_rows, "shape": 0}.get(target.record),
+            name=name,
         )
         conversation.answers.wait = waiting(startup.parameters.get(WAIT, ""))
         key = (self.next_pid(), secrets.token_bytes(4 if door.login_protocol == 3 << 16 else 32))
@@ -331,7 +333,7 @@ class Listener:
         self.metrics.connection_opened(target.name)
         reported = {k: v for k, v in upstream.parameters.items() if k in REPORTED}
         reported["session_authorization"] = startup.user
-        reported["application_name"] = application
+        reported[SETTING] = name.client
         notices = ""
         if target.mode is Mode.OBSERVE:
             notices = f'target "{target.name}" is in observe mode: nothing is refused, held or masked'

@@ -10,7 +10,7 @@ nothing but what lineage derives from a catalogue, on that catalogue.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from doorward.model import ACCESSES, Effect, Resource, identifiers
@@ -138,16 +138,19 @@ class _Text:
         if len(self.walks) == 1:
             walk, statement = self.walks[0], self.statements[0]
             return Classification((statement,), statement.effect, statement.resources, statement.labels,
-                                  statement.inferred, walk.reason, walk.forbidden, tuple(walk.misses), walk.fixed)
+                                  statement.inferred, walk.reason,
+                                  walk.forbidden or _disguised(self.statements, statement.effect),
+                                  tuple(walk.misses), walk.fixed)
         resources = dict.fromkeys(resource for statement in self.statements for resource in statement.resources)
         if not self.statements:
             resources = {_whole(Effect.READ): None}
+        effect = _worst(resources)
         return Classification(
-            tuple(self.statements), _worst(resources), tuple(resources),
+            tuple(self.statements), effect, tuple(resources),
             NOTHING.union(*(statement.labels for statement in self.statements)),
             NOTHING.union(*(statement.inferred for statement in self.statements)),
             next((walk.reason for walk in self.walks if walk.reason), ""),
-            next((walk.forbidden for walk in self.walks if walk.forbidden), ""),
+            next((walk.forbidden for walk in self.walks if walk.forbidden), "") or _disguised(self.statements, effect),
             tuple(dict.fromkeys(name for walk in self.walks for name in walk.misses)),
             any(walk.fixed for walk in self.walks),
         )
@@ -192,6 +195,22 @@ def _statement(walk: Definitions, draft: Draft, offset: int, length: int, shaken
         draft.tag in _PLAIN and effect in (Effect.READ, Effect.WRITE), frozenset(walk.defines), walk.reason,
         draft.holds, stirs, opaque, reads,
     )
+
+
+_CLAUSES = frozenset({"CREATE FUNCTION", "CREATE PROCEDURE", "ALTER FUNCTION"})
+
+
+def _disguised(statements: Sequence[Statement], effect: Effect) -> str:
+    """Why a text may not give the session another name and act under it: the gateway puts its own mark back as soon as a
+    text has run, and not in its midst. A definition that has the setting as a clause only keeps it for later."""
+    named = any(
+        name == "application_name" and value is not None for statement in statements for name, value, _ in statement.settings
+    )
+    if not named or effect is Effect.READ:
+        return ""
+    if len(statements) == 1 and (effect is Effect.CONTROL or statements[0].tag in _CLAUSES):
+        return ""
+    return "application_name tells the target whose session this is: set it in a statement of its own, then do the rest"
 
 
 def _told(labels: frozenset[str], held: frozenset[str]) -> frozenset[str]:

@@ -22,6 +22,7 @@ from doorward.model import Allowance
 from doorward.protocols.postgres import wire
 from doorward.protocols.postgres.judge import PgTemplate
 from doorward.protocols.postgres.looking import Answer, Question
+from doorward.protocols.postgres.named import SETTING, SessionName
 from doorward.protocols.postgres.namespace import Entry, Namespace, Portal
 from doorward.protocols.postgres.pending import (
     BIND,
@@ -104,6 +105,7 @@ class Answers:
         self.max_row = max_row
         self.observe = observe
         self.rows_recorded = rows_recorded  # None: all of them
+        self.name = SessionName()
         self.pending: deque[Pending] = deque()
         self.plain: Pending | None = None  # the front, while it stands for a whole batch
         self.deferred: list[tuple[bytes, Pending]] = []  # what the conversation keeps back; it is projected all the same
@@ -149,6 +151,11 @@ class Answers:
         self._was_idle = True  # status before the batch that is being answered
         self._shape: tuple[Column, ...] | None = None  # of the last result, and how the record shows it
         self._shown_shape: tuple[tuple[str, int, int], ...] = ()
+
+    def called(self, name: SessionName) -> None:
+        """What the session is called at the target, and the client by itself."""
+        self.name = name
+        self._see(name.client)
 
     @property
     def differs(self) -> bool:
@@ -969,18 +976,25 @@ class Answers:
             return b""  # whose account this is at the target is not the client's business
         if name in STYLES:
             self.styles[name] = value
+        shown = value
+        if name == SETTING:
+            told = self.name.says(value)
+            if told is None:
+                return b""
+            shown = told
         if self.labels and not self.observe and not narrow(name):  # PostgreSQL 16 reports a number, too
             if name == "TimeZone":
                 self.zone(value)
             run = self.pending[0].run if self.pending else None
             if self.opaque or self.stripped or (run is not None and run.strip):
-                if value not in self._seen:
+                if shown not in self._seen:
+                    if name == SETTING:
+                        self.name.told = None
                     return b""  # set_config(name, column, ..) would answer with the column here
             else:
-                self._see(value)
-        masked = self.masks.text(value)
+                self._see(shown)
+        masked = self.masks.text(shown)
         return None if masked == value else wire.parameter_status(name, masked)
-
 
     def _see(self, value: str) -> None:
         if len(self._seen) < _MOST_SEEN:

@@ -33,6 +33,7 @@ from doorward.protocols.postgres.answers import UNRESOLVED, Answers, Masks
 from doorward.protocols.postgres.cancelled import cancel_first
 from doorward.protocols.postgres.copied import CopiedIn
 from doorward.protocols.postgres.judge import Judge, PgTemplate
+from doorward.protocols.postgres.named import SessionName
 from doorward.protocols.postgres.namespace import Entry, Namespace, Portal
 from doorward.protocols.postgres.pending import (
     BIND,
@@ -60,13 +61,18 @@ FIXED_BY_BIND: Final = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE
 UNNAMED: Final = ("P", b"")  # the portal of most batches
 MOVED: Final = "what its names stand for has changed since it was prepared"
 
-# Asked on the session's own connection, because only that one knows its settings and its temporary relations.
+# Asked on the session's own connection, because only that one knows its settings and its temporary relations. $1 is the mark
+# that its name must begin with, $2 whether it is put back for this transaction only (`named`).
 PROBE: Final = (
     "SELECT current_user::pg_catalog.text, session_user::pg_catalog.text, "
     "pg_catalog.array_to_json(pg_catalog.current_schemas(true))::pg_catalog.text, "
     "(SELECT pg_catalog.array_to_json(pg_catalog.array_agg(relname))::pg_catalog.text FROM pg_catalog.pg_class "
     "WHERE relnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()), "
-    "pg_catalog.current_setting('TimeZone')"
+    "pg_catalog.current_setting('TimeZone'), "
+    "CASE WHEN pg_catalog.left(pg_catalog.current_setting('application_name'), pg_catalog.length($1)) "
+    "OPERATOR(pg_catalog.<>) $1 THEN pg_catalog.set_config('application_name', pg_catalog.left(pg_catalog.rtrim("
+    "$1 OPERATOR(pg_catalog.||) ' ' OPERATOR(pg_catalog.||) pg_catalog.current_setting('application_name')), 63), "
+    "$2::pg_catalog.bool) END"
 )
 
 SQLSTATES: Final[Mapping[str, str]] = {
@@ -100,12 +106,13 @@ class PostgresConversation:
         max_row: int,
         observe: bool = False,
         rows_recorded: int | None = None,
-        identity_role: str = "",
+        name: SessionName | None = None,
     ) -> None:
         self.names = Namespace()
         self.judge = judge
         self.masks = masks
         self.answers = Answers(self.names, masks, max_row=max_row, observe=observe, rows_recorded=rows_recorded)
+        self.answers.called(name or SessionName())
         self.answers.labels = judge.labels
         self.answers.deaf = bool(judge.labels)
         self.leaving = False
@@ -167,7 +174,11 @@ class PostgresConversation:
             answers.finished.clear()
         if answers.readies != readies and (self._moved or self.judge.changed) and answers.status == wire.IDLE:
             self._transaction_ended()
+        if answers.name.lacking:
+            self._probe_due = True
         if self._probing and not any(p.own for p in answers.pending):
+            if answers.name.lacking:
+                raise ProtocolError("the target does not keep the name that this session has there")
             self._probing = False
             self._learn(answers.probe_rows)
             answers.probe_rows = []
@@ -959,9 +970,12 @@ class PostgresConversation:
         name = self._probe_name
         pending = self.answers.pending
         inside = self.answers.unsynced  # a Sync would end the client's implicit transaction
+        called = self.answers.name
+        called.lacking = False
+        passing = b"on" if inside or self.answers.status != wire.IDLE else b"off"
         self._server.append(
             wire.parse(name, PROBE.encode(), ())
-            + wire.bind(name, name, (), (), (0,))
+            + wire.bind(name, name, (), (called.mark.encode(), passing), (0,))
             + wire.execute(name, 0)
             + wire.close("P", name)
             + wire.close("S", name)

@@ -238,9 +238,9 @@ class Judge:
         Raises ProtocolError when the answer is not one, or when the session's role is no longer the one that the gateway
         logged in with: a function that was permitted may have changed it, and everything judged so far judged another.
         """
-        if len(rows) != 1 or len(rows[0]) != 5:
+        if len(rows) != 1 or len(rows[0]) != 6:
             raise ProtocolError("the target did not say which role and search_path are in force")
-        role, login, path, temporary, _ = ((value or b"").decode("utf-8", "replace") for value in rows[0])
+        role, login, path, temporary, _, _ = ((value or b"").decode("utf-8", "replace") for value in rows[0])
         schemas, names = _strings(path), _strings(temporary or "[]")
         if role != login or (self.role and role != self.role):
             raise ProtocolError("the role of this session changed at the target; it cannot go on under another one")

@@ -201,13 +201,13 @@ DEEP = b"[" * 100_000
 
 
 @given(st.lists(st.lists(st.none() | st.binary(max_size=20), max_size=6), max_size=2))
-@example([[b"app", b"app", DEEP, None, b"UTC"]])
-@example([[b"app", b"app", b"[]", DEEP, b"UTC"]])
-@example([[b"app", b"app", b"5", None, b"UTC"]])
-@example([[b"app", b"app", b'{"public": 1}', None, b"UTC"]])
-@example([[b"app", b"app", b"[1, null]", None, b"UTC"]])
-@example([[b"app", b"app", b'["public"]', b'"t"', b"UTC"]])
-@example([[b"", b"", b"[]", None, b"UTC"]])
+@example([[b"app", b"app", DEEP, None, b"UTC", None]])
+@example([[b"app", b"app", b"[]", DEEP, b"UTC", None]])
+@example([[b"app", b"app", b"5", None, b"UTC", None]])
+@example([[b"app", b"app", b'{"public": 1}', None, b"UTC", None]])
+@example([[b"app", b"app", b"[1, null]", None, b"UTC", None]])
+@example([[b"app", b"app", b'["public"]', b'"t"', b"UTC", None]])
+@example([[b"", b"", b"[]", None, b"UTC", None]])
 def test_a_hostile_answer_about_the_session_is_an_error_and_moves_nothing(rows: list[list[bytes | None]]) -> None:
     """Whatever a target answers to the gateway's look: ProtocolError, nothing else, and no fact is taken over."""
     one = judge()
@@ -223,7 +223,7 @@ def test_a_hostile_answer_about_the_session_is_an_error_and_moves_nothing(rows: 
 def test_the_role_cannot_change(role: str, login: str, good: bool) -> None:
     """A function that was permitted may have changed it: then everything judged so far was judged for another."""
     one = judge()
-    row = [[role.encode(), login.encode(), json.dumps(["pg_catalog", "public"]).encode(), b'["temp"]', b"UTC"]]
+    row = [[role.encode(), login.encode(), json.dumps(["pg_catalog", "public"]).encode(), b'["temp"]', b"UTC", None]]
     if good:
         one.learn(row)
         assert one.temporary == {"temp"}
