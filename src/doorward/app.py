@@ -97,6 +97,8 @@ class Gateway:
             detectors=recorded,
             gateway=config.gateway.name,
             origin=f"doorward/{config.gateway.name}",
+            records=config.retention.records,
+            control=config.retention.control,
         )
         shared = config.gateway.processes > 1
         self.neighbours = Neighbours(self.recorder, LocalBulletin(data) if shared else None)

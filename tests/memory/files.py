@@ -15,6 +15,9 @@ class MemoryKeyFiles:
     def get_or_create(self, name: str, fresh: bytes) -> bytes:
         return self.keys.setdefault(name, fresh)
 
+    def get(self, name: str) -> bytes | None:
+        return self.keys.get(name)
+
     def names(self) -> list[str]:
         return sorted(self.keys)
 

@@ -32,6 +32,7 @@ class FilesSuite:
         """The first wins; later ones get what is there."""
         assert keys.get_or_create("k", b"first") == b"first"
         assert keys.get_or_create("k", b"second") == b"first"
+        assert (keys.get("k"), keys.get("other"), keys.names()) == (b"first", None, ["k"])
 
     def test_keys_are_listed_and_deleted(self, keys: Any) -> None:
         """By name; what is not there is not missed."""

@@ -33,6 +33,7 @@ from doorward.config.settings import (
     Masking,
     NotifySettings,
     PostgresListener,
+    Retention,
     Settings,
     TargetSettings,
 )
@@ -50,7 +51,7 @@ from doorward.policy import policies
 from doorward.policy.policies import PolicySet
 
 __all__ = [
-    "Config", "Gateway", "HttpListener", "Limits", "Listen", "Log", "Masking", "PostgresListener", "load",
+    "Config", "Gateway", "HttpListener", "Limits", "Listen", "Log", "Masking", "PostgresListener", "Retention", "load",
     "load_policies", "read_policies",
 ]  # fmt: skip
 
@@ -80,6 +81,7 @@ class Config:
     detectors: Detectors  # the same, made: what looks at results
     channels: tuple[Channel, ...]  # `notify`: what each tells
     senders: tuple[ChannelSettings, ...]  # and how it gets there, in the same order
+    retention: Retention
     limits: Limits
     log: Log
 
@@ -234,7 +236,7 @@ def _checked(path: Path, settings: Settings, wrong: list[str], written: str) -> 
         path=path, gateway=settings.gateway, listen=settings.listen, issuers=tuple(issuers),
         policy_files=settings.policy.files, targets=targets, masking=settings.masking,
         choice=_choice(settings.masking), detectors=detectors,
-        limits=settings.limits, log=settings.log, channels=channels, senders=senders,
+        retention=settings.retention, limits=settings.limits, log=settings.log, channels=channels, senders=senders,
     )  # fmt: skip
 
 
@@ -364,6 +366,6 @@ def _target(target: TargetSettings, tenant: str) -> Target:
     return Target(
         name=target.name, protocol=target.protocol, host=target.host, port=target.port, credential=target.secret,
         user=target.user, database=target.database or target.name, mode=Mode(target.mode),
-        durability=target.durability, record=target.record, detect=target.detect, tenant=tenant, labels=dict(target.labels),
-        options=options,
+        durability=target.durability, record=target.record, retention=target.retention, detect=target.detect, tenant=tenant,
+        labels=dict(target.labels), options=options,
     )  # fmt: skip

@@ -34,10 +34,13 @@ from doorward.config.reading import (
     whole,
 )
 from doorward.guard.notices import BREAK_GLASS, KINDS, REQUESTS, REVIEWS
+from doorward.ledger.retention import CONTROL, RECORDS
 from doorward.masking.detect import DEFAULT, DETECTORS
 from doorward.masking.transforms import NAMES as TRANSFORMS
 from doorward.model import Kind, SecretRef
 
+CLASS_PATTERN = r"(?=.{1,32}\Z)[a-z0-9]+(-[a-z0-9]+)*-[1-9][0-9]{0,2}[my]"
+CLASS = text("a retention class that ends in its period, as in std-13m or phi-6y", CLASS_PATTERN)
 NAME = text("letters, digits, - and _, at most 63", r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 LABEL = text("a label: lower-case letters, digits, - and _", r"[a-z][a-z0-9_-]{0,31}")
 COLUMN = column()
@@ -210,6 +213,10 @@ class TargetSettings:
         one_of("full", "sample", "shape"), "How much of each response is recorded: all, the first rows, or no rows.",
         "full",
     )  # fmt: skip
+    retention: str = setting(
+        text("a retention class, as in retention.records, or nothing", rf"({CLASS_PATTERN})?"),
+        "The class of its sessions' recordings. By default, retention.records.", "",
+    )  # fmt: skip
     detect: bool = setting(flag(), "Look for confidential values in all text, labelled or not.", True)
     statement_timeout: int = setting(
         duration("0s", "1d"), "statement_timeout of its sessions, which clients cannot lift; 0s: the target's own.", 0
@@ -339,6 +346,14 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Retention:
+    """How long what is recorded is kept. It is fixed when it is recorded: another class holds for what comes after."""
+
+    records: str = setting(CLASS, "The class of recordings, and of what else was done.", RECORDS)
+    control: str = setting(CLASS, "The class of approvals, policies, identities, and what became of the record.", CONTROL)
+
+
+@dataclass(frozen=True)
 class NotifySettings:
     """A channel on which people are told of requests that wait, and of what else they should see. It decides nothing."""
 
@@ -391,5 +406,6 @@ class Settings:
     targets: tuple[TargetSettings, ...] = setting(sections(TargetSettings), "What is reached through the gateway.", ())
     masking: Masking = setting(section(Masking), "What becomes of confidential values.")
     notify: tuple[NotifySettings, ...] = setting(sections(NotifySettings), "Whom to tell that something waits.", ())
+    retention: Retention = setting(section(Retention), "How long what is recorded is kept.")
     limits: Limits = setting(section(Limits), "What clients may use.")
     log: Log = setting(section(Log), "What the gateway says of itself.")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from doorward.errors import IntegrityError
-from doorward.guard.keyring import NO_SESSION, Keyring
+from doorward.guard.keyring import Keyring, is_session
 from doorward.guard.ports import WalFiles
 from doorward.guard.stores import RecordStore
 from doorward.ledger.seal import iter_frames
@@ -102,7 +102,7 @@ def recording(file: str, session_id: str, dek: bytes, chunks: Iterable[bytes]) -
 async def events(store: RecordStore, keyring: Keyring, file: str) -> AsyncIterator[Opened | Unopened]:
     """The private record of every event in the store."""
     after = -1
-    held: dict[str, bytes | None] = {NO_SESSION: None}
+    held: dict[str, bytes | None] = {}
     while page := await store.events(after=after):
         for stored in page:
             after = stored.index
@@ -110,14 +110,17 @@ async def events(store: RecordStore, keyring: Keyring, file: str) -> AsyncIterat
             try:
                 if stored.key_id not in held:
                     if len(held) > 1000:
-                        held = {NO_SESSION: None}
-                    wrapped = await store.wrapped_key(stored.key_id)
-                    held[stored.key_id] = None if wrapped is None else keyring.unwrap(stored.key_id, wrapped)
-                dek = held[stored.key_id]
-                if dek is None and stored.key_id != NO_SESSION:
-                    yield Unopened(file, place, "its session's key is not there (any more)")
+                        held.clear()
+                    if is_session(stored.key_id):
+                        wrapped = await store.wrapped_key(stored.key_id)
+                        held[stored.key_id] = None if wrapped is None else keyring.unwrap(stored.key_id, wrapped)
+                    else:
+                        held[stored.key_id] = keyring.of_events(stored.key_id)
+                key = held[stored.key_id]
+                if key is None:
+                    yield Unopened(file, place, "its key is not there (any more)")
                     continue
-                _, record = keyring.open_record(dek, stored.boot, stored.seq, stored.sealed)
+                _, record = keyring.open_record(key, stored.boot, stored.seq, stored.sealed)
                 yield Opened(file, place, place, record)
             except IntegrityError as error:
                 yield Unopened(file, place, error.message)

@@ -46,12 +46,16 @@ class KeyFiles(Protocol):
         """What is stored under `name`; `fresh` is stored first if there is nothing. OSError when neither works."""
         ...
 
+    def get(self, name: str) -> bytes | None:
+        """What is stored under `name`; None if there is nothing. OSError."""
+        ...
+
     def names(self) -> list[str]:
         """Of all that are stored, in order."""
         ...
 
     def delete(self, name: str) -> None:
-        """No error if it is not there."""
+        """Durably. No error if it is not there."""
         ...
 
 

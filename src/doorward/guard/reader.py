@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 
 from doorward.errors import IntegrityError
-from doorward.guard.keyring import NO_SESSION, Keyring
+from doorward.guard.keyring import Keyring, is_session
 from doorward.guard.ports import RecordingFiles
 from doorward.guard.recovery import decode_event
 from doorward.guard.stores import RecordStore
@@ -39,6 +39,10 @@ class RecordReader:
         """A session's data key; None if there is none (any more)."""
         wrapped = await self._store.wrapped_key(session_id)
         return None if wrapped is None else self._keyring.unwrap(session_id, wrapped)
+
+    async def _record_key(self, key_id: str) -> bytes | None:
+        """What an event's record is sealed under; None if it is gone."""
+        return self._keyring.of_events(key_id) if not is_session(key_id) else await self.key(key_id)
 
     async def recording(self, session_id: str) -> Iterator[tuple[int, int, bytes]]:
         """The records of a recording as (kind, Unix ms, body), a segment in memory at a time. KeyError: no such
@@ -70,10 +74,10 @@ class RecordReader:
         while page := await self._store.events(session_id=session_id, types=types, after=after):
             for stored in page:
                 after = stored.index
-                dek = None if stored.key_id == NO_SESSION else await self.key(stored.key_id)
-                if stored.key_id != NO_SESSION and dek is None:
+                key = await self._record_key(stored.key_id)
+                if key is None:
                     continue
-                salt, record = self._keyring.open_record(dek, stored.boot, stored.seq, stored.sealed)
+                salt, record = self._keyring.open_record(key, stored.boot, stored.seq, stored.sealed)
                 event = decode_event(record)
                 if event.type != stored.type:
                     raise IntegrityError("an event is filed under another type", spot=f"events: leaf {stored.index}")

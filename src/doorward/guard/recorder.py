@@ -27,15 +27,18 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 from doorward.errors import ConfigError, IntegrityError, UpstreamError, in_words
-from doorward.guard.keyring import Keyring
+from doorward.guard.keyring import Keyring, is_hold
 from doorward.guard.outbox import Outgoing
 from doorward.guard.ports import Clock, KeyFiles, LogFiles, RecordingFiles, WalFiles
+from doorward.guard.reader import RecordReader
 from doorward.guard.recovery import Recovery, recover
 from doorward.guard.sequencer import Declaration, Entry, Sequencer
 from doorward.guard.session_recorder import DECLARED, NOTE, OVERHEAD, SessionRecorder
 from doorward.guard.stores import Boot, RecordStore
 from doorward.guard.wal import FACT, INTENT, OWN, WriteAheadLog, parse_name
 from doorward.ledger.encoding import canonical
+from doorward.ledger.retention import CONTROL, RECORDS, due, split
+from doorward.ledger.retention import epoch as epoch_at
 from doorward.ledger.segment import DEK_SIZE, header, header_hash
 from doorward.masking.detect import Detectors
 from doorward.masking.statement import mask_statement
@@ -69,7 +72,8 @@ class Recorder:
         detectors: Detectors,
         gateway: str,
         origin: str,
-        retention: str = "std",
+        records: str = RECORDS,
+        control: str = CONTROL,
     ) -> None:
         self.clock = clock
         self.store = store
@@ -77,7 +81,7 @@ class Recorder:
         self.lanes = {gateway if number == 0 else f"{gateway}.{number}": lane for number, lane in enumerate(wal)}
         self.gateway = gateway
         self.lane = ""  # its own
-        self.retention = retention
+        self.records, self.control = records, control  # retention classes
         self.detectors = detectors  # what goes on record is masked by these, and so is what is said elsewhere
         self.telling: Callable[[Event], Sequence[Outgoing]] = _nobody  # whom to tell of an event; set before the start
         self.boot = ""
@@ -103,11 +107,13 @@ class Recorder:
             self.wal_files = self.lanes[self.lane]
             taken()
             self.keyring = await asyncio.to_thread(Keyring, self._keys)
+            for retention in (self.control, self.records):
+                await asyncio.to_thread(self.keyring.make, epoch_at(retention, self.clock.now()))
         except OSError as error:
             raise UpstreamError(f"the data directory cannot be used: {in_words(error)}", hint=MEND) from error
         self.sequencer = Sequencer(
             store=self.store, log=self._log, keyring=self.keyring, origin=self._origin, gateway=self.gateway,
-            retention=self.retention, telling=self.telling, shared=len(self.lanes) > 1,
+            records=self.records, control=self.control, telling=self.telling, shared=len(self.lanes) > 1,
         )
         self.sealing = ThreadPoolExecutor(1, "doorward-seal")
         self.running = True
@@ -122,12 +128,32 @@ class Recorder:
             self._loop = loop
             self.sequencer.began(Boot(self.boot, 0, 0, 0, self.sequencer.last(self.lane), gateway=self.lane))
             await plan.finish(self, started=True)
+            self._tell_of_epochs(await self._told_epochs())
         except OSError as error:
             raise UpstreamError(f"recovery cannot go on: {in_words(error)}", hint=MEND) from error
         finally:
             self._let_go(dead)
         self._beat_at = self.clock.monotonic() + BEAT
         return plan.recovery
+
+    async def _told_epochs(self) -> set[str]:
+        """The epochs of which the log says that they were made."""
+        reader = RecordReader(self.store, self.recordings, self.keyring)
+        return {str(found.event.body["epoch"]) async for found in reader.events(types=("key_epoch.created",))}
+
+    def _tell_of_epochs(self, told: set[str] | None = None) -> None:
+        """Put on record which epochs were made. `told`: those that are on record, at the start, where an earlier life may have
+        died between making one and saying so."""
+        if told is not None:
+            self.keyring.made = [epoch for epoch in self.keyring.epochs if not is_hold(epoch) and epoch not in told]
+        while self.keyring.made:
+            epoch = self.keyring.made[0]
+            retention, _, until = split(epoch)
+            self.append_event(
+                "key_epoch.created",
+                {"epoch": epoch, "class": retention, "due": due(retention, until - 1) or 0, "check": self.keyring.check(epoch)},
+            )
+            self.keyring.made.pop(0)
 
     async def adopt(self) -> Recovery | None:
         """Recover the lanes of processes that have died since; None if there is none. UpstreamError: tried again later."""
@@ -205,10 +231,12 @@ class Recorder:
                 try:
                     self.append_event("log.beat", {"sessions": len(self._sessions), "backlog": self.backlog})
                     await self.adopt()
-                except UpstreamError:
+                    await asyncio.to_thread(self.keyring.refresh)
+                except (UpstreamError, OSError):
                     pass  # the failure has an event of its own
             try:
                 await self.fold()
+                self._tell_of_epochs()
             except (UpstreamError, OSError):
                 pass  # named in `healthy`; the entries are kept, and the next second tries again
 
@@ -244,19 +272,27 @@ class Recorder:
         handle = self._handles
         dek = secrets.token_bytes(DEK_SIZE)
         created = self.clock.now()
-        head = header(session.id, created, self.retention)
+        retention = session.target.retention or self.records
+        epoch = epoch_at(retention, created)
+        if epoch not in self.keyring.epochs:
+            try:
+                await asyncio.to_thread(self.keyring.make, epoch)
+            except OSError as error:
+                raise UpstreamError(f"there is no key for {epoch}: {in_words(error)}", hint=MEND) from error
+            self._tell_of_epochs()
+        head = header(session.id, created, retention)
         recorder = SessionRecorder(self, session, handle, dek, head, header_hash(head))
-        declared = Declaration(session.id, handle, created, self.keyring.wrap(session.id, dek))
+        declared = Declaration(session.id, handle, created, self.keyring.wrap(session.id, dek, epoch))
         body = canonical({"created": created, "session": session.id, "wrapped": declared.wrapped.hex()})
         # In one turn of the loop, so in one frame: a handle is never without its session, nor the other way round.
-        told = _opened(session, created, self.retention, self.detectors)
+        told = _opened(session, created, retention, self.detectors)
         size = len(canonical(told))
         if size > MAX_OPENED:
             raise UpstreamError(f"an identity of {size} bytes is too large to record")
         self.wal.check(size + MAX_OPENED)
         position = self.wal.append(DECLARED, handle, created, body)
         self._entries.append(Entry(position, position - OVERHEAD - len(body), declared))
-        opened = recorder.opened(told)
+        opened = recorder.opened(told, created)
         self._sessions[session.id] = recorder
         try:
             waiter = self.wal.wait(opened)
@@ -362,9 +398,10 @@ class Recorder:
         *,
         keep_from: int = -1,
         own: bool = False,
+        at: int | None = None,
     ) -> tuple[Event, bytes, int]:
         """Append an event; `own` ones are the recorder's and are never refused. Returns it, its bytes, its position."""
-        event = Event(self.clock.new_id(), self.clock.now(), type, session_id, actor, body)
+        event = Event(self.clock.new_id(), self.clock.now() if at is None else at, type, session_id, actor, body)
         record = encode_event(event)
         claim = OWN if own else FACT if type in FACTS else INTENT
         if len(record) > MAX_EVENT:

@@ -180,6 +180,8 @@ class Plan:
             if wrapped is None:
                 raise IntegrityError("its key is gone")
             dek = recorder.keyring.unwrap(row.id, wrapped)
+            if dek is None:
+                raise IntegrityError("the key of its epoch is gone")
             async for segment in _finish_recording(recorder, row, last, dek, requests):
                 for record in segment.requests:
                     _count(counts, record)

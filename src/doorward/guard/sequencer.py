@@ -29,13 +29,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from doorward.errors import IntegrityError, UpstreamError
-from doorward.guard.keyring import NO_SESSION, SALT, Keyring
+from doorward.guard.keyring import SALT, Keyring, epoch_of
 from doorward.guard.outbox import Outgoing
 from doorward.guard.ports import LogFiles
 from doorward.guard.stores import Boot, Fold, Head, OpenOperation, RecordStore, SessionRow, StoredEvent
 from doorward.ledger.checkpoint import NoteSigner, NoteVerifier, open_checkpoint, sign_checkpoint
 from doorward.ledger.commitment import commit
 from doorward.ledger.leaf import FIRST, build
+from doorward.ledger.retention import CONTROL, RECORDS, epoch, is_control
 from doorward.ledger.segment import header, header_hash
 from doorward.ledger.tiles import grow
 from doorward.ledger.tiles import root as root_of
@@ -76,19 +77,19 @@ class Sequencer:
     whom an event is to be told to, in the same transaction."""
 
     def __init__(
-        self, *, store: RecordStore, log: LogFiles, keyring: Keyring, origin: str, gateway: str, retention: str = "std",
-        telling: Callable[[Event], Sequence[Outgoing]] = lambda _: (), shared: bool = False,
+        self, *, store: RecordStore, log: LogFiles, keyring: Keyring, origin: str, gateway: str, records: str = RECORDS,
+        control: str = CONTROL, telling: Callable[[Event], Sequence[Outgoing]] = lambda _: (), shared: bool = False,
     ) -> None:
         self._shared = shared  # other processes may move the head; else whoever does is nobody of ours
         self._telling = telling
         self._store, self._log, self._keyring = store, log, keyring
-        self._origin, self._gateway, self._retention = origin, gateway, retention
+        self._origin, self._gateway, self._records, self._control = origin, gateway, records, control
         self._signer = NoteSigner(origin, keyring.log)
         self._unsure = True
         self._stored: set[str] = set()  # boots
         self._last: dict[str, bytes] = {}  # by gateway
         self._sessions: dict[str, SessionRow] = {}  # those that are open, as the store will have them
-        self._deks: dict[str, bytes] = {}
+        self._deks: dict[str, tuple[str, bytes]] = {}  # with the class that each is kept for
         self.head: Head | None = None
         self.boots: dict[str, Boot] = {}
         self.folded = 0  # leaves, in this process
@@ -241,12 +242,12 @@ class Sequencer:
             if event is None:
                 continue
             salt = secrets.token_bytes(SALT)
+            key_id, retention, key = self._sealed_under(event, changes)
             leaf = build(
                 event.type, gateway=gateway, boot=boot.id, seq=seq, prev=last, at=event.at,
-                commitment=commit(salt, event.type, entry.record), retention=self._retention, **_public(event),
+                commitment=commit(salt, event.type, entry.record), retention=retention, **_public(event),
             )
-            key_id = event.session_id if event.session_id in changes.deks else NO_SESSION
-            sealed = self._keyring.seal_record(changes.deks.get(key_id), boot.id, seq, salt, entry.record)
+            sealed = self._keyring.seal_record(key, boot.id, seq, salt, entry.record)
             stored.append(
                 StoredEvent(
                     head.size + len(leaves), boot.id, seq, event.type, event.at, event.session_id, event.actor, key_id,
@@ -267,15 +268,29 @@ class Sequencer:
         )
         return fold, files, after
 
+    def _sealed_under(self, event: Event, changes: _Changes) -> tuple[str, str, bytes]:
+        """The id of the key of an event's record, its retention class, and the key."""
+        control = is_control(event.type)
+        found = None if control else changes.deks.get(event.session_id)
+        if found is not None:
+            return event.session_id, *found
+        retention = self._control if control else self._records
+        name = epoch(retention, event.at)
+        self._keyring.make(name)
+        key = self._keyring.of_events(name)
+        if key is None:
+            raise OSError(f"the key of {name} was destroyed while it was in use")
+        return name, retention, key
+
     async def _project(self, boot_id: str, entry: Entry, changes: _Changes) -> None:
         """What an entry changes in the store's tables, besides its own row."""
         declared, event = entry.declaration, entry.event
         if declared is not None:
+            self._unwrap(declared.session_id, declared.wrapped)
             changes.sessions[declared.session_id] = SessionRow(
-                declared.session_id, boot_id, declared.handle, declared.created, self._retention, declared.created
+                declared.session_id, boot_id, declared.handle, declared.created, _class_of(declared.wrapped), declared.created
             )
             changes.keys[declared.session_id] = declared.wrapped
-            self._deks[declared.session_id] = self._keyring.unwrap(declared.session_id, declared.wrapped)
         if event is None:
             return
         if event.session_id and event.session_id not in changes.deks:
@@ -300,26 +315,36 @@ class Sequencer:
             if row is not None:
                 changes.sessions[row.id] = _session_after(row, event)
 
-    async def _dek(self, session_id: str) -> bytes | None:
+    def _unwrap(self, session_id: str, wrapped: bytes) -> None:
+        dek = self._keyring.unwrap(session_id, wrapped)
+        if dek is not None:
+            self._deks[session_id] = _class_of(wrapped), dek
+
+    async def _dek(self, session_id: str) -> tuple[str, bytes] | None:
         if session_id not in self._deks:
             wrapped = await self._store.wrapped_key(session_id)
             if wrapped is None:
                 return None
             if len(self._deks) > MAX_KEYS:  # of sessions that closed, and of which something was heard afterwards
                 self._deks.clear()
-            self._deks[session_id] = self._keyring.unwrap(session_id, wrapped)
-        return self._deks[session_id]
+            self._unwrap(session_id, wrapped)
+        return self._deks.get(session_id)
 
 
 class _Changes:
     def __init__(self) -> None:
         self.sessions: dict[str, SessionRow] = {}
         self.keys: dict[str, bytes] = {}
-        self.deks: dict[str, bytes] = {}
+        self.deks: dict[str, tuple[str, bytes]] = {}
         self.permitted: dict[str, OpenOperation] = {}
         self.settled: list[str] = []
         self.parked: list[str] = []
         self.outgoing: list[Outgoing] = []
+
+
+def _class_of(wrapped: bytes) -> str:
+    """The class that a session with this key is kept for."""
+    return epoch_of(wrapped).rpartition(".")[0] or "std"
 
 
 def _public(event: Event) -> dict[str, Any]:

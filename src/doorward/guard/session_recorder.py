@@ -134,10 +134,11 @@ class SessionRecorder:
             self.cut()
         return position
 
-    def opened(self, body: Mapping[str, Any]) -> int:
-        """The first event; the recorder has made sure that there is room."""
+    def opened(self, body: Mapping[str, Any], at: int) -> int:
+        """The first event, of when its key was made (Unix ms): the month in its leaf is that of its key's epoch. The recorder
+        has made sure that there is room."""
         event, record, position = self._recorder.log_event(
-            EVENT, self.handle, "session.opened", body, self.session.id, self.session.identity.id, own=True
+            EVENT, self.handle, "session.opened", body, self.session.id, self.session.identity.id, own=True, at=at
         )
         self._logged(position, record)
         self._keep(EVENT, event.at, record)

@@ -43,6 +43,7 @@ class Target:
     mode: Mode = Mode.ENFORCE
     durability: str = "before-forward"  # or "batched": plain allowed reads may be recorded up to 20 ms late
     record: str = "full"  # or "sample" (the first rows), or "shape" (no rows)
+    retention: str = ""  # the class that recordings of its sessions are kept for; "": the gateway's
     detect: bool = True  # content detectors over results
     tenant: str = ""  # within which equal values have equal tokens, hashes and shifts
     labels: Mapping[str, str] = field(default_factory=dict)

@@ -156,8 +156,8 @@ def application(gateway: Served) -> Litestar:
         row = await session_for(caller, session_id)
         if not allowed(caller, "replay", row.target, ("Recording", row.id), (row.identity,)):
             raise PermissionDeniedException(detail="policy does not let you replay this session")
-        if skip == 0:
-            await gateway.guard.recorder.event("recording.viewed", {"session": session_id}, actor=caller.id)
+        # Every part that is shown, wherever somebody begins to read.
+        await gateway.guard.recorder.event("recording.viewed", {"session": session_id, "from": skip}, actor=caller.id)
         try:
             found = await gateway.reader.recording(session_id)
         except KeyError:

@@ -30,6 +30,7 @@ async def test_a_recording_may_be_there_before_its_key(fresh: bool, tmp_path: Pa
     async with asyncio.TaskGroup() as group:
         looking = group.create_task(key_of(RecordReader(disk.store, disk.recordings, keyring), recording))
         await asyncio.sleep(0.15)
-        await disk.store.fold(Fold(None, Head("o", 0, b"", b""), keys={session: keyring.wrap(session, b"k" * 32)}))
+        wrapped = keyring.wrap(session, b"k" * 32, "std-13m.2026-11")
+        await disk.store.fold(Fold(None, Head("o", 0, b"", b""), keys={session: wrapped}))
     assert looking.result() == (b"k" * 32 if fresh else None)
     await disk.close()

@@ -463,7 +463,7 @@ async def test_whoever_may_see_a_request_hears_of_it_as_it_changes(served: Serve
 
 
 async def test_a_recording_is_shown_to_who_may_replay_it_and_that_is_on_record(served: Served) -> None:
-    """The owner sees that the session was, not what it did; an auditor sees it, which is an event, once for all pages."""
+    """The owner sees that the session was, not what it did; an auditor sees it, and each part shown is an event."""
     session = await served.session()
     session.record.response(b"masked answer")
     await session.close("done")
@@ -477,7 +477,8 @@ async def test_a_recording_is_shown_to_who_may_replay_it_and_that_is_on_record(s
     assert [record["kind"] for record in shown["records"]] == [1, 4]
     assert (await ask(served, f"{place}/records?skip=1", who="audi")).json()["records"] == shown["records"][1:]
     found = [event for event in await served.events() if event.type == "recording.viewed"]
-    assert [(event.actor, event.body["session"]) for event in found] == [(f"{ISSUER}|audi", session.session.id)]
+    who, what = f"{ISSUER}|audi", session.session.id
+    assert [(event.actor, event.body) for event in found] == [(who, {"session": what, "from": n}) for n in (0, 1)]
 
 
 async def test_an_administrator_ends_a_session_and_reloads_policies(served: Served) -> None:

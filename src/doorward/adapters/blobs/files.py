@@ -101,15 +101,38 @@ class LocalKeyFiles:
                 os.link(beside, path)
             beside.unlink(missing_ok=True)
             sync_directory(self._root)
-        if path.stat().st_mode & 0o077:
-            raise ConfigError(f"{path} can be read by others", hint=f"chmod 600 {path}")
-        return path.read_bytes()
+        found = self.get(name)
+        if found is None:
+            raise FileNotFoundError(2, "it was deleted as it was made", str(path))
+        return found
+
+    def get(self, name: str) -> bytes | None:
+        path = self._root / _plain(name)
+        try:
+            if path.stat().st_mode & 0o077:
+                raise ConfigError(f"{path} can be read by others", hint=f"chmod 600 {path}")
+            return path.read_bytes()
+        except FileNotFoundError:
+            return None
 
     def names(self) -> list[str]:
         return sorted(path.name for path in self._root.iterdir()) if self._root.is_dir() else []
 
     def delete(self, name: str) -> None:
-        (self._root / _plain(name)).unlink(missing_ok=True)
+        path = self._root / _plain(name)
+        try:
+            # Over what is there first: a block that is only unlinked waits for somebody to write over it. Where the file system
+            # or the disk writes elsewhere, as many do, this does nothing, and the disk's own encryption is what counts.
+            descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return
+        try:
+            write_all(descriptor, bytes(os.fstat(descriptor).st_size))
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        path.unlink(missing_ok=True)
+        sync_directory(self._root)
 
 
 class Lock:
