@@ -39,6 +39,8 @@ for _name, _where, _help in (
     ("notify", "notify:app", "See how the channels do that tell people what waits, and test one."),
     ("sessions", "sessions:app", "List, show, replay and end sessions."),
     ("verify", "verify:verify_record", "Check a record offline, with public keys only."),
+    ("log", "log:app", "Prove what is in the log, offline."),
+    ("witness", "witness:app", "Run a witness, which cosigns a log as long as it only grows."),
     ("classify", "classify:classify", "Look into a target's tables, and propose labels."),
     ("masking", "masking:app", "Show that masking holds at a target, and keep the proof."),
     ("scan", "scan:scan", "Look for planted values in everything that is kept."),

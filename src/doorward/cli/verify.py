@@ -71,7 +71,7 @@ def verify_command(
     """
     if not data.is_dir():
         raise ConfigError(f"{data} is not a directory", hint="give the data directory, or a copy with log/ in it")
-    trusted = None if vkey is None else _trusted(vkey)
+    trusted = None if vkey is None else log_key(vkey)
     trust = None if policy is None else trust_policy(policy)
     kept: list[tuple[str, bytes]] = []
     if expect_checkpoint is not None:
@@ -145,7 +145,8 @@ def _checkpoint(source: DirectoryEvidence) -> bytes:
         return b""
 
 
-def _trusted(vkey: str) -> NoteVerifier:
+def log_key(vkey: str) -> NoteVerifier:
+    """The verifier key of a line, or of the file that holds it. ConfigError."""
     line = vkey.strip()
     try:
         return NoteVerifier(line)

@@ -12,9 +12,11 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from doorward.errors import IntegrityError
-from doorward.ledger.checkpoint import MAX_NOTE, split_note, unbase64
+from doorward.ledger.checkpoint import MAX_NOTE, NoteVerifier, split_note, unbase64
 from doorward.ledger.leaf import MAX_SIZE as MAX_LEAF
-from doorward.ledger.tree import HASH_SIZE
+from doorward.ledger.leaf import Leaf, parse
+from doorward.ledger.tree import HASH_SIZE, leaf_hash, verify_inclusion
+from doorward.ledger.trust import TrustPolicy, Witnessed
 
 HEADER: Final = "c2sp.org/tlog-proof@v1"
 MAX_HASHES: Final = 63
@@ -68,3 +70,30 @@ def parse_proof(octets: bytes) -> Proof:
         raise IntegrityError("a hash of the proof is not 32 bytes")
     split_note(note)
     return Proof(int(match.group(1)), hashes, note, extra)
+
+
+class Proven(NamedTuple):
+    """What a proof shows: this leaf is number `place` of the log that `witnessed.checkpoint` is of."""
+
+    place: int
+    leaf: Leaf
+    witnessed: Witnessed
+
+
+def check_proof(octets: bytes, policy: TrustPolicy, more: Sequence[NoteVerifier] = ()) -> Proven:
+    """What a proof file shows to who believes `policy`, and keys of logs `more`. IntegrityError unless its leaf is in a
+    checkpoint that a log signed and the policy's quorum cosigned."""
+    found = parse_proof(octets)
+    if found.extra is None:
+        raise IntegrityError("the proof does not carry the leaf that it is about", hint="`doorward log proof` writes such ones")
+    stated = parse(found.extra)
+    witnessed = policy.open(found.note, more)
+    checkpoint = witnessed.checkpoint
+    verify_inclusion(leaf_hash(found.extra), found.leaf, checkpoint.size, found.hashes, checkpoint.root)
+    if not witnessed.quorum:
+        who = ", ".join(each.witness.name for each in witnessed.cosignatures) or "none of your witnesses"
+        raise IntegrityError(
+            f"the checkpoint is cosigned by {who}, which is not the quorum {policy.quorum!a} of your policy",
+            hint="make the proof again when the leaf is in log/witnessed",
+        )
+    return Proven(found.leaf, stated, witnessed)
