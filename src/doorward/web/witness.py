@@ -7,7 +7,7 @@ at most once for each history. One request at a time is judged; its state is dur
 from __future__ import annotations
 
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
 from doorward.errors import IntegrityError
@@ -18,7 +18,7 @@ from doorward.ledger.witness import MAX_REQUEST, Answer, answer, origin_of, pars
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Coroutine[Any, Any, None]]
 
 
 class State(Protocol):

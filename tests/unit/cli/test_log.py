@@ -74,4 +74,4 @@ def test_arguments(data: Path, policy: Path, tmp_path: Path) -> None:
         proof_command("0194f0e0-0000-7000-8000-00000000000a", data=data)
     for arguments in ({}, {"policy": policy, "vkey": VKEY}, {"vkey": VKEY}):
         with pytest.raises(ConfigError):
-            check_proof_command(tmp_path / "none", **arguments)  # type: ignore[arg-type]
+            check_proof_command(tmp_path / "none", **arguments)
