@@ -352,6 +352,8 @@ class MemoryStore(MemoryBudgets, MemoryLabels, MemoryVault):
             self._operations.pop(operation, None)
         for approval in fold.parked:
             await self._approvals.set_state(approval, ApprovalState.WAITING, ApprovalState.PARKED)
+        for approval, vote in fold.votes:
+            await self._approvals.vote(approval, vote)
         for each in fold.outgoing:
             self.outbox.rows.setdefault(each.id, each)
 

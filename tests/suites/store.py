@@ -264,6 +264,18 @@ class StoreSuite:
         assert (await store.approvals.get("a1")).state is ApprovalState.PARKED
         assert (await store.approvals.get("a2")).state is ApprovalState.APPROVED
 
+    async def test_a_fold_stores_votes_that_count(self, store: Any) -> None:
+        """The first of each voter, on what is not decided yet; the rest of the fold is there all the same."""
+        await store.approvals.create(ASKED)
+        await store.approvals.create(replace(ASKED, id="a2", state=ApprovalState.APPROVED))
+        yes, no = Vote("idp|dana", True, 1100), Vote("idp|dana", False, 1200)
+        await store.fold(Fold(None, HEAD, [event(0)], votes=[("a1", yes), ("a1", no), ("a2", no), ("a3", no)]))
+        assert (await store.approvals.get("a1")).votes == (yes,)
+        assert (await store.approvals.get("a2")).votes == ()
+        await store.fold(Fold(HEAD, NEXT, votes=[("a1", no)]))
+        assert (await store.approvals.get("a1")).votes == (yes,)
+        assert [found.index for found in await store.events()] == [0]
+
 
 class IdentitiesSuite:
     """Give the fixture `identities`."""

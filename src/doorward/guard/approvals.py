@@ -31,7 +31,6 @@ from doorward.guard.stores import ApprovalStore
 from doorward.ledger.encoding import canonical
 from doorward.model import Approval, ApprovalState, Decision, Identity, Operation, Outcome, Session, Target, Vote
 
-EVIDENCE = ("flags", "groups", "key", "method", "request", "session", "signature", "tier")  # of a vote, in its event
 MOST_ALIKE = 100  # earlier requests of the same form that are counted
 MOST_LISTENERS = 200  # who follow what changes at once, all together
 MOST_LISTENING = 5  # and one identity
@@ -114,19 +113,9 @@ class Approvals:
         self._asking = asyncio.Lock()  # many at once would each find nothing to reuse, and room for one more
 
     async def load(self, reader: RecordReader) -> None:
-        """Take up what an earlier life left: keys, who edited policies, and votes on record that it died before storing."""
+        """Take up what an earlier life left: keys, and who edited policies."""
         self._reader = reader
         await self.follow()
-        waiting = {approval.id: approval for state in OPEN for approval in await self.store.list(state, limit=10_000)}
-        if not waiting:
-            return
-        async for opened in reader.events(types=("approval.voted",)):
-            body, voter = opened.event.body, opened.event.actor
-            approval = waiting.get(body["approval"])
-            if approval is not None and "key" in body and all(vote.voter != voter for vote in approval.votes):
-                evidence = canonical({name: body[name] for name in EVIDENCE})
-                vote = Vote(voter, body["approve"], opened.event.at, body["comment"], body["key"], evidence)
-                await self.store.vote(approval.id, vote)
 
     async def follow(self) -> None:
         """Take up what has come into the log since: keys, and who edited policies. UpstreamError."""
@@ -370,10 +359,17 @@ class Approvals:
                 actor=voter.id,
             )
             await self._recorder.publish()
-            # If we die here, the vote is on record and not in the store: the next start takes it up (`load`).
-            if not await self.store.vote(approval_id, vote):
+            # If we die here, the vote is on record and perhaps not in the store: with its folding, by whomever, it is.
+            if not await self.store.vote(approval_id, vote) and not await self._counts(approval_id, vote):
                 raise VoteRefusedError("you have voted on this request already, or it was decided meanwhile")
         return await self._count(approval_id)
+
+    async def _counts(self, approval_id: str, vote: Vote) -> bool:
+        """Whether this vote is its voter's in the store: its folding may have put it there."""
+        approval = await self.store.get(approval_id)
+        return approval is not None and any(
+            (cast.voter, cast.approve, cast.evidence) == (vote.voter, vote.approve, vote.evidence) for cast in approval.votes
+        )
 
     async def _refused(self, approval_id: str, voter: Identity, reason: str) -> None:
         await self._recorder.event("approval.vote_refused", {"approval": approval_id, "reason": reason}, actor=voter.id)

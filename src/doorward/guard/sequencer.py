@@ -41,7 +41,8 @@ from doorward.ledger.segment import header, header_hash
 from doorward.ledger.tiles import grow
 from doorward.ledger.tiles import root as root_of
 from doorward.ledger.tree import EMPTY_ROOT, leaf_hash
-from doorward.model import Event
+from doorward.ledger.votes import recorded
+from doorward.model import Event, Vote
 
 MAX_STEP = 5000  # entries folded at once
 PATIENCE = 10.0  # seconds that another process may have the log for itself
@@ -264,7 +265,7 @@ class Sequencer:
         fold = Fold(
             self.head, Head(self._origin, size, root, note), stored, (after,), changes.keys,
             tuple(changes.sessions.values()), tuple(changes.permitted.values()), tuple(changes.settled),
-            tuple(changes.parked), tuple(changes.outgoing),
+            tuple(changes.parked), tuple(changes.votes), tuple(changes.outgoing),
         )
         return fold, files, after
 
@@ -309,6 +310,12 @@ class Sequencer:
                 changes.settled.append(operation)
         elif event.type == "approval.parked" and body.get("recovered"):
             changes.parked.append(str(body["approval"]))
+        elif event.type == "approval.voted":
+            # In the log and in the store at one moment: of two votes of one person, cast at two processes of which one has
+            # died, both have the same one first, and that one counts.
+            vote = recorded(event.actor, event.at, body)
+            if vote is not None:
+                changes.votes.append((str(body["approval"]), vote))
         elif event.type in SESSION_STEPS:
             row = changes.sessions.get(event.session_id) or self._sessions.get(event.session_id)
             row = row or await self._store.session(event.session_id)
@@ -339,6 +346,7 @@ class _Changes:
         self.permitted: dict[str, OpenOperation] = {}
         self.settled: list[str] = []
         self.parked: list[str] = []
+        self.votes: list[tuple[str, Vote]] = []
         self.outgoing: list[Outgoing] = []
 
 

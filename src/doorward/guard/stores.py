@@ -110,6 +110,7 @@ class Fold:
     permitted: Sequence[OpenOperation] = ()
     settled: Sequence[str] = ()  # operation ids
     parked: Sequence[str] = ()  # approval ids: waiting -> parked
+    votes: Sequence[tuple[str, Vote]] = ()  # (approval id, ..), which count unless that voter has one, or it is decided
     outgoing: Sequence[Outgoing] = ()  # those that wait already stay as they are
 
 
@@ -187,7 +188,7 @@ class ApprovalStore(Protocol):
         ...
 
     async def vote(self, approval_id: str, vote: Vote) -> bool:
-        """False if that voter has voted on it, or if it is neither waiting nor parked."""
+        """Of one process, ahead of its fold. False if that voter has voted on it, or if it is neither waiting nor parked."""
         ...
 
     async def set_state(self, approval_id: str, expected: ApprovalState, state: ApprovalState) -> bool:

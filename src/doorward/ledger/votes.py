@@ -19,9 +19,11 @@ from doorward.errors import IntegrityError, ProtocolError
 from doorward.ledger import request as requests
 from doorward.ledger import sshsig, webauthn
 from doorward.ledger.encoding import canonical
+from doorward.model import Vote
 
 SSHSIG: Final = "sshsig"
 WEBAUTHN: Final = "webauthn"
+EVIDENCE: Final = ("flags", "groups", "key", "method", "request", "session", "signature", "tier")  # of a vote, in its event
 HARDWARE, PASSKEY, SOFTWARE = TIERS = ("hardware", "passkey", "software")
 
 
@@ -110,6 +112,14 @@ def check(key: ApproverKey, request: bytes, signature: Mapping[str, Any], gatewa
     return webauthn.check(
         assertion, cose, challenge=requests.challenge(request), rp_id=key.rp_id, origins=key.origins
     ).flags
+
+
+def recorded(actor: str, at: int, body: Mapping[str, Any]) -> Vote | None:
+    """The vote that an `approval.voted` event is the record of, as a store keeps it. None: of before votes were signed."""
+    if "key" not in body:
+        return None
+    evidence = canonical({name: body[name] for name in EVIDENCE})
+    return Vote(actor, body["approve"], at, body["comment"], body["key"], evidence)
 
 
 VERIFIED: Final = 4  # the flag UV: a person was verified, by a finger or a number, on the device that signed
@@ -242,7 +252,8 @@ class VoteTrail:
         self.votes += 1
         if actor not in asked.votes:
             asked.last = at
-        # A vote that was on record when the gateway died is cast again by the same person, or taken up at the start.
+        # Two of one person: the gateway had put the first on record and died, or could not say so, and it was cast again,
+        # perhaps at another process. What comes first in the log counts, which is what its store has, too.
         asked.votes.setdefault(actor, (body["approve"], frozenset(body["groups"]), key.id))
 
     def _review(self, actor: str, body: Mapping[str, Any]) -> None:

@@ -72,8 +72,8 @@ def turn(effect: Effect = Effect.READ, phase: Phase = Phase.EXECUTE, **changes: 
 class World:
     """A guard on a memory disk."""
 
-    def __init__(self) -> None:
-        self.disk = Disk()
+    def __init__(self, disk: Disk | None = None) -> None:
+        self.disk = disk or Disk()
         self.recorder: Recorder = self.disk.recorder()
         self.policies = PolicyInForce(policies())
         self.approvals = Approvals(

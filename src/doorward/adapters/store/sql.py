@@ -178,6 +178,8 @@ class SqlStore:
                 await connection.execute(operations.delete().where(operations.c.id == operation))
             for approval in fold.parked:
                 await _swap_state(connection, approval, ApprovalState.WAITING, ApprovalState.PARKED)
+            for approval, vote in fold.votes:
+                await _vote(connection, approval, vote)
             if fold.outgoing:
                 await put(connection, fold.outgoing)
 
@@ -404,6 +406,17 @@ async def _swap(connection: AsyncConnection, expected: Head | None, new: Head) -
         )
 
 
+async def _vote(connection: AsyncConnection, approval_id: str, vote: Vote) -> bool:
+    """Add a vote where its voter has none and there is something to vote on."""
+    open_for_votes = select(
+        literal(approval_id), literal(vote.voter), literal(int(vote.approve)), literal(vote.at), literal(vote.comment),
+        literal(vote.key), literal(vote.evidence),
+    ).where(exists(select(approvals.c.id).where(approvals.c.id == approval_id, approvals.c.state.in_(VOTABLE))))
+    columns = ["approval_id", "voter", "approve", "at", "comment", "key", "evidence"]
+    statement = upsert(votes).from_select(columns, open_for_votes).on_conflict_do_nothing()
+    return (await connection.execute(statement)).rowcount == 1
+
+
 async def _swap_state(
     connection: AsyncConnection, approval_id: str, expected: ApprovalState, state: ApprovalState
 ) -> bool:
@@ -463,20 +476,8 @@ class SqlApprovals:
         return [*await self._select(query)]
 
     async def vote(self, approval_id: str, vote: Vote) -> bool:
-        open_for_votes = select(
-            literal(approval_id), literal(vote.voter), literal(int(vote.approve)), literal(vote.at),
-            literal(vote.comment), literal(vote.key), literal(vote.evidence),
-        ).where(exists(select(approvals.c.id).where(approvals.c.id == approval_id, approvals.c.state.in_(VOTABLE))))
-        statement = insert(votes).from_select(
-            ["approval_id", "voter", "approve", "at", "comment", "key", "evidence"], open_for_votes
-        )
-        try:
-            async with self._store.transaction() as connection:
-                return (await connection.execute(statement)).rowcount == 1
-        except UpstreamError as error:
-            if isinstance(error.__cause__, Conflict):  # the primary key: this voter has voted
-                return False
-            raise
+        async with self._store.transaction() as connection:
+            return await _vote(connection, approval_id, vote)
 
     async def set_state(self, approval_id: str, expected: ApprovalState, state: ApprovalState) -> bool:
         async with self._store.transaction() as connection:
