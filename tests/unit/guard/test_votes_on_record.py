@@ -128,7 +128,7 @@ async def test_a_vote_that_another_overtook_is_refused_and_does_not_count(pair: 
             await pair.two.recorder.adopt()
         return await event(*args, **more)  # type: ignore[arg-type]
 
-    pair.two.recorder.event = late  # type: ignore[method-assign, assignment]
+    pair.two.recorder.event = late  # type: ignore[method-assign]
     with pytest.raises(VoteRefusedError, match="already"):
         await sign_and_vote(pair.two.approvals, DORA, SHOP, pair.asked, approve=True)
     assert await pair.stored() == [(DORA.id, False)]
