@@ -11,6 +11,7 @@ import datetime
 import re
 from collections.abc import Callable, Iterator
 
+import re2
 from stdnum.be import nn as be_nn
 from stdnum.br import cpf as br_cpf
 from stdnum.ch import ssn as ch_ahv
@@ -154,8 +155,9 @@ FORMS: tuple[tuple[str, str, Callable[[str], bool]], ...] = (
     ("TW national identification", r"[A-Z][1289][0-9]{8}", _tw),
     ("US ITIN", r"9[0-9]{2}-[0-9]{2}-[0-9]{4}", us_itin.is_valid),
 )
-# Behind a letter or digit no number stands alone, and runs of digits would be tried at each of them.
-_ANY = re.compile(f"(?<![A-Za-z0-9_])(?:{'|'.join(form for _, form, _ in FORMS)})".encode("ascii"))
+# Tried at every word by `re`, two dozen forms take twenty times as long as by an automaton.
+_ANY = re2.compile("|".join(form for _, form, _ in FORMS).encode("ascii"))
+_WORD = re.compile(rb"[A-Za-z0-9_]*")
 _CHECKS = tuple(check for _, _, check in FORMS)
 _EACH = tuple(re.compile(form.encode("ascii")) for _, form, _ in FORMS)
 
@@ -164,6 +166,10 @@ def _find(value: bytes) -> Iterator[Place]:
     position = 0
     while (match := _ANY.search(value, position)) is not None:
         start = match.start()
+        word = _WORD.match(value, start)
+        if start and _WORD.fullmatch(value, start - 1, start) and word is not None:
+            position = word.end()  # behind a letter or digit no number stands alone: none begins before the word ends
+            continue
         position = start + 1
         for form, check in zip(_EACH, _CHECKS, strict=True):
             one = form.match(value, start)

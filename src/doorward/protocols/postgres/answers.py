@@ -38,12 +38,15 @@ from doorward.protocols.postgres.pending import (
     Run,
 )
 from doorward.protocols.postgres.plain import answered, unfold
-from doorward.protocols.postgres.redact_copy import MAX_LINE, TooLargeError
+from doorward.protocols.postgres.redact_copy import BINARY_HEADER, MAX_LINE, TooLargeError
+from doorward.protocols.postgres.redact_copy import CopyRedactor as Copier
 from doorward.protocols.postgres.redact_fields import said_by_code
 from doorward.protocols.postgres.wide import WIDE, Memory, Store, WideRow
+from doorward.protocols.postgres.wide_copy import Passing, WideLine
 from doorward.protocols.postgres.wire import Backend, Column
 from doorward.sql.settings import WAIT, narrow, waiting
 
+_BEGINS: Final = 5 + BINARY_HEADER  # bytes of a long message that have to be there before it can be begun
 _MAX_OTHER: Final = 1 << 20  # what is not a row or copy data has no business being longer
 STYLES: Final = frozenset({"DateStyle", "IntervalStyle", "TimeZone"})  # they say what a literal means
 # Time zones by name or offset: they say little more than where on earth. Anything else may spell out a value.
@@ -139,7 +142,7 @@ class Answers:
         self.held = WIDE  # bytes of a row that is masked in one go
         self._told = False  # the row at hand can go on
         self.asks = False  # somebody answers questions about long values
-        self._wide: WideRow | None = None  # the row at hand
+        self._wide: WideRow | WideLine | Passing | None = None  # the row, or line, at hand
         self._pieces: Iterator[bytes] | None = None  # .. that is whole, and goes on
         self._later: list[bytes] = []  # what came behind it
         self._parts: list[bytes] = []
@@ -269,6 +272,12 @@ class Answers:
                 self._pass(data, start, position)
                 rest = self._begin_wide(data, position, length)
                 return [*results, *self._read(rest)] if rest else results
+            if kind == Backend.COPY_DATA and self._whole() < length <= self.max_row and self._lengthy():
+                if size - position < _BEGINS:
+                    break
+                self._pass(data, start, position)
+                rest = self._begin_line(data, position, length)
+                return [*results, *self._read(rest)] if rest else results
             if length < 4 or length > (
                 self.max_row if kind == Backend.DATA_ROW
                 else min(self.max_row, MAX_LINE) if kind == Backend.COPY_DATA else _MAX_OTHER
@@ -312,6 +321,8 @@ class Answers:
             self._parts = [rest]
             self._have = len(rest)
             self._need = 5 if self._have < 5 else 1 + read_i32_be(rest, 1)
+            if self._have < _BEGINS and self._need > _BEGINS:
+                self._need = _BEGINS  # it may be one that is masked while it arrives
         return results
 
     def _recorded(self, kind: int, message: bytes) -> bytes:
@@ -401,7 +412,48 @@ class Answers:
         self._wide = WideRow(redactor.plan, length, store, recorded=self._differs, asks=self.asks)
         return self._widen(self._wide, data, position + 5)
 
-    def _widen(self, row: WideRow, data: bytes, position: int) -> bytes:
+    def _lengthy(self) -> bool:
+        """Whether a long message of COPY data is a line, or tuple, by itself, and can be masked while it arrives."""
+        run = self.copy_out
+        return run is not None and (not isinstance(run.copier, Copier) or run.copier.between)
+
+    def _begin_line(self, data: bytes, position: int, length: int) -> bytes:
+        """A line of COPY data that is not held begins at data[position:]; returns what comes behind it."""
+        run = self.copy_out
+        assert run is not None
+        copier, recording = run.copier, run.recording
+        masks = isinstance(copier, Copier) and not self.observe and not copier.plan.passes
+        store = None if not masks else Memory() if length <= WIDE else self.stores(length)
+        if store is None and masks:
+            self.crowded = True
+            self._later = [data[position:]]
+            return b""
+        if run.permit.allowance is not None:
+            self._count_on(run.permit.allowance, 1)
+        position += 5
+        prefix = b""
+        if isinstance(copier, Copier) and copier.binary and not copier.headed:
+            prefix = data[position : position + BINARY_HEADER]
+            copier.feed(prefix)
+            if not copier.headed:
+                raise ProtocolError("binary COPY data has a header that is not known")
+        if isinstance(recording, Copier):
+            stub = recording.stub(length)
+            if recording.binary:
+                stub = recording.feed((b"" if recording.headed else data[position : position + BINARY_HEADER]) + stub)
+            else:
+                recording.rows += 1
+            self._keep_copy(run, stub)
+        if store is None or not isinstance(copier, Copier):
+            self._wide = Passing(length)
+        elif copier.binary:
+            position += len(prefix)
+            self._wide = WideRow(copier.plan, length - len(prefix), store, asks=self.asks, kind=b"d", prefix=prefix)
+        else:
+            self._wide = WideLine(copier, length, store, asks=self.asks)
+        return self._widen(self._wide, data, position)
+
+    def _widen(self, row: WideRow | WideLine | Passing, data: bytes, position: int) -> bytes:
         """More of a wide row; returns what comes behind it."""
         end = row.feed(data, position)
         self._out.extend(row.out)
@@ -411,6 +463,23 @@ class Answers:
             return b""
         if not row.whole:
             return b""
+        copy = self.copy_out
+        if copy is not None and copy.copier is not None:
+            copy.copier.rows += 1
+            copy.copier.cells.update(row.cells)
+        else:
+            assert isinstance(row, WideRow)
+            self._count_wide(row)
+        rest = data[end:]
+        if row.direct:
+            self.abandon()
+            return rest
+        self._pieces = row.pieces()
+        self._later = [rest] if rest else []
+        return b""
+
+    def _count_wide(self, row: WideRow) -> None:
+        """A wide row is whole: it counts, and is recorded."""
         run = self._of_rows()
         assert run is not None
         redactor = run.redactor
@@ -425,13 +494,6 @@ class Answers:
             self._keep_rows(kept, run.rows + before, 1)
         redactor.rows += 1
         redactor.cells.update(row.cells)
-        rest = data[end:]
-        if row.direct:
-            self.abandon()
-            return rest
-        self._pieces = row.pieces()
-        self._later = [rest] if rest else []
-        return b""
 
     def _of_rows(self) -> Run | None:
         """What the rows that come now answer, with its redactor; None: a question of the gateway's own."""

@@ -24,14 +24,18 @@ from doorward.masking.plan import Action, ColumnPlan, Plan, as_read
 from doorward.protocols.postgres.cells import Cells
 
 MAX_LINE: Final = 16 << 20
+BINARY_HEADER: Final = 19  # bytes before the first tuple
 _SIGNATURE: Final = b"PGCOPY\n\xff\r\n\x00"
 _INT: Final = Struct("!i")
 _SHORT: Final = Struct("!h")
 _ENCODINGS: Final = re.compile(
     r"|UTF_?8|UNICODE|SQL_ASCII|LATIN[0-9]{1,2}|ISO_?8859_?[0-9]{1,2}|WIN(?:DOWS)?_?[0-9]{3,4}|KOI8[RU]?|EUC_.*"
 )
+# What is written as its number, or stands for itself.
 _ESCAPE: Final = re.compile(rb"\\(?:x([0-9A-Fa-f]{1,2})|([0-7]{1,3})|(.))", re.DOTALL)
-_CONTROLS: Final = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"}
+_LETTERS: Final = tuple((b"\\" + letter, character) for letter, character in (
+    (b"b", b"\b"), (b"f", b"\f"), (b"n", b"\n"), (b"r", b"\r"), (b"t", b"\t"), (b"v", b"\v"),
+))  # fmt: skip
 
 
 class TooLargeError(ValueError):
@@ -39,7 +43,8 @@ class TooLargeError(ValueError):
 
 
 class CopyRedactor:
-    """Rewrites one COPY OUT. `rows`: how many rows have passed; `cells`: how many fields changed, by label."""
+    """Rewrites one COPY OUT. `rows`: how many rows have passed; `cells`: how many fields changed, by label. A line that is too
+    long for it is for `wide_copy`, which asks it what this COPY's fields say and how they are written."""
 
     def __init__(
         self,
@@ -63,25 +68,25 @@ class CopyRedactor:
             raise ValueError(f"COPY in encoding {encoding} cannot be masked: use UTF8")
         self.rows: int = 0
         self.cells: Counter[str] = Counter()
-        self._plan = plan
+        self.plan = plan
         self._detectors = plan.detectors
         self._looks = bool(plan.detectors.detectors)
         self._cells = Cells(plan.detectors, plan.transforms, self.cells)
         # Transforms read UTF-8. What is written in another encoding is not looked at, so that nothing depends on it.
         self._foreign = encoding.strip().upper().replace("-", "").replace("_", "") not in ("", "UTF8", "UNICODE")
-        self._csv = style == "csv"
-        self._binary = style == "binary"
-        self._delimiter = delimiter.encode() or (b"," if self._csv else b"\t")
-        self._null = (null if null is not None else "" if self._csv else "\\N").encode()
+        self.csv = style == "csv"
+        self.binary = style == "binary"
+        self.delimiter = delimiter.encode() or (b"," if self.csv else b"\t")
+        self.null = (null if null is not None else "" if self.csv else "\\N").encode()
         # In text format a null string without a backslash cannot be told from a value that reads the same. Passing it
         # on would tell a client that guessed a value whether it was right; so labelled fields are then never NULL.
-        self._ambiguous = style == "text" and b"\\" not in self._null
-        self._quote = quote.encode() or b'"'
-        self._escape = escape.encode() or self._quote
-        if len(self._delimiter) != 1 or len(self._quote) != 1 or len(self._escape) != 1:
+        self._ambiguous = style == "text" and b"\\" not in self.null
+        self.quote = quote.encode() or b'"'
+        self.escape = escape.encode() or self.quote
+        if len(self.delimiter) != 1 or len(self.quote) != 1 or len(self.escape) != 1:
             raise ValueError("COPY's delimiter, quote and escape are one byte each")
         # With quoting characters that can stand within what detectors look for, the raw line may hide it.
-        self._spread = self._csv and (self._quote not in b"\"'" or self._escape not in b"\"'\\")
+        self._spread = self.csv and (self.quote not in b"\"'" or self.escape not in b"\"'\\")
         self._header = header
         self._limit = max_line
         self._held: list[bytes] = []
@@ -93,7 +98,7 @@ class CopyRedactor:
 
     def feed(self, payload: bytes) -> bytes:
         """The rows that this payload completes, as the client may see them."""
-        if self._binary:
+        if self.binary:
             return self._tuples(payload)
         cut = self._last_end(payload)
         if cut == 0:
@@ -114,9 +119,25 @@ class CopyRedactor:
             self._hold(payload[cut:])
         return self._lines(block)
 
+    @property
+    def between(self) -> bool:
+        """Whether a row begins with what comes next."""
+        return not self._held and not self._header and not self._ended
+
+    def stub(self, length: int) -> bytes:
+        """What stands on record for a line, or tuple, in a message of so many bytes: nothing of what it says."""
+        if self.binary:
+            return _SHORT.pack(len(self.plan.columns)) + _INT.pack(-1) * len(self.plan.columns)
+        return b"[a line of %d bytes]\n" % (length - 5)
+
+    @property
+    def headed(self) -> bool:
+        """Whether the header of a binary COPY has passed."""
+        return self._started
+
     def finish(self) -> bytes:
         """What is left at the end: a last line without its end. ProtocolError: the data ends within a row."""
-        if self._binary:
+        if self.binary:
             if self._held or not self._ended:
                 raise ProtocolError("binary COPY data ends before its trailer")
             return b""
@@ -136,18 +157,18 @@ class CopyRedactor:
             raise TooLargeError("a row of COPY data is larger than may be held")
 
     def _longest(self, block: bytes) -> int:
-        return max(map(len, block.split(b"\n"))) if not self._csv else len(block)
+        return max(map(len, block.split(b"\n"))) if not self.csv else len(block)
 
     # -- lines -------------------------------------------------------------------------------------------------------
 
     def _last_end(self, payload: bytes) -> int:
         """The offset behind the last line end of the payload that ends a row; 0: there is none."""
-        if not self._csv:
+        if not self.csv:
             return payload.rfind(b"\n") + 1
-        if not self._inside and self._quote not in payload:
+        if not self._inside and self.quote not in payload:
             self._escaped = False
             return payload.rfind(b"\n") + 1
-        if self._escape == self._quote:
+        if self.escape == self.quote:
             return self._last_end_doubled(payload)
         return self._last_end_escaped(payload)
 
@@ -156,18 +177,18 @@ class CopyRedactor:
         cut = position = 0
         inside = self._inside
         while (end := payload.find(b"\n", position)) >= 0:
-            if payload.count(self._quote, position, end) & 1:
+            if payload.count(self.quote, position, end) & 1:
                 inside = not inside
             if not inside:
                 cut = end + 1
             position = end + 1
-        if payload.count(self._quote, position) & 1:
+        if payload.count(self.quote, position) & 1:
             inside = not inside
         self._inside = inside
         return cut
 
     def _last_end_escaped(self, payload: bytes) -> int:
-        quote, escape = self._quote[0], self._escape[0]
+        quote, escape = self.quote[0], self.escape[0]
         inside, escaped = self._inside, self._escaped
         cut = 0
         for place, byte in enumerate(payload):
@@ -184,7 +205,7 @@ class CopyRedactor:
 
     def _lines(self, block: bytes) -> bytes:
         """Whole rows, masked."""
-        if not self._header and not self._plan.masked and not self._suspicious(block):
+        if not self._header and not self.plan.masked and not self._suspicious(block):
             self.rows += self._number(block)
             return block
         out: list[bytes] = []
@@ -197,7 +218,7 @@ class CopyRedactor:
         return b"".join(out)
 
     def _number(self, block: bytes) -> int:
-        if self._csv and self._quote in block:
+        if self.csv and self.quote in block:
             return len(self._split_lines(block))
         return block.count(b"\n") + (not block.endswith(b"\n"))
 
@@ -207,7 +228,7 @@ class CopyRedactor:
         lines = [line + b"\n" for line in lines]
         if last:
             lines.append(last)
-        if not self._csv or self._quote not in block:
+        if not self.csv or self.quote not in block:
             return lines
         rows: list[bytes] = []
         pending: list[bytes] = []
@@ -223,14 +244,14 @@ class CopyRedactor:
         return rows
 
     def _leaves_inside(self, line: bytes, inside: bool) -> bool:
-        if self._escape == self._quote:
-            return inside ^ bool(line.count(self._quote) & 1)
+        if self.escape == self.quote:
+            return inside ^ bool(line.count(self.quote) & 1)
         escaped = False
         for byte in line:
-            if inside and byte == self._escape[0]:
+            if inside and byte == self.escape[0]:
                 escaped = not escaped
                 continue
-            if byte == self._quote[0] and not escaped:
+            if byte == self.quote[0] and not escaped:
                 inside = not inside
             escaped = False
         return inside
@@ -241,55 +262,65 @@ class CopyRedactor:
             return False
         if self._spread or self._detectors.hit(block):
             return True
-        if self._csv:
-            return self._quote * 2 in block and self._detectors.hit(block.replace(self._quote * 2, self._quote))
-        return b"\\" in block and self._detectors.hit(_unescaped(block))
+        if self.csv:
+            return self.quote * 2 in block and self._detectors.hit(block.replace(self.quote * 2, self.quote))
+        return b"\\" in block and self._detectors.hit(unescaped(block))
 
     def _line(self, line: bytes) -> bytes:
         self.rows += 1
         ending = b"\n" if line.endswith(b"\n") else b""
         body = line[: len(line) - len(ending)]
-        if body == b"\\." and not self._csv:
+        if body == b"\\." and not self.csv:
             self.rows -= 1  # the old end-of-data marker: not a row
             return line
-        columns = self._plan.columns
+        columns = self.plan.columns
         if not columns and not body:
             return line
-        fields = self._split_csv(body) if self._csv else self._split_text(body)
+        fields = self._split_csv(body) if self.csv else self._split_text(body)
         if len(fields) != len(columns):
             raise ProtocolError("a row of COPY data has another number of fields than was announced")
         looking = self._suspicious(line)
         changed = False
         for index, column in enumerate(columns):
-            becomes = self._field(fields[index], column, looking)
+            becomes = self.field(fields[index], column, looking)
             if becomes is not None:
                 fields[index] = becomes
                 changed = True
-        return self._delimiter.join(fields) + ending if changed else line
+        return self.delimiter.join(fields) + ending if changed else line
 
-    def _field(self, raw: bytes, column: ColumnPlan, looking: bool) -> bytes | None:
-        """What a field becomes, as COPY writes it; None: it stays."""
-        if column.action == Action.PASS:
-            return None
-        if raw == self._null and (column.action == Action.DETECT or not (column.nulls or self._ambiguous)):
+    def field(self, raw: bytes, column: ColumnPlan, looking: bool, said: bytes | None = None) -> bytes | None:
+        """What a field becomes, as COPY writes it; None: it stays. `said`: its value, where that is known."""
+        if self.stays(raw, column):
             return None
         if column.action == Action.DETECT:
             if not looking:
                 return None
-            found = self._cells.masked(self._says(raw), column.reading)
-            return None if found is None else self._written(found[0])
+            found = self._cells.masked(self._says(raw) if said is None else said, column.reading)
+            return None if found is None else self.written(found[0])
+        if column.action == Action.TRANSFORM and not self._foreign:
+            self.cells[column.label] += 1
+            value = self._says(raw) if said is None else said
+            return self.written(self._cells.transformed(value, column.label, column.reading))
+        return self.replaced(column)
+
+    def stays(self, raw: bytes, column: ColumnPlan) -> bool:
+        """Whether a field is as it may be shown, whatever it says: nothing becomes of it, or of NULL."""
+        if column.action == Action.PASS:
+            return True
+        return raw == self.null and (column.action == Action.DETECT or not (column.nulls or self._ambiguous))
+
+    def replaced(self, column: ColumnPlan) -> bytes:
+        """What a labelled field becomes that nobody reads."""
         self.cells[column.label] += 1
         if column.action == Action.REPLACE:
-            return self._written(column.replacement)
-        if self._foreign:
-            return self._written(as_read(redaction(column.label), column.reading))
-        return self._written(self._cells.transformed(self._says(raw), column.label, column.reading))
+            return self.written(column.replacement)
+        return self.written(as_read(redaction(column.label), column.reading))
 
     # -- fields ------------------------------------------------------------------------------------------------------
 
     def _split_text(self, body: bytes) -> list[bytes]:
         """Fields as written. A delimiter behind an odd number of backslashes belongs to its field."""
-        pieces = body.split(self._delimiter)
+        pieces = body.split(self.delimiter)
         if b"\\" not in body:
             return pieces
         fields: list[bytes] = []
@@ -298,16 +329,16 @@ class CopyRedactor:
             open_field.append(piece)
             if (len(piece) - len(piece.rstrip(b"\\"))) & 1:
                 continue
-            fields.append(self._delimiter.join(open_field))
+            fields.append(self.delimiter.join(open_field))
             open_field = []
         if open_field:
-            fields.append(self._delimiter.join(open_field))
+            fields.append(self.delimiter.join(open_field))
         return fields
 
     def _split_csv(self, body: bytes) -> list[bytes]:
-        if self._quote not in body:
-            return body.split(self._delimiter)
-        quote, escape, delimiter = self._quote[0], self._escape[0], self._delimiter[0]
+        if self.quote not in body:
+            return body.split(self.delimiter)
+        quote, escape, delimiter = self.quote[0], self.escape[0], self.delimiter[0]
         doubled = quote == escape
         fields: list[bytes] = []
         start = 0
@@ -327,11 +358,11 @@ class CopyRedactor:
 
     def _says(self, raw: bytes) -> bytes:
         """A field's value."""
-        if not self._csv:
-            return _unescaped(raw)
-        if self._quote not in raw:
+        if not self.csv:
+            return unescaped(raw)
+        if self.quote not in raw:
             return raw
-        quote, escape = self._quote[0], self._escape[0]
+        quote, escape = self.quote[0], self.escape[0]
         value = bytearray()
         inside = False
         place, size = 0, len(raw)
@@ -348,19 +379,27 @@ class CopyRedactor:
             place += 1
         return bytes(value)
 
-    def _written(self, value: bytes | None) -> bytes:
+    def written(self, value: bytes | None) -> bytes:
         """A value as this COPY writes it."""
         if value is None:
-            return self._null
-        if not self._csv:
-            value = value.replace(b"\\", b"\\\\").replace(b"\n", b"\\n").replace(b"\r", b"\\r").replace(b"\t", b"\\t")
-            return value if self._delimiter == b"\t" else value.replace(self._delimiter, b"\\" + self._delimiter)
-        special = (self._quote, self._delimiter, b"\n", b"\r")
-        if value and value != self._null and value != b"\\." and not any(one in value for one in special):
+            return self.null
+        if not self.csv:
+            return self.escaped(value)
+        special = (self.quote, self.delimiter, b"\n", b"\r")
+        if value and value != self.null and value != b"\\." and not any(one in value for one in special):
             return value
-        if self._escape != self._quote:
-            value = value.replace(self._escape, self._escape * 2)
-        return self._quote + value.replace(self._quote, self._escape + self._quote) + self._quote
+        return self.quote + self.escaped(value) + self.quote
+
+    def escaped(self, value: bytes) -> bytes:
+        """A value, or a part of one, as this COPY writes it; CSV within quotes. As PostgreSQL does (CopyAttributeOutText)."""
+        if self.csv:
+            if self.escape != self.quote:
+                value = value.replace(self.escape, self.escape * 2)
+            return value.replace(self.quote, self.escape + self.quote)
+        value = value.replace(b"\\", b"\\\\")
+        for escape, character in _LETTERS:
+            value = value.replace(character, escape)
+        return value if self.delimiter == b"\t" else value.replace(self.delimiter, b"\\" + self.delimiter)
 
     # -- binary ------------------------------------------------------------------------------------------------------
 
@@ -406,7 +445,7 @@ class CopyRedactor:
         if count == -1:
             self._ended = True
             return position
-        if count != len(self._plan.columns):
+        if count != len(self.plan.columns):
             raise ProtocolError("a row of COPY data has another number of fields than was announced")
         for _ in range(count):
             if position + 4 > size:
@@ -427,7 +466,7 @@ class CopyRedactor:
             return row
         parts: list[bytes] = [row[:2]]
         position = 2
-        for column in self._plan.columns:
+        for column in self.plan.columns:
             length: int = _INT.unpack_from(row, position)[0]
             behind = position + 4 + max(length, 0)
             field = row[position:behind]
@@ -441,11 +480,20 @@ class CopyRedactor:
         return b"".join(parts)
 
 
-def _unescaped(raw: bytes) -> bytes:
+def unescaped(raw: bytes) -> bytes:
     """What a field of the text format says, or a block of them (for the prefilter)."""
     if b"\\" not in raw:
         return raw
-    return _ESCAPE.sub(_escape, raw)
+    # Between backslashes that stand for one, each begins an escape; a call for each would cost seconds.
+    return b"\\".join([_without_pairs(part) for part in raw.split(b"\\\\")])
+
+
+def _without_pairs(raw: bytes) -> bytes:
+    if b"\\" not in raw:
+        return raw
+    for escape, character in _LETTERS:
+        raw = raw.replace(escape, character)
+    return _ESCAPE.sub(_escape, raw) if b"\\" in raw else raw
 
 
 def _escape(match: re.Match[bytes]) -> bytes:
@@ -454,4 +502,4 @@ def _escape(match: re.Match[bytes]) -> bytes:
         return bytes((int(hexadecimal, 16),))
     if octal is not None:
         return bytes((int(octal, 8) & 255,))
-    return _CONTROLS.get(other, other)
+    return other

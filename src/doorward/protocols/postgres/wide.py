@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from typing import Final, Protocol
 
 from doorward.errors import ProtocolError
+from doorward.masking.detect import Detectors
 from doorward.masking.detectors import redaction
 from doorward.masking.plan import Action, ColumnPlan, Plan, Reading, as_read
 from doorward.masking.windows import Seen, Window, Windows, look
@@ -73,21 +74,81 @@ class Memory:
         self._held.clear()
 
 
-class WideRow:
-    """One row. `length` is what its message says. `store` None: nothing in it changes. `recorded`: `record` is wanted, too.
-    `cells`: how many cells have changed, by label. `question`: what somebody has to say before it goes on."""
+class Aside:
+    """A message whose length is not known before all of it is: what of it may be shown is put aside, or goes on at once
+    (`direct`, `out`) where that is certain. `question`: what somebody has to say before it goes on. `cells`: how many values
+    have changed, by label."""
 
-    def __init__(
-        self, plan: Plan, length: int, store: Store | None, *, recorded: bool = False, asks: bool = False
-    ) -> None:
+    def __init__(self, kind: bytes, store: Store | None) -> None:
         self.question: Question | None = None
         self.out: list[bytes] = []
         self.cells: Counter[str] = Counter()
         self.direct = False
+        self._kind = kind
+        self._store = store
+        self._script: list[bytes | int] = []  # the message: bytes, and how many more come from the store
+        self._said = 0  # bytes of it
+
+    def pieces(self) -> Iterator[bytes]:
+        """A message that is whole, and not direct, as the client may see it."""
+        yield self._kind + (4 + self._said).to_bytes(4, "big")
+        for part in self._script:
+            if isinstance(part, bytes):
+                yield part
+                continue
+            assert self._store is not None
+            while part:
+                step = min(part, _PIECE)
+                part -= step
+                yield self._store.read(step)
+
+    def told(self, answer: Answer) -> None:
+        """What the question was answered with. UndecodableError: the value cannot be masked."""
+        raise ValueError("nothing was asked")
+
+    def close(self) -> None:
+        """Nothing more is read of what was put aside."""
+        if self._store is not None:
+            self._store.close()
+
+    def _put(self, shown: bytes) -> None:
+        if self.direct:
+            self.out.append(shown)
+            return
+        self._said += len(shown)
+        store = self._store
+        if len(shown) <= _SMALL or store is None:
+            self._script.append(shown)
+        else:
+            store.append(shown)
+            self._script.append(len(shown))
+
+    def _goes_on(self, left: int) -> None:
+        """The `left` bytes that are still to come will not change; so the length is known, unless something is put aside."""
+        if not self.direct and all(isinstance(part, bytes) for part in self._script):
+            self.direct = True
+            self.out.append(self._kind + (4 + self._said + left).to_bytes(4, "big"))
+            self.out.extend([part for part in self._script if isinstance(part, bytes)])
+            self._script.clear()
+
+
+def changes(column: ColumnPlan, detectors: Detectors) -> bool:
+    """Whether a value of this column may become another one."""
+    return column.action >= Action.REPLACE or (column.action == Action.DETECT and bool(detectors.detectors))
+
+
+class WideRow(Aside):
+    """One row. `length` is what its message says. `store` None: nothing in it changes. `recorded`: `record` is wanted, too.
+    A tuple of binary COPY data is a row, too: in a message of another `kind`,
+    and the first one behind a `prefix`."""
+
+    def __init__(
+        self, plan: Plan, length: int, store: Store | None, *, recorded: bool = False, asks: bool = False,
+        kind: bytes = b"D", prefix: bytes = b"",
+    ) -> None:  # fmt: skip
+        super().__init__(kind, store)
         self._columns = plan.columns
         self._masks = Cells(plan.detectors, plan.transforms, self.cells)
-        self._looks = bool(plan.detectors.detectors)
-        self._store = store
         self._left = length - 4  # bytes of the message that have not come yet
         self._index = -1  # of the column at hand; -1: their number is not known yet
         self._word = b""  # of a length or number that is cut
@@ -99,13 +160,13 @@ class WideRow:
         self._windows: Windows | None = None  # through which the value at hand is looked at
         self._window: Window | None = None  # that was asked about
         self._began = 0  # where its bytes begin in the store
-        self._script: list[bytes | int] = []  # the row: bytes, and how many more come from the store
-        self._said = 0  # bytes of it
         # Behind this column nothing changes.
         self._last = -1 if store is None else max((i for i, c in enumerate(self._columns) if self._changes(c)), default=-1)
         self._recorded: list[bytes] | None = [] if recorded else None
         self._room = _RECORDED
         self._original: list[bytes] | None = None  # of the value at hand, for the record
+        if prefix:
+            self._put(prefix)
 
     @property
     def whole(self) -> bool:
@@ -113,7 +174,7 @@ class WideRow:
         return self._left == 0 and self.question is None
 
     def _changes(self, column: ColumnPlan) -> bool:
-        return column.action >= Action.REPLACE or (column.action == Action.DETECT and self._looks)
+        return changes(column, self._masks.detectors)
 
     def feed(self, data: bytes, position: int) -> int:
         """Take what of data[position:] belongs to this row; returns where that ends. ProtocolError: it is no row."""
@@ -167,29 +228,11 @@ class WideRow:
         elif self._value == 0:
             self._ended()
 
-    def pieces(self) -> Iterator[bytes]:
-        """A row that is whole, and not direct, as the client may see it."""
-        yield b"D" + (4 + self._said).to_bytes(4, "big")
-        for part in self._script:
-            if isinstance(part, bytes):
-                yield part
-                continue
-            assert self._store is not None
-            while part:
-                step = min(part, _PIECE)
-                part -= step
-                yield self._store.read(step)
-
     def record(self) -> bytes:
         """The row as it came, but for what is too long for the record: it says how long. To be masked like any row."""
         assert self._recorded is not None
         body = b"".join(self._recorded)
         return b"D" + (6 + len(body)).to_bytes(4, "big") + len(self._columns).to_bytes(2, "big") + body
-
-    def close(self) -> None:
-        """Nothing more is read of what was put aside."""
-        if self._store is not None:
-            self._store.close()
 
     # -- columns -----------------------------------------------------------------------------------------------------
 
@@ -202,11 +245,8 @@ class WideRow:
 
     def _next(self) -> None:
         self._index += 1
-        if self._index > self._last and not self.direct and all(isinstance(part, bytes) for part in self._script):
-            self.direct = True
-            self.out.append(b"D" + (4 + self._said + self._left).to_bytes(4, "big"))
-            self.out.extend([part for part in self._script if isinstance(part, bytes)])
-            self._script.clear()
+        if self._index > self._last:
+            self._goes_on(self._left)
 
     def _measured(self) -> None:
         """How long the next value is."""
@@ -333,18 +373,6 @@ class WideRow:
         else:
             self._put(len(value).to_bytes(4, "big"))
             self._put(value)
-
-    def _put(self, data: bytes) -> None:
-        if self.direct:
-            self.out.append(data)
-            return
-        self._said += len(data)
-        store = self._store
-        if len(data) <= _SMALL or store is None:
-            self._script.append(data)
-        else:
-            store.append(data)
-            self._script.append(len(data))
 
     # -- the record --------------------------------------------------------------------------------------------------
 
