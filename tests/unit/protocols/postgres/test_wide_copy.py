@@ -197,8 +197,6 @@ def test_little_is_held(style: str, plan: Plan) -> None:
 def test_what_passes_passes() -> None:
     """Where nothing changes, a message goes on as it comes."""
     wide = Passing(4 + 10)
-    assert wide.feed(b"abcdef", 0) == 6
-    assert not wide.whole
-    assert wide.feed(b"xghijrest", 1) == 5
-    assert wide.whole
+    taken = [(wide.feed(data, position), wide.whole) for data, position in ((b"abcdef", 0), (b"xghijrest", 1))]
+    assert taken == [(6, False), (5, True)]
     assert b"".join(wide.out) == b"d\0\0\0\x0eabcdefghij"
