@@ -384,7 +384,9 @@ class Gateway:
             ),
             context=context, plaintext=said.plaintext, choice=self.config.choice,
             spools=Spools(self.config.gateway.data, limits.spool_bytes), clients=self.clients,
+            pass_on=self.neighbours.cancel,
         )  # fmt: skip
+        self.neighbours.on_cancel = listener.cancel_passed_on
         self.postgres_port = await listener.open(said.address, said.port)
         self.listener = listener
         self.metrics.count("doorward_statements", "Statements judged, by outcome.", "outcome", self.guard.counted)

@@ -13,12 +13,14 @@ import psycopg
 import pytest
 
 from doorward.ledger.verify import Status
+from doorward.protocols.postgres import wire
 from tests.rig import record
 from tests.rig.approvers import call, register, vote
 from tests.rig.faults import until
 from tests.rig.gateway import Gateway, launch, prepare, target_of
 from tests.rig.issuer import LocalIssuer
 from tests.rig.postgres import PostgresServer, copied
+from tests.rig.rawclient import RawClient, cancel
 
 POLICY = """
 @id("in") permit (principal, action in [Action::"connect", Action::"read"], resource);
@@ -182,6 +184,46 @@ def test_who_is_revoked_at_one_is_put_out_at_the_other(pair: tuple[Gateway, Gate
         assert status in (200, 201), said
         with pytest.raises(psycopg.Error):
             connection.execute("select 1")
+
+
+def test_a_session_is_ended_from_whichever_process(pair: tuple[Gateway, Gateway]) -> None:
+    """The other one lists it, and ends it for who may; when the answer is there, it is over. Who may not cannot tell it from
+    none."""
+    one, two_ = pair
+    with two_.connect(sub="ended-there", groups=["people"]) as connection:
+        assert connection.execute("select 1").fetchone() == (1,)
+        who = f"{one.issuer.url}|ended-there"
+
+        def listed() -> list[Any]:
+            found = call(one, f"/api/sessions?state=open&identity={who}", sub="dora", groups=["dba"])[1]
+            return list(found)
+
+        until(lambda: len(listed()) == 1)
+        [session] = listed()
+        place = f"/api/sessions/{session['id']}/end"
+        assert call(one, place, {}, sub="mallet", groups=["people"])[0] == 404
+        assert connection.execute("select 2").fetchone() == (2,)
+        assert call(one, place, {}, sub="dora", groups=["dba"]) == (200, {"session": session["id"], "ended": True})
+        with pytest.raises(psycopg.Error, match="an administrator ended this session"):
+            connection.execute("select 1")
+        until(lambda: listed() == [])
+        assert call(one, place, {}, sub="dora", groups=["dba"])[0] == 404
+
+
+def test_a_cancel_request_finds_its_session_in_whichever_process(pair: tuple[Gateway, Gateway]) -> None:
+    """Sent to the other one: a long statement ends, and nothing else; with a wrong key nothing happens at either."""
+    one, two_ = pair
+    slow = "select count(*) from generate_series(1, 2000000000)"
+    with RawClient.to(two_, sub="slow", groups=["people"]) as client, RawClient.to(two_, sub="too", groups=["people"]) as other:
+        client.send(wire.query(slow.encode()))
+        time.sleep(0.3)
+        cancel(one, client.pid, bytes(len(client.secret)))
+        cancel(one, client.pid + 1, client.secret)
+        assert client.quiet(0.5).messages == []
+        cancel(one, client.pid, client.secret)
+        assert client.until("Z", seconds=10).sqlstate == "57014"
+        assert client.query("select 1").values == ["1"]
+        assert other.query("select 1").values == ["1"]
 
 
 def test_one_is_killed_and_the_other_goes_on(tmp_path: Path, server: PostgresServer, local_issuer: LocalIssuer) -> None:

@@ -5,6 +5,9 @@ asked in vain is UpstreamError, and what waited for it does not happen. `follow`
 what `on_news` was given, and only then says that it has been taken up; it belongs in the gateway's TaskGroup. With one process
 both do nothing.
 
+`cancel` hands a CancelRequest that is for no session here to the others, and `on_cancel` is told of theirs: a client cannot
+know which process has its session. A key is handed on as its hash, and nobody is waited for.
+
 A process that dies is not waited for: its lane is free then. One that hangs holds back what must be known everywhere, and
 nothing else.
 """
@@ -13,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from hashlib import sha256
 from typing import Final, Protocol
 
 from doorward.errors import DoorwardError, UpstreamError
@@ -48,6 +52,18 @@ class Bulletin(Protocol):
         """How much of what this lane has posted that one has taken up."""
         ...
 
+    def call(self, number: int, digest: bytes) -> None:
+        """That this lane was sent a CancelRequest with this number, and a key of this hash (32 bytes)."""
+        ...
+
+    def called(self, lane: int) -> int:
+        """How many that lane was sent."""
+        ...
+
+    def calls(self, lane: int, after: int) -> list[tuple[int, bytes]]:
+        """Those of them after so many that are still there."""
+        ...
+
 
 async def nobody() -> None:
     """What there is to do where no other process has to know."""
@@ -61,6 +77,8 @@ class Neighbours:
         self._bulletin = bulletin
         self._seen: list[int] = []
         self._news: list[Callable[[], Awaitable[object]]] = []
+        self._heard: list[int] = []  # CancelRequests, by lane
+        self.on_cancel: Callable[[int, bytes], None] = lambda _number, _digest: None
 
     def on_news(self, take_up: Callable[[], Awaitable[object]]) -> None:
         """Have it called for each change: it reads the store anew. It may raise UpstreamError, and is called again."""
@@ -76,6 +94,7 @@ class Neighbours:
         """From here on we read the store, and what is posted later is news."""
         if self._bulletin is not None:
             self._seen = self._bulletin.posted()
+            self._heard = [self._bulletin.called(lane) for lane in range(len(self._recorder.lanes))]
             self._bulletin.taken_up(self._seen)
 
     def close(self) -> None:
@@ -87,6 +106,11 @@ class Neighbours:
         """They will know soon."""
         if self._bulletin is not None:
             self._bulletin.post()
+
+    def cancel(self, number: int, key: bytes) -> None:
+        """A CancelRequest for a session that is not here: it may be another's."""
+        if self._bulletin is not None:
+            self._bulletin.call(number, sha256(key).digest())
 
     async def tell(self) -> None:
         """See the module."""
@@ -114,7 +138,16 @@ class Neighbours:
             return
         while True:
             await asyncio.sleep(LOOK)
+            self._listen(self._bulletin)
             await self.look()
+
+    def _listen(self, bulletin: Bulletin) -> None:
+        for lane, heard in enumerate(self._heard):
+            made = bulletin.called(lane)
+            if made != heard and lane != self._recorder.lane_number:
+                for number, digest in bulletin.calls(lane, heard):
+                    self.on_cancel(number, digest)
+            self._heard[lane] = made
 
     async def look(self) -> None:
         """Take up what others have posted, if they have."""

@@ -2,7 +2,7 @@
 
 The accept loop never waits for a client. Before its token is verified a client has a deadline and 64 KiB; nothing it sent is
 forwarded, and no connection to a target exists. A CancelRequest is answered by nobody and reaches only the session whose
-key it carries.
+key it carries, whichever process of the gateway has it.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import asyncio
 import hmac
 import secrets
 import ssl
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
+from hashlib import sha256
 from typing import Any, Final, cast
 
 from doorward.errors import AuthenticationError, ConfigError, DoorwardError, ProtocolError, UpstreamError
@@ -77,7 +78,9 @@ class Listener:
         choice: Choice,
         spools: Spools,
         clients: Clients,
+        pass_on: Callable[[int, bytes], None] = lambda _pid, _secret: None,
     ) -> None:
+        self._pass_on = pass_on  # a CancelRequest for no session of ours
         self.guard = guard
         self.authenticator = authenticator
         self.refusals = refusals
@@ -201,6 +204,14 @@ class Listener:
             return
         relay = self.relays.get(pid)
         if relay is not None and hmac.compare_digest(relay.key[1], secret):
+            relay.cancel()
+        else:
+            self._pass_on(pid, secret)
+
+    def cancel_passed_on(self, pid: int, digest: bytes) -> None:
+        """A CancelRequest that another process was sent; of its key, the SHA-256."""
+        relay = self.relays.get(pid)
+        if relay is not None and hmac.compare_digest(sha256(relay.key[1]).digest(), digest):
             relay.cancel()
 
     async def cancel_upstream(self, relay: Relay) -> None:
