@@ -49,6 +49,7 @@ from doorward.guard.neighbours import Neighbours
 from doorward.guard.notifications import Notifications, Sender
 from doorward.guard.policies import PolicyInForce
 from doorward.guard.reader import RecordReader
+from doorward.guard.reconciliation import Reconciliation
 from doorward.guard.recorder import Recorder
 from doorward.guard.refusals import Refusals
 from doorward.guard.reveals import Reveals
@@ -67,6 +68,7 @@ from doorward.server.own import CatalogueHolder, OwnStatements
 from doorward.server.preview import Previews
 from doorward.server.proofs import Proofs
 from doorward.server.reach import Limits, Reach
+from doorward.server.reconciling import Reconciliations
 from doorward.server.sampling import Samples
 from doorward.server.spool import Spools
 from doorward.server.tls import server_context
@@ -169,6 +171,9 @@ class Gateway:
         self.reach: dict[str, Reach] = {}
         self.proofs = Proofs(self.guard, self.reach, self.secrets)
         self.samples = Samples(self.guard, self.reach, self.secrets, self.detectors.with_defaults())
+        self.reconciliations = Reconciliations(
+            Reconciliation(self.guard, self.store, lambda: self.reader), self.reach, self.log
+        )  # fmt: skip
         self.listener: Listener | None = None
         self.draining = False
         self._stop = asyncio.Event()
@@ -258,6 +263,7 @@ class Gateway:
                     group.create_task(self.budgets.run()),
                     group.create_task(self.guard.grants.run()),
                     group.create_task(self.reviews.run()),
+                    group.create_task(self.reconciliations.run()),
                     group.create_task(self.authenticator.run()),
                     group.create_task(self.refusals.run()),
                     group.create_task(self.notifications.run()),

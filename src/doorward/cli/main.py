@@ -42,6 +42,7 @@ for _name, _where, _help in (
     ("log", "log:app", "Prove what is in the log, offline."),
     ("witness", "witness:app", "Run a witness, which cosigns a log as long as it only grows."),
     ("classify", "classify:classify", "Look into a target's tables, and propose labels."),
+    ("reconcile", "reconcile:reconcile", "See who is connected to a target past the gateway."),
     ("masking", "masking:app", "Show that masking holds at a target, and keep the proof."),
     ("scan", "scan:scan", "Look for planted values in everything that is kept."),
     ("login", "login:login", "Log in once, for all commands."),

@@ -362,6 +362,10 @@ def _target(target: TargetSettings, tenant: str) -> Target:
         options["statement_timeout"] = str(target.statement_timeout * 1000)
     if target.dry_run:
         options["dry_run"] = "yes"
+    if target.reconcile:
+        options["reconcile"] = str(target.reconcile)
+    if target.expected_roles:
+        options["expected_roles"] = ",".join(target.expected_roles)
     options.update({f"set.{name}": value for name, value in target.options.items()})
     return Target(
         name=target.name, protocol=target.protocol, host=target.host, port=target.port, credential=target.secret,

@@ -233,6 +233,14 @@ class TargetSettings:
         flag(), "Try an UPDATE or DELETE that waits for approval in a transaction that is rolled back, to show its approvers "
         "what it does. It takes the same locks, for two seconds at most.", False,
     )  # fmt: skip
+    reconcile: int = setting(
+        duration("0s", "1d"), "How often to ask it who is connected, and to put on record who did not come through here; 0s: "
+        "only when somebody says `doorward reconcile`.", 900,
+    )  # fmt: skip
+    expected_roles: tuple[str, ...] = setting(
+        list_of(text("a role, without a comma", r"[^,\x00]{1,63}"), most=100),
+        "Roles that are expected to come another way: replication, monitoring, backups.", (),
+    )  # fmt: skip
     options: Mapping[str, str] = setting(
         table_of(text(), NAME), "Settings of the target's sessions at their start, as in work_mem.", {}
     )

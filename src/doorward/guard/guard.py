@@ -249,6 +249,7 @@ class GuardedSession:
         self.opened_by = opened_by
         self.ended = ""  # why it must end; set once
         self.on_end: Callable[[str], None] | None = None
+        self.backend = 0  # the target's own name for the connection, where it has one: a process id
         self._observe = session.target.mode is Mode.OBSERVE
         self._batched = session.target.durability == "batched"
         self._detectors = guard.recorder.detectors
@@ -754,6 +755,7 @@ class GuardedSession:
                 "refused": self.refused,
                 "held": self.held,
                 "rows": self.rows,
+                **({"backend": self.backend} if self.backend else {}),
             }
         )
 

@@ -341,6 +341,7 @@ class Listener:
         if conversation.answers.masks.active:
             conversation.answers.held, conversation.answers.asks = NARROW, True
         reach.pids[upstream.pid] = key[0]
+        opened.backend = upstream.pid
         self.metrics.connection_opened(target.name)
         reported = {k: v for k, v in upstream.parameters.items() if k in REPORTED}
         reported["session_authorization"] = startup.user

@@ -146,6 +146,7 @@ class OwnStatements:
                 await session.close("the target could not be reached")
                 raise
             self._session = session
+            session.backend = self._side.pid
         return self._side, self._session
 
     async def _drop(self) -> None:

@@ -59,6 +59,11 @@ class SideConnection:
         return self._closed or self._upstream.lost
 
     @property
+    def pid(self) -> int:
+        """The target's process that serves it."""
+        return self._upstream.pid
+
+    @property
     def parameters(self) -> Mapping[str, str]:
         """What the server reported at login."""
         return self._upstream.parameters

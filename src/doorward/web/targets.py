@@ -10,19 +10,23 @@ import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
+import msgspec
 from litestar import Request, get, post
 from litestar.exceptions import HTTPException, NotFoundException
 from litestar.params import FromPath, JSONBody
 from litestar.status_codes import HTTP_200_OK, HTTP_409_CONFLICT
 
+from doorward.evidence.reconcile import Seen
 from doorward.guard.guard import Guard
 from doorward.guard.labels import TargetLabels
+from doorward.guard.reconciliation import Source
 from doorward.ledger.encoding import canonical
 from doorward.model import Identity, Target
 
 MOST_CHANNELS = 500
 MOST_LIFTED = 1000
 MOST_ROWS = 5000  # of one relation
+MOST_CONNECTIONS = 500  # of one part of an account
 LONGEST = 48 << 10  # bytes of a report
 
 
@@ -54,6 +58,13 @@ class Samples(Protocol):
     ) -> dict[str, Any]: ...
 
 
+class Reconciliations(Protocol):
+    """`server.reconciling.Reconciliations`."""
+
+    async def activity(self, target: str, *, actor: str = "") -> dict[str, Any]: ...
+    async def compare(self, target: str, seen: Sequence[Seen], source: Source, *, actor: str = "") -> dict[str, Any]: ...
+
+
 class Served(Protocol):
     """What of the gateway these routes serve."""
 
@@ -68,6 +79,8 @@ class Served(Protocol):
     def proofs(self) -> Proofs: ...
     @property
     def samples(self) -> Samples: ...
+    @property
+    def reconciliations(self) -> Reconciliations: ...
 
 
 Who = Callable[[Request[Any, Any, Any]], Awaitable[Identity]]
@@ -207,6 +220,26 @@ def routes(gateway: Served, who: Who, allowed: Allowed) -> Sequence[Any]:
         )  # fmt: skip
         return digest
 
+    @post("/api/targets/{target:str}/reconciliations", status_code=HTTP_200_OK)
+    async def reconcile(
+        request: Request[Any, Any, Any], target: FromPath[str], data: JSONBody[dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Hold who was connected to the target against the record: who is connected now, or, with {"connections": [...],
+        "about": where they are from, "unread": lines that could not be read}, whom its log has."""
+        caller = await administrator(request, target)
+        if not data:
+            return await gateway.reconciliations.activity(target, actor=caller.id)
+        seen = _connections(data.get("connections"))
+        about, unread = data.get("about", ""), data.get("unread", 0)
+        if (
+            seen is None or not isinstance(about, str) or len(about) > 500 or type(unread) is not int or unread < 0
+            or set(data) - {"connections", "about", "unread"}
+        ):  # fmt: skip
+            raise HTTPException(
+                status_code=400, detail=f"send nothing, or at most {MOST_CONNECTIONS} connections as `doorward reconcile` does"
+            )
+        return await gateway.reconciliations.compare(target, seen, Source("log", about, unread), actor=caller.id)
+
     @get("/api/targets")
     async def listing(request: Request[Any, Any, Any]) -> list[dict[str, Any]]:
         """The targets that the caller may connect to, and where the door to them is."""
@@ -217,7 +250,26 @@ def routes(gateway: Served, who: Who, allowed: Allowed) -> Sequence[Any]:
             for name, target in sorted(gateway.targets.items()) if allowed(caller, "connect", name)
         ]  # fmt: skip
 
-    return listing, sample, begin, plant, end, copied, lift
+    return listing, sample, begin, plant, end, copied, lift, reconcile
+
+
+def _connections(said: Any) -> list[Seen] | None:
+    """An account as it is sent; None if it is none."""
+    if not isinstance(said, list) or len(said) > MOST_CONNECTIONS:
+        return None
+    found = []
+    for each in said:
+        try:
+            seen = msgspec.convert(each, Seen)
+        except msgspec.ValidationError:
+            return None
+        if not all(0 <= number < 1 << 53 for number in (seen.pid, seen.started, seen.statements)):
+            return None
+        texts = (seen.role, seen.database, seen.client, *seen.applications)
+        if len(texts) > 23 or any(len(text) > 256 for text in texts):
+            return None
+        found.append(seen)
+    return found
 
 
 def _sane(report: Any, target: str, proof: str) -> bool:

@@ -67,7 +67,7 @@ def test_a_good_configuration_gives_the_nouns(tmp_path: Path) -> None:
         "shop": Target(
             "shop", "postgres", "db.example", 5432, credential=SecretRef("vault", "shop"), user="app",
             database="shop", mode=Mode.OBSERVE, labels={"public.customers.ssn": "ssn"},
-            options={"tls": "verify-full", "auth": "scram-sha-256,md5", "statement_timeout": "30000",
+            options={"tls": "verify-full", "auth": "scram-sha-256,md5", "statement_timeout": "30000", "reconcile": "900",
                      "set.work_mem": "64MB"},
         )
     }  # fmt: skip

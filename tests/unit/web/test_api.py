@@ -20,6 +20,7 @@ import pytest
 
 from doorward.adapters.identity.dpop import DpopProofs
 from doorward.errors import AuthenticationError, UpstreamError
+from doorward.evidence.reconcile import Seen
 from doorward.guard.approvals import MOST_WAITING, Approvals
 from doorward.guard.approver_keys import ApproverKeys
 from doorward.guard.budgets import Budgets
@@ -29,6 +30,7 @@ from doorward.guard.notifications import Notifications
 from doorward.guard.policies import PolicyInForce
 from doorward.guard.ports import NOTHING, Shown
 from doorward.guard.reader import RecordReader
+from doorward.guard.reconciliation import Source
 from doorward.guard.reveals import Reveals
 from doorward.guard.reviews import Reviews
 from doorward.guard.stores import SessionRow
@@ -101,6 +103,16 @@ class Sampler:
         return {"asked": [target, actor.subject, rows, list(schemas), after]}
 
 
+class Compared:
+    """Says what it was given to compare."""
+
+    async def activity(self, target: str, *, actor: str = "") -> dict[str, Any]:
+        return {"asked": [target, actor]}
+
+    async def compare(self, target: str, seen: Sequence[Seen], source: Source, *, actor: str = "") -> dict[str, Any]:
+        return {"asked": [target, [each.pid for each in seen], source.kind, source.about, source.unread, actor]}
+
+
 class Served:
     """What of a gateway the API serves, on a memory disk."""
 
@@ -119,6 +131,7 @@ class Served:
         self.postgres_port, self.postgres_tls = 7432, True
         self.proofs = Place()
         self.samples = Sampler()
+        self.reconciliations = Compared()
         vault = TokenVault(self.disk.store, self.recorder, CLOCK, [bytes(32)], retention=1, most=9)
         self.reveals = Reveals(vault, policies, self.recorder, Budgets(self.disk.store, CLOCK), per_hour=9)
         self.url = "http://gateway"
@@ -595,6 +608,29 @@ async def test_sampling_takes_what_makes_sense(served: Served, body: dict[str, A
         assert answer.json() == {"asked": asked}
         served.samples.busy = True
         assert (await ask(served, "/api/targets/shop/samples", body, who="adam")).status_code == 409
+
+
+ACCOUNT = {"pid": 7, "started": 1000, "role": "app"}
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({}, 200), ({"connections": []}, 200), ({"connections": [ACCOUNT] * 500, "about": "a.csv", "unread": 3}, 200),
+        ({"connections": [ACCOUNT] * 501}, 400), ({"connections": ACCOUNT}, 400), ({"connections": [{"pid": "7"}]}, 400),
+        ({"connections": [{**ACCOUNT, "pid": -1}]}, 400), ({"connections": [{**ACCOUNT, "role": "x" * 257}]}, 400),
+        ({"connections": [{**ACCOUNT, "applications": ["x"] * 21}]}, 400), ({"about": "a.csv"}, 400),
+        ({"connections": [], "unread": -1}, 400), ({"connections": [], "about": 1}, 400), ({"connections": [], "more": 1}, 400),
+    ],
+)  # fmt: skip
+async def test_an_account_is_compared_if_it_is_one(served: Served, body: dict[str, Any], status: int) -> None:
+    """Nothing asks the target; connections, bounded, are compared as somebody's log has them."""
+    answer = await ask(served, "/api/targets/shop/reconciliations", body, who="adam")
+    assert answer.status_code == status
+    if status == 200:
+        pids = [each["pid"] for each in body.get("connections", [])]
+        log = ["shop", pids, "log", body.get("about", ""), body.get("unread", 0), PEOPLE["adam"].id]
+        assert answer.json() == {"asked": log if body else ["shop", PEOPLE["adam"].id]}
 
 
 async def test_one_person_waits_for_so_many_answers_and_no_more(served: Served) -> None:

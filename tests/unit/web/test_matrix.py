@@ -108,6 +108,7 @@ TABLE: dict[tuple[str, str], dict[str, int]] = {
     ("GET", "/api/targets/{target:str}/labels/copied"): only(GONE, "administrator"),
     ("POST", "/api/targets/{target:str}/labels/lift"): only(FORM, "administrator"),
     ("POST", "/api/targets/{target:str}/samples"): only(OK, "administrator"),
+    ("POST", "/api/targets/{target:str}/reconciliations"): only(OK, "administrator"),
     ("POST", "/api/targets/{target:str}/proofs"): only(FORM, "administrator"),
     ("POST", "/api/targets/{target:str}/proofs/{proof:str}"): only(FORM, "administrator"),
     ("POST", "/api/targets/{target:str}/proofs/{proof:str}/plant"): only(GONE, "administrator"),
