@@ -358,11 +358,18 @@ class MemoryStore(MemoryBudgets, MemoryLabels, MemoryVault):
             self.outbox.rows.setdefault(each.id, each)
 
     async def events(
-        self, *, session_id: str = "", types: Sequence[str] = (), after: int = -1, limit: int = 1000
+        self,
+        *,
+        session_id: str = "",
+        types: Sequence[str] = (),
+        leaves: Sequence[int] = (),
+        after: int = -1,
+        limit: int = 1000,
     ) -> list[StoredEvent]:
         found = [
             event for event in self._events
             if event.index > after and session_id in ("", event.session_id) and (not types or event.type in types)
+            and (not leaves or event.index in leaves)
         ]
         return found[:limit]
 

@@ -44,6 +44,7 @@ for _name, _where, _help in (
     ("classify", "classify:classify", "Look into a target's tables, and propose labels."),
     ("reconcile", "reconcile:reconcile", "See who is connected to a target past the gateway."),
     ("masking", "masking:app", "Show that masking holds at a target, and keep the proof."),
+    ("evidence", "evidence:app", "Make a pack of evidence for an auditor, or show one control."),
     ("scan", "scan:scan", "Look for planted values in everything that is kept."),
     ("login", "login:login", "Log in once, for all commands."),
     ("logout", "login:logout", "Forget a login."),

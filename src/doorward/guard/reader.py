@@ -14,9 +14,11 @@ from doorward.errors import IntegrityError
 from doorward.guard.keyring import Keyring, is_session
 from doorward.guard.ports import RecordingFiles
 from doorward.guard.recovery import decode_event
-from doorward.guard.stores import RecordStore
+from doorward.guard.stores import RecordStore, StoredEvent
 from doorward.ledger.segment import iter_records, iter_segments, open_segment
 from doorward.model import Event
+
+MOST_KEYS = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,8 @@ class RecordReader:
 
     def __init__(self, store: RecordStore, recordings: RecordingFiles, keyring: Keyring) -> None:
         self._store, self._recordings, self._keyring = store, recordings, keyring
+        # A session's events come close together: of those that were read last, keys are unwrapped once.
+        self._keys: dict[str, bytes] = {}
 
     async def key(self, session_id: str) -> bytes | None:
         """A session's data key; None if there is none (any more)."""
@@ -74,11 +78,33 @@ class RecordReader:
         while page := await self._store.events(session_id=session_id, types=types, after=after):
             for stored in page:
                 after = stored.index
-                key = await self._record_key(stored.key_id)
-                if key is None:
+                opened = await self._unseal(stored)
+                if opened is None:
                     continue
-                salt, record = self._keyring.open_record(key, stored.boot, stored.seq, stored.sealed)
+                salt, record = opened
                 event = decode_event(record)
                 if event.type != stored.type:
                     raise IntegrityError("an event is filed under another type", spot=f"events: leaf {stored.index}")
                 yield OpenedEvent(stored.index, event, salt, record)
+
+    async def unsealed(
+        self, *, types: Sequence[str] = (), leaves: Sequence[int] = (), after: int = -1
+    ) -> AsyncIterator[tuple[int, tuple[bytes, bytes] | None]]:
+        """Events in leaf order as (leaf, (salt, exact record)), those with `None` whose key has been destroyed; of these
+        `leaves` alone, if there are any. The caller compares each with what its leaf commits to."""
+        while page := await self._store.events(types=types, leaves=leaves, after=after):
+            for stored in page:
+                after = stored.index
+                yield stored.index, await self._unseal(stored)
+
+    async def _unseal(self, stored: StoredEvent) -> tuple[bytes, bytes] | None:
+        key_id = stored.key_id
+        key = self._keys.get(key_id)
+        if key is None:
+            key = await self._record_key(key_id)
+            if key is None:
+                return None
+            if len(self._keys) >= MOST_KEYS:
+                del self._keys[next(iter(self._keys))]
+            self._keys[key_id] = key
+        return self._keyring.open_record(key, stored.boot, stored.seq, stored.sealed)

@@ -128,9 +128,15 @@ class EventStore(Protocol):
         ...
 
     async def events(
-        self, *, session_id: str = "", types: Sequence[str] = (), after: int = -1, limit: int = 1000
+        self,
+        *,
+        session_id: str = "",
+        types: Sequence[str] = (),
+        leaves: Sequence[int] = (),
+        after: int = -1,
+        limit: int = 1000,
     ) -> list[StoredEvent]:
-        """In leaf order, those after leaf `after`."""
+        """In leaf order, those after leaf `after`; of these `leaves` alone, if there are any (at most 1,000)."""
         ...
 
     async def count_events(self, type: str, session_ids: Sequence[str]) -> dict[str, int]:  # noqa: A002

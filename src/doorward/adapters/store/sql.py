@@ -184,13 +184,21 @@ class SqlStore:
                 await put(connection, fold.outgoing)
 
     async def events(
-        self, *, session_id: str = "", types: Sequence[str] = (), after: int = -1, limit: int = 1000
+        self,
+        *,
+        session_id: str = "",
+        types: Sequence[str] = (),
+        leaves: Sequence[int] = (),
+        after: int = -1,
+        limit: int = 1000,
     ) -> list[StoredEvent]:
         query = select(events).where(events.c.index > after).order_by(events.c.index).limit(limit)
         if session_id:
             query = query.where(events.c.session_id == session_id)
         if types:
             query = query.where(events.c.type.in_(types))
+        if leaves:
+            query = query.where(events.c.index.in_(leaves))
         async with self.transaction() as connection:
             rows = (await connection.execute(query)).all()
         return [StoredEvent(*row) for row in rows]

@@ -1,0 +1,127 @@
+"""A pack says what the record says, can be checked by whoever has only it, and is the same each time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import zipfile
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from doorward.cli.main import run
+from doorward.evidence.controls.privileged import asked, ran, settled, spent, voted
+from doorward.evidence.table import Planted
+from tests.rig.history import recorded
+from tests.rig.packs import Pack, check
+
+WHO, OTHER = "https://idp.test|bot", "https://idp.test|dora"
+REFUSED = Planted(
+    "operation.refused",
+    {"operation": "op-2", "action": "DROP TABLE", "effect": "define", "text": "=drop, \"table\"\nshop", "resources":
+     [["table", "shop.public.items", "define"]], "decision": {"outcome": "deny", "rules": ["no"], "policy": "ff"},
+     "code": "denied", "reason": "policy does not allow this"},
+    WHO, "s",
+)  # fmt: skip
+HISTORY = (
+    asked(exp=2**52), voted(OTHER), spent(), ran(approval="planted"), settled(), REFUSED,
+    Planted("recording.viewed", {"session": "x"}, OTHER),
+    Planted("break_glass.used", {"approval": "g", "target": "shop", "reason": "fire", "actions": ["write"],
+                                 "limits": {"minutes": 30}, "skipped": ["dba"], "until": 1}, WHO),
+    Planted("record.failed", {"failed_at": 5, "reason": "full"}),
+    Planted("record.restored", {"failed_at": 5, "restored_at": 9}),
+    *[Planted("log.beat", {"sessions": 1, "backlog": 0})] * 300,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("pack") / "data"
+    directory.mkdir(mode=0o700)
+    asyncio.run(recorded(directory, HISTORY, sessions=3))
+    return directory
+
+
+def made(data: Path, out: Path, *more: str) -> Path:
+    assert run(["evidence", "pack", str(data), "--out", str(out), "--auditor", "Ms Auditor", *more]) == 0
+    return next(each for each in out.iterdir() if each.is_dir())
+
+
+@pytest.fixture(scope="module")
+def pack(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Pack:
+    folder = made(data, tmp_path_factory.mktemp("out"), "--recordings")
+    return check(folder, (data / "log" / "vkey").read_text().strip())
+
+
+def test_a_pack_holds(pack: Pack) -> None:
+    """Manifest, log, openings, tables and population agree, for a reader who follows the specification."""
+    assert pack.faults == []
+
+
+def test_everything_that_happened_is_in_a_table(pack: Pack) -> None:
+    """Sessions, the operation, its approval, the refusal, the broken glass, the view, the failure."""
+    tables = pack.tables
+    assert [row["state"] for row in tables["sessions"]] == ["closed"] * 3
+    assert [(row["privileged"], row["approvals"]) for row in tables["sessions"]].count((1, ["planted"])) == 1
+    (operation,) = tables["operations"]
+    assert (operation["outcome"], operation["approval"], operation["resource"]) == ("completed", "planted", "shop")
+    (approval,) = tables["approvals"]
+    assert (approval["final"], approval["approved_by"]) == ("used", [OTHER])
+    assert (approval["sod_ok"], approval["order_ok"], approval["in_time"]) == (True, True, True)
+    assert approval["exec_leaf"] == operation["leaf_index"]
+    (denial,) = tables["denials"]
+    assert (denial["text"], denial["rules"], denial["resource"]) == ('=drop, "table"\nshop', ["no"], "shop")
+    assert [row["review"] for row in tables["breakglass"]] == [""]
+    assert [row["viewer"] for row in tables["log_access"]] == [OTHER]
+    assert [row["kind"] for row in tables["log_failures"]] == ["not recording", "recording again"]
+    assert sum(row["leaf_count"] for row in tables["log_integrity"]) == pack.manifest["size"]
+
+
+def test_a_cell_that_a_spreadsheet_would_run_is_text(pack: Pack) -> None:
+    """A statement that begins with = is not a formula in the CSV, and is itself in the JSONL."""
+    assert b"\"'=drop, \"\"table\"\"\nshop\"" in (pack.folder / "tables/denials.csv").read_bytes()
+
+
+def test_the_sample_is_the_one_that_the_seed_draws(pack: Pack) -> None:
+    """Anybody computes seed and ranks again; each sampled row has a proof of each leaf that it rests on."""
+    said = pack.json("samples/sample.json")
+    checkpoint = (pack.folder / "log/checkpoint.end").read_bytes()
+    seed = sha256(
+        b"doorward/sample/v1\0" + (10).to_bytes(4, "big") + b"Ms Auditor" + sha256(checkpoint).digest() + sha256(b"").digest()
+    ).digest()
+    assert said["seed"] == seed.hex()
+    for sample in said["samples"]:
+        rows = pack.tables[sample["table"]]
+        ranked = sorted(rows, key=lambda row: sha256(seed + bytes.fromhex(row["leaf_hash"])).digest())
+        assert sample["leaves"] == [row["leaf_index"] for row in ranked[: sample["k"]]]
+        assert sample["population"] == len(rows)
+        for place, row in enumerate(ranked[: sample["k"]], 1):
+            folder = pack.folder / "samples" / sample["control"] / f"{sample['table']}-{place}"
+            assert json.loads((folder / "row.json").read_bytes()) == row
+            proof = (folder / f"{row['leaf_index']}.tlog-proof").read_bytes()
+            assert proof.startswith(b"c2sp.org/tlog-proof@v1\nextra ")
+            assert proof.endswith(checkpoint)
+            assert (folder / "recording.key").exists() == (sample["table"] == "sessions")
+
+
+def test_it_is_made_again_byte_for_byte(data: Path, pack: Pack, tmp_path: Path) -> None:
+    """From the same record, period and checkpoint: folder and zip, and the zip has the folder's files in the said order."""
+    first = made(data, tmp_path / "one", "--recordings")
+    again = made(
+        data, tmp_path / "two", "--recordings", "--checkpoint", str(pack.folder / "log/checkpoint.end")
+    )
+    assert first.with_name(first.name + ".zip").read_bytes() == again.with_name(again.name + ".zip").read_bytes()
+    assert (first / "manifest.note").read_bytes() == (pack.folder / "manifest.note").read_bytes()
+    with zipfile.ZipFile(first.with_name(first.name + ".zip")) as archive:
+        names = [name.removeprefix(first.name + "/") for name in archive.namelist()]
+        assert names == ["manifest.json", "manifest.note", *(each["path"] for each in pack.manifest["files"])]
+        assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+        assert all(archive.read(f"{first.name}/{name}") == (first / name).read_bytes() for name in names)
+
+
+def test_what_is_there_is_not_overwritten(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A second pack of the same name is an error that says what to do."""
+    made(data, tmp_path, "--no-zip")
+    assert run(["evidence", "pack", str(data), "--out", str(tmp_path), "--no-zip"]) == 3
+    assert "is there already" in capsys.readouterr().err
