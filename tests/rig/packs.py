@@ -87,7 +87,9 @@ def _log(pack: Pack, verifier: NoteVerifier) -> None:
     report = verify(source, [verifier])
     pack.faults += [str(spot) for spot in report.faults if not spot.file.startswith("recordings/")]
     for number in range((checkpoint.size + 255) // 256):
-        pack.leaves += [(leaves.parse(e), leaf_hash(e)) for e in tiles.read_bundle(number, checkpoint.size, source.read)]
+        pack.leaves += [
+            (leaves.parse(e), leaf_hash(e)) for e in tiles.read_bundle(number, checkpoint.size, source.read)
+        ]
     since, until = pack.manifest["from"], pack.manifest["to"]
     size = checkpoint.size
     first = next((i for i, (leaf, _) in enumerate(pack.leaves) if leaf.at >= since), size)
@@ -108,7 +110,11 @@ def _openings(pack: Pack) -> None:
         event = json.loads(record)
         if not opens(leaf.commitment or b"", salt, leaf.type, record) or index <= last:
             pack.faults.append(f"opening of leaf {index}")
-        if event["type"] != leaf.type or (leaf.session or event["session"]) != event["session"] or event["at"] != leaf.at:
+        if (
+            event["type"] != leaf.type
+            or (leaf.session or event["session"]) != event["session"]
+            or event["at"] != leaf.at
+        ):
             pack.faults.append(f"opening of leaf {index}: another event")
         pack.openings[index] = event
         last = index
@@ -144,7 +150,9 @@ def _cells(row: dict[str, Any]) -> list[str]:
         if isinstance(value, list):
             return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
         shown = "" if value is None else str(value)
-        return "'" + shown if isinstance(value, str) and shown[:1] in ("=", "+", "-", "@", "\t", "\r") and shown else shown
+        return (
+            "'" + shown if isinstance(value, str) and shown[:1] in ("=", "+", "-", "@", "\t", "\r") and shown else shown
+        )
 
     return [one(value) for value in row.values()]
 

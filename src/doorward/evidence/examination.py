@@ -190,9 +190,7 @@ class Examination:
     def _emit(self, table: Table, row: Row) -> None:
         first = self._from
         of_period = (
-            first is not None
-            and (self._to is None or row.ref.leaf < self._to)
-            and (row.open or row.last() >= first)
+            first is not None and (self._to is None or row.ref.leaf < self._to) and (row.open or row.last() >= first)
         )
         tests = self._tests.get(table.name)
         if tests:
@@ -249,7 +247,12 @@ class Examination:
         for type_ in sorted(table.counts):
             leaves, rows, unopened = self.leaves[type_], tally.by_type[type_], self.unopened[type_]
             reconcile[type_] = {"leaves": leaves, "rows": rows, "unopened": unopened, "ok": leaves == rows + unopened}
-        rule = {"table": table.name, "version": table.version, "columns": list(table.columns), "reads": sorted(table.reads)}
+        rule = {
+            "table": table.name,
+            "version": table.version,
+            "columns": list(table.columns),
+            "reads": sorted(table.reads),
+        }
         return {
             "table": table.name, "version": table.version, "controls": [control.id for control in of_table(table.name)],
             "rows": tally.rows, "carried": tally.carried, "reconcile": reconcile, "rule": table.rule,
@@ -302,12 +305,18 @@ def rehearse(test: Test, events: Sequence[Planted], controls: Sequence[Control] 
     shown = Control("", "", "", (table,), "", (test,))
     examination = Examination(0, 2**53, controls=(shown,))
     for index, event in enumerate(events):
-        ref = Ref(index, sha256(f"{test.id}/{index}".encode()).digest(), event.at, "planted", "0" * 16, index,
-        event.type, event.session)
+        ref = Ref(
+            index,
+            sha256(f"{test.id}/{index}".encode()).digest(),
+            event.at,
+            "planted",
+            "0" * 16,
+            index,
+            event.type,
+            event.session,
+        )
         examination.leaf(ref)
         if event.type in table.reads:
             examination.record(Record(ref, event.actor, event.body))
     examination.end()
     return examination
-
-

@@ -41,5 +41,3 @@ class LogCopy:
         for level, tile in enumerate(self._levels):
             if tile:
                 yield tiles.tile_path(level, self._numbers[level], len(tile) // HASH_SIZE), bytes(tile)
-
-

@@ -83,7 +83,9 @@ def methodology(examination: Examination, checkpoint: Checkpoint, version: str) 
         tally = examination.tallies[name]
         serves = ", ".join(control.id for control in of_table(name))
         lines.append(f"### {name}\n")
-        lines.append(f"{table.rule} {tally.rows} rows, {tally.carried} of them about a leaf before the period. For {serves}.\n")
+        lines.append(
+            f"{table.rule} {tally.rows} rows, {tally.carried} of them about a leaf before the period. For {serves}.\n"
+        )
         if table.reads:
             lines.append(f"Rests on: {', '.join(f'`{each}`' for each in sorted(table.reads))}.\n")
     return "\n".join(lines)

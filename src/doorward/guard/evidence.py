@@ -92,9 +92,7 @@ async def examine(
             progress("events", index, size)
     progress("events", size, size)
     if tree.root() != checkpoint.root:
-        raise IntegrityError(
-            "the leaves do not have the root of the checkpoint", spot=f"log/checkpoint, size {size}"
-        )
+        raise IntegrityError("the leaves do not have the root of the checkpoint", spot=f"log/checkpoint, size {size}")
     examination.end()
     return trail
 

@@ -80,7 +80,7 @@ def test_everything_that_happened_is_in_a_table(pack: Pack) -> None:
 
 def test_a_cell_that_a_spreadsheet_would_run_is_text(pack: Pack) -> None:
     """A statement that begins with = is not a formula in the CSV, and is itself in the JSONL."""
-    assert b"\"'=drop, \"\"table\"\"\nshop\"" in (pack.folder / "tables/denials.csv").read_bytes()
+    assert b'"\'=drop, ""table""\nshop"' in (pack.folder / "tables/denials.csv").read_bytes()
 
 
 def test_the_sample_is_the_one_that_the_seed_draws(pack: Pack) -> None:
@@ -88,7 +88,11 @@ def test_the_sample_is_the_one_that_the_seed_draws(pack: Pack) -> None:
     said = pack.json("samples/sample.json")
     checkpoint = (pack.folder / "log/checkpoint.end").read_bytes()
     seed = sha256(
-        b"doorward/sample/v1\0" + (10).to_bytes(4, "big") + b"Ms Auditor" + sha256(checkpoint).digest() + sha256(b"").digest()
+        b"doorward/sample/v1\0"
+        + (10).to_bytes(4, "big")
+        + b"Ms Auditor"
+        + sha256(checkpoint).digest()
+        + sha256(b"").digest()
     ).digest()
     assert said["seed"] == seed.hex()
     for sample in said["samples"]:
@@ -108,9 +112,7 @@ def test_the_sample_is_the_one_that_the_seed_draws(pack: Pack) -> None:
 def test_it_is_made_again_byte_for_byte(data: Path, pack: Pack, tmp_path: Path) -> None:
     """From the same record, period and checkpoint: folder and zip, and the zip has the folder's files in the said order."""
     first = made(data, tmp_path / "one", "--recordings")
-    again = made(
-        data, tmp_path / "two", "--recordings", "--checkpoint", str(pack.folder / "log/checkpoint.end")
-    )
+    again = made(data, tmp_path / "two", "--recordings", "--checkpoint", str(pack.folder / "log/checkpoint.end"))
     assert first.with_name(first.name + ".zip").read_bytes() == again.with_name(again.name + ".zip").read_bytes()
     assert (first / "manifest.note").read_bytes() == (pack.folder / "manifest.note").read_bytes()
     with zipfile.ZipFile(first.with_name(first.name + ".zip")) as archive:

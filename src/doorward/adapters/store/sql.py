@@ -184,13 +184,7 @@ class SqlStore:
                 await put(connection, fold.outgoing)
 
     async def events(
-        self,
-        *,
-        session_id: str = "",
-        types: Sequence[str] = (),
-        leaves: Sequence[int] = (),
-        after: int = -1,
-        limit: int = 1000,
+        self, *, session_id: str = "", types: Sequence[str] = (), leaves: Sequence[int] = (), after: int = -1, limit: int = 1000
     ) -> list[StoredEvent]:
         query = select(events).where(events.c.index > after).order_by(events.c.index).limit(limit)
         if session_id:

@@ -125,5 +125,3 @@ def _data(data: Path | None, config: Path | None) -> Path:
     if not data.is_dir():
         raise ConfigError(f"{data} is not a directory", hint="give the data directory")
     return data
-
-

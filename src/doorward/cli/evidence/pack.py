@@ -121,9 +121,7 @@ def _opening(leaf: int, salt: bytes, exact: bytes) -> bytes:
     return b'{"leaf":%d,"record":%b,"salt":%b}\n' % (leaf, exact, encoded)
 
 
-async def write_pack(
-    gathered: Gathered, out: Path, wanted: Wanted, *, zipped: bool = True, progress: Progress
-) -> Made:
+async def write_pack(gathered: Gathered, out: Path, wanted: Wanted, *, zipped: bool = True, progress: Progress) -> Made:
     """Write the pack below `out`. Raises ConfigError, IntegrityError, OSError; then there is none."""
     checkpoint = gathered.checkpoint
     pack = PackFolder(out / pack_name(checkpoint, wanted.since, wanted.until))
@@ -177,9 +175,7 @@ async def _fill(pack: PackFolder, gathered: Gathered, wanted: Wanted, progress: 
     return Made(pack.target, None, examination, checkpoint, len(pack.files) + 2, frame)
 
 
-async def _write_openings(
-    pack: PackFolder, gathered: Gathered, openings: _Openings, examination: Examination
-) -> None:
+async def _write_openings(pack: PackFolder, gathered: Gathered, openings: _Openings, examination: Examination) -> None:
     """In leaf order: those before the period, those of it, those after it."""
     openings.inside.close()
     outside = sorted(openings.outside | examination.named)

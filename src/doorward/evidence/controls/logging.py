@@ -72,8 +72,18 @@ class _Days:
 
 INTEGRITY = Table(
     "log_integrity",
-    ("day", "first_leaf", "last_leaf", "leaf_count", "gateways", "starts", "crashes", "beats", "longest_silence_s",
-    "seq_gaps"),
+    (
+        "day",
+        "first_leaf",
+        "last_leaf",
+        "leaf_count",
+        "gateways",
+        "starts",
+        "crashes",
+        "beats",
+        "longest_silence_s",
+        "seq_gaps",
+    ),
     frozenset(),
     "One row for each UTC day with a leaf, computed from the public leaves alone. longest_silence_s: the longest time "
     "between two "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from doorward.evidence.record import Record, Ref, Row, Value, moment, text
@@ -24,8 +23,8 @@ from doorward.evidence.table import (
     resources,
     text_of,
 )
+from doorward.ledger.reviews import DAY, business_day_after
 
-DAY: Final = 86_400_000
 MOST_LISTED: Final = 100  # leaves or ids that one row lists
 RAN: Final = ("operation.permitted", "operation.observed")
 
@@ -343,20 +342,6 @@ class _BrokenGlass:
         ]  # fmt: skip
         leaves = [found.leaf for found in (broken.due, review.ref if review else None) if found is not None]
         return Row(ref, values, leaves, review is None)
-
-
-def business_day_after(at: int) -> int:
-    """24 hours later that are no Saturday's or Sunday's, in UTC (Unix ms)."""
-    left, now = DAY, at
-    while left > 0:
-        weekday = datetime.fromtimestamp(now // 1000, UTC).weekday()
-        rest = DAY - now % DAY
-        if weekday >= 5:
-            now += rest
-            continue
-        step = min(rest, left)
-        now, left = now + step, left - step
-    return now
 
 
 BROKEN_GLASS = Table(

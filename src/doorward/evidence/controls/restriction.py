@@ -70,7 +70,9 @@ class _Denials:
         return ()
 
 
-REFUSED = frozenset(("operation.refused", "session.refused", "login.refused", "token.withheld", "authorization.refused"))
+REFUSED = frozenset(
+    ("operation.refused", "session.refused", "login.refused", "token.withheld", "authorization.refused")
+)
 
 DENIALS = Table(
     "denials",
