@@ -17,8 +17,9 @@ from typing import Any
 
 from doorward import config as configuration
 from doorward.adapters.blobs.bulletin import LocalBulletin
-from doorward.adapters.blobs.files import LocalKeyFiles, LocalLogFiles, LocalRecordingFiles, LocalWalFiles
+from doorward.adapters.blobs.files import LocalKeyFiles, LocalLogFiles, LocalRecordingFiles, LocalWalFiles, witness_turn
 from doorward.adapters.clock import SystemClock
+from doorward.adapters.elsewhere import HttpElsewhere
 from doorward.adapters.identity.clients import ClientAuthority
 from doorward.adapters.identity.code import SignIn
 from doorward.adapters.identity.dpop import DpopProofs
@@ -57,6 +58,7 @@ from doorward.guard.reviews import Reviews
 from doorward.guard.revocation import Revocations
 from doorward.guard.stores import SessionRow
 from doorward.guard.token_vault import TokenVault
+from doorward.guard.witnessing import Witnessing
 from doorward.masking.detect import Detectors
 from doorward.masking.labelling import Labelling, labelling
 from doorward.masking.transforms import Transforms, keep_nothing
@@ -166,6 +168,8 @@ class Gateway:
             certificates=self.clients, login=config.limits.sign_in,
         )  # fmt: skip
         self.refusals = Refusals(self.recorder, self.clock)
+        self.elsewhere = HttpElsewhere(str(config.ledger.ca or ""))
+        self.witnessing = self._witnessing()
         self.detectors = config.detectors
         self.guard.detected_labels = self.detectors.labels
         self.reach: dict[str, Reach] = {}
@@ -240,6 +244,9 @@ class Gateway:
             stack.callback(self.neighbours.close)
             stack.push_async_callback(self.recorder.stop)
             self.neighbours.begin()
+            stack.push_async_callback(self.elsewhere.close)
+            if self.witnessing is not None:
+                await self.witnessing.start()
             await self.budgets.load()
             stack.push_async_callback(self.budgets.flush)
             self.neighbours.on_news(self.approvals.look_again)
@@ -269,6 +276,8 @@ class Gateway:
                     group.create_task(self.notifications.run()),
                     group.create_task(self.neighbours.follow()),
                 ]
+                if self.witnessing is not None:
+                    background.append(group.create_task(self.witnessing.run()))
                 if self.reveals is not None:
                     background.append(group.create_task(self.reveals.vault.run()))
                 web = await self._serve_web(group)
@@ -343,6 +352,29 @@ class Gateway:
             self.config.channels, senders, self.store.outbox, self.approvals, self.recorder, self.clock,
             url=lambda: self.url, heard=heard,
         )  # fmt: skip
+
+    def _witnessing(self) -> Witnessing | None:
+        said = self.config.ledger
+        if self.config.trust is None:
+            return None
+
+        def heard(name: str, why: str) -> None:
+            if why:
+                self.log.warning("witness.failed", witness=name, reason=why)
+            else:
+                self.log.info("witness.restored", witness=name)
+
+        witnessing = Witnessing(
+            self.config.trust, self.elsewhere, LocalLogFiles(self.config.gateway.data), witness_turn(self.config.gateway.data),
+            self.recorder, self.clock, every=said.witness_every, heard=heard,
+        )  # fmt: skip
+        if said.overdue == "refuse":
+            self.guard.overdue = witnessing.overdue
+        self.metrics.watch(
+            "doorward_log_unwitnessed_seconds", "How long the oldest entry has been waiting for its witnesses.",
+            lambda: witnessing.waiting,
+        )  # fmt: skip
+        return witnessing
 
     def _reveals(self) -> Reveals | None:
         said = self.config.masking.vault

@@ -27,6 +27,7 @@ from doorward.config.settings import (
     Gateway,
     HttpListener,
     Issuer,
+    Ledger,
     Limits,
     Listen,
     Log,
@@ -37,8 +38,9 @@ from doorward.config.settings import (
     Settings,
     TargetSettings,
 )
-from doorward.errors import ConfigError, in_words
+from doorward.errors import ConfigError, IntegrityError, in_words
 from doorward.guard.notices import DECISIONS, Channel
+from doorward.ledger.trust import TrustPolicy, parse_policy
 from doorward.masking.defined import MOST as MOST_PATTERNS
 from doorward.masking.defined import Choice, Pattern, defined
 from doorward.masking.detect import DEFAULT, Detectors
@@ -51,8 +53,8 @@ from doorward.policy import policies
 from doorward.policy.policies import PolicySet
 
 __all__ = [
-    "Config", "Gateway", "HttpListener", "Limits", "Listen", "Log", "Masking", "PostgresListener", "Retention", "load",
-    "load_policies", "read_policies",
+    "Config", "Gateway", "HttpListener", "Ledger", "Limits", "Listen", "Log", "Masking", "PostgresListener", "Retention",
+    "load", "load_policies", "read_policies",
 ]  # fmt: skip
 
 _MOST_BYTES = 1 << 20
@@ -83,6 +85,8 @@ class Config:
     senders: tuple[ChannelSettings, ...]  # and how it gets there, in the same order
     retention: Retention
     limits: Limits
+    ledger: Ledger
+    trust: TrustPolicy | None  # `ledger.witnesses`, read
     log: Log
 
 
@@ -229,6 +233,7 @@ def _checked(path: Path, settings: Settings, wrong: list[str], written: str) -> 
         for label in settings.masking.date_shift if label not in labels
     ]  # fmt: skip
     channels, senders = _notify(settings.notify, wrong)
+    trust = _trust(settings.ledger, wrong)
     detectors = _detectors(settings.masking, written, wrong)
     if detectors is None:
         return None
@@ -236,8 +241,26 @@ def _checked(path: Path, settings: Settings, wrong: list[str], written: str) -> 
         path=path, gateway=settings.gateway, listen=settings.listen, issuers=tuple(issuers),
         policy_files=settings.policy.files, targets=targets, masking=settings.masking,
         choice=_choice(settings.masking), detectors=detectors,
-        retention=settings.retention, limits=settings.limits, log=settings.log, channels=channels, senders=senders,
+        retention=settings.retention, limits=settings.limits, ledger=settings.ledger, trust=trust, log=settings.log,
+        channels=channels, senders=senders,
     )  # fmt: skip
+
+
+def _trust(ledger: Ledger, wrong: list[str]) -> TrustPolicy | None:
+    """The witnesses' file. Whoever is to be asked has an url there."""
+    if ledger.witnesses is None:
+        return None
+    try:
+        trust = parse_policy(ledger.witnesses.read_bytes())
+    except (OSError, IntegrityError) as error:
+        wrong.append(f"ledger.witnesses: {error.message if isinstance(error, IntegrityError) else in_words(error)}")
+        return None
+    asked = [witness.name for witness in trust.witnesses.values() if witness.url]
+    if not trust.met(asked) or not asked:
+        wrong.append(
+            "ledger.witnesses: those of its witnesses that have a URL are no quorum; write `witness NAME VKEY URL` for each"
+        )
+    return trust
 
 
 def _choice(masking: Masking) -> Choice:

@@ -403,6 +403,22 @@ class Log:
     format: str = setting(one_of("json", "text"), "For machines, or for people.", "json")
 
 
+@dataclass(frozen=True)
+class Ledger:
+    """Who watches the record from elsewhere (docs/guides/log.md)."""
+
+    witnesses: Path | None = setting(
+        file(), "A trust policy (C2SP tlog-policy) with the witnesses to ask, their URLs, and the quorum that it takes.", None
+    )
+    witness_every: int = setting(duration("1s", "1m"), "How often they are asked at most.", 5)
+    overdue: str = setting(
+        one_of("refuse", "warn"),
+        "What happens to statements that need a person's yes while the newest entries have been without a quorum for 120 s.",
+        "refuse",
+    )  # fmt: skip
+    ca: Path | None = setting(file(), "Authorities (PEM) trusted for their TLS, instead of the system's.", None)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """The whole file."""
@@ -416,4 +432,5 @@ class Settings:
     notify: tuple[NotifySettings, ...] = setting(sections(NotifySettings), "Whom to tell that something waits.", ())
     retention: Retention = setting(section(Retention), "How long what is recorded is kept.")
     limits: Limits = setting(section(Limits), "What clients may use.")
+    ledger: Ledger = setting(section(Ledger), "Who watches the record from elsewhere.", Ledger())
     log: Log = setting(section(Log), "What the gateway says of itself.")

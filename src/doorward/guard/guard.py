@@ -109,6 +109,7 @@ class Guard:
         self.longest_hold = longest_hold
         self.detected_labels: frozenset[str] = frozenset()  # of the detectors in use
         self.vault: TokenVault | None = None  # where tokens go before they are shown
+        self.overdue: Callable[[], str] = str  # why nothing that needs a person's yes may run, or ""
         self.sessions: dict[str, GuardedSession] = {}
         self._closed: Counter[str] = Counter()  # what closed sessions counted
 
@@ -395,6 +396,8 @@ class GuardedSession:
         if decision.outcome is Outcome.ALLOW or turn.continues or self._observe:
             return await self._prepared(turn, gone)
         operation = self._operation(turn)
+        if late := guard.overdue():
+            return self._refuse(turn, _unwitnessed(operation, decision, late), decision)
         if await definitions() != template.definitions:
             return self._moved(turn, operation, decision)
         facts = dict(await preview())
@@ -645,6 +648,8 @@ class GuardedSession:
             )
         if gone.is_set():
             return self._refuse(turn, Refusal(operation, decision, "held", "the client went away"), decision)
+        if late := guard.overdue():  # the approval is not spent, and stands until it expires
+            return self._refuse(turn, _unwitnessed(operation, decision, late), decision)
         refused = await self._follow(turn, decision)
         if refused is not None:
             return refused
@@ -939,6 +944,10 @@ class GuardedSession:
         except UpstreamError:
             pass  # nothing is going to run, so the missing record hides no action; the failure has its own event
         return refusal
+
+
+def _unwitnessed(operation: Operation, decision: Decision, why: str) -> Refusal:
+    return Refusal(operation, decision, "unrecorded", why, "whoever runs the gateway has an alert; submit it again later")
 
 
 def _touched(result: Result) -> int:

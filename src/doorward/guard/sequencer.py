@@ -125,6 +125,11 @@ class Sequencer:
         finally:
             self._log.unlock()
 
+    @property
+    def verifiers(self) -> list[NoteVerifier]:
+        """Of the keys that sign this log."""
+        return [NoteVerifier(self._signer.vkey)]
+
     def name(self, boot: Boot) -> str:
         """Of the gateway in a boot's leaves."""
         return boot.gateway or self._gateway

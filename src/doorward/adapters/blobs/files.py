@@ -271,6 +271,11 @@ class LocalRecordingFiles:
                 yield piece
 
 
+def witness_turn(directory: Path) -> Lock:
+    """Which of the processes that share a data directory asks the witnesses."""
+    return Lock(directory / "witness.lock")
+
+
 class LocalLogFiles:
     """Satisfies `LogFiles` below `<data>/log`."""
 
