@@ -29,7 +29,7 @@ TESTS = {
     for node in ast.walk(ast.parse(place.read_text()))
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_")
 }
-CORPUS = {name: said for name, said in TESTS.items() if re.match(r"(?:PG|HD|DW|CN|AT|MK|SA|TK|MC|GR)-\d+", said)}
+CORPUS = {name: said for name, said in TESTS.items() if re.match(r"(?:PG|HD|DW|CN|AT|MK|SA|TK|MC|GR|RC)-\d+", said)}
 FIRST = {
     f"PG-{number:02}"
     for numbers in (
@@ -50,7 +50,7 @@ def test_every_row_has_its_tests(row: str) -> None:
 @pytest.mark.parametrize("name", CORPUS)
 def test_every_test_of_the_corpus_has_its_row(name: str) -> None:
     """A test says in its docstring which rows it is of, and they name it."""
-    for row in re.findall(r"(?:PG|HD|DW|CN|AT|MK|SA|TK|MC|GR)-\d+", CORPUS[name].partition(":")[0]):
+    for row in re.findall(r"(?:PG|HD|DW|CN|AT|MK|SA|TK|MC|GR|RC)-\d+", CORPUS[name].partition(":")[0]):
         assert name in ROWS.get(row, ()), row
 
 

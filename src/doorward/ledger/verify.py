@@ -375,9 +375,10 @@ class _LogCheck:
                 if level < 0:
                     same = tiles.parse_bundle(read(path))[:common] == tiles.read_bundle(number, size, read)[:common]
                 else:
+                    stored = read(path)
                     same = (
-                        read(path)[: common * HASH_SIZE]
-                        == tiles.read_tile(level, number, size, read)[: common * HASH_SIZE]
+                        stored[: common * HASH_SIZE] == tiles.read_tile(level, number, size, read)[: common * HASH_SIZE]
+                        and len(stored) == width * HASH_SIZE
                     )
             except IntegrityError as error:
                 self._report.fault(f"log/{path}", error.spot, "a file of an earlier size of this log", error.message)
