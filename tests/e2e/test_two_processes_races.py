@@ -11,7 +11,9 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPException
 from pathlib import Path
+from queue import Empty, Queue
 from typing import Any
 
 import psycopg
@@ -40,10 +42,11 @@ class Races:
         self.outcomes: Counter[str] = Counter()
         self.turn = threading.Lock()
 
-    def submit(self, door: Gateway, number: int, seconds: float) -> str:
-        """The statement, by a client that is gone after some time; "done" or why not."""
+    def submit(self, door: Gateway, number: int, seconds: float, told: Queue[str]) -> str:
+        """The statement, by a client that is gone after some time; "done" or why not. `told` gets its request."""
         try:
             with door.connect(sub=f"bot{self.seed}-{number}", groups=["agents"]) as connection:
+                connection.add_notice_handler(lambda said: told.put((said.message_primary or "").split()[2]))
                 timer = threading.Timer(seconds, self.cancel, (connection,))
                 timer.daemon = True
                 timer.start()
@@ -60,34 +63,23 @@ class Races:
         with contextlib.suppress(psycopg.Error):
             connection.cancel_safe(timeout=2)
 
-    def find(self, number: int) -> str:
-        """The request of this race, at whichever gateway answers; "" if there is none."""
-        limit = time.monotonic() + 10
-        while time.monotonic() < limit:
-            for door in self.doors:
-                with contextlib.suppress(OSError):
-                    status, listed = call(door, "/api/approvals?limit=500", sub="root", groups=["dba"])
-                    for each in listed if status == 200 else ():
-                        if each["requested_by"].endswith(f"|bot{self.seed}-{number}"):
-                            return str(each["id"])
-            time.sleep(0.1)
-        return ""
-
     def one(self, number: int) -> tuple[str, ...]:
         dice = random.Random(f"{self.seed} {number}")  # noqa: S311 - so that it can be run again
         said: list[str] = []
+        told: Queue[str] = Queue()
 
         def client() -> None:
             for _ in range(dice.choice((1, 1, 2, 3))):
-                said.append(self.submit(dice.choice(self.doors), number, dice.choice((0.3, 3.0, 6.0))))
+                said.append(self.submit(dice.choice(self.doors), number, dice.choice((0.3, 3.0, 6.0)), told))
 
         clients = [threading.Thread(target=client, daemon=True) for _ in range(dice.choice((1, 1, 2)))]
         for each in clients:
             each.start()
-        if request := self.find(number):
+        with contextlib.suppress(Empty):
+            request = told.get(timeout=10)
             for _ in range(dice.choice((1, 1, 2))):
                 time.sleep(dice.choice((0, 0.05, 0.3)))
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(OSError, HTTPException):  # whoever was asked has died
                     self.decide(dice, request, number)
         for each in clients:
             each.join(60)
