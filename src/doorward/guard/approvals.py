@@ -327,6 +327,7 @@ class Approvals:
         comment: str = "",
     ) -> Approval:
         """Cast one person's signed vote. Raises VoteRefusedError; LookupError if there is no such request."""
+        comment = self._recorder.detectors.mask(comment[:1000])[0]
         async with self._voting:
             approval = await self.get(approval_id)
             if approval is None:
@@ -341,7 +342,7 @@ class Approvals:
                 raise VoteRefusedError("you have voted on this request already")
             try:
                 vote, evidence = self.ballots.cast(
-                    approval, voter, approve=approve, request=request, signature=signature, comment=comment[:1000]
+                    approval, voter, approve=approve, request=request, signature=signature, comment=comment
                 )
             except IntegrityError as error:
                 await self._refused(approval_id, voter, error.message)
@@ -351,7 +352,7 @@ class Approvals:
                 {
                     "approval": approval_id,
                     "approve": approve,
-                    "comment": comment[:1000],
+                    "comment": comment,
                     "rules": list(decision.rules),
                     "policy": decision.policy_hash,
                     **evidence,

@@ -410,7 +410,7 @@ class GuardedSession:
             **self._body(operation, decision, turn),
             "identity": describe_identity(self.session.identity),
             "target": self.session.target.name,
-            "purpose": self.session.purpose,
+            "purpose": mask_statement(self.session.purpose, detectors=self._detectors)[0],
             "preview": facts,
             "in_transaction": turn.in_transaction,
         }

@@ -6,6 +6,9 @@ keeps back no other. Taking an attempt sets when the next one may be, by compare
 sends, and whoever dies while sending is followed by the next attempt, which has the same id. What nobody has taken when its
 time is over is dropped, and so is the oldest of a kind beyond MOST; both are on record.
 
+A receiver that says that it is gone (410) is sent nothing any more until the gateway starts anew, or a test of the channel
+arrives: what waits for it is dropped, on record.
+
 Contract: `send` of a Sender is bounded in time and bytes, and goes only where the configuration says. Failures are kept in
 words that hold no secret. It knows no protocol of a channel: that is `adapters.notify`.
 """
@@ -39,11 +42,13 @@ AT_ONCE: Final = 20
 
 
 class UndeliveredError(Exception):
-    """It did not arrive; the message says why, and holds no secret. `after`: seconds that the receiver asked to wait."""
+    """It did not arrive; the message says why, and holds no secret. `after`: seconds that the receiver asked to wait. `gone`:
+    it wants no message any more."""
 
-    def __init__(self, message: str, *, after: float = 0.0) -> None:
+    def __init__(self, message: str, *, after: float = 0.0, gone: bool = False) -> None:
         super().__init__(message)
         self.after = after
+        self.gone = gone
 
 
 class Sender(Protocol):
@@ -67,6 +72,7 @@ class Tally:
     error: str = ""
     paused: float = 0.0  # monotonic: no attempt before
     failures: int = 0  # one after the other
+    gone: bool = False  # the receiver wants nothing any more
 
 
 class Notifications:
@@ -137,6 +143,9 @@ class Notifications:
             if self._clock.monotonic() < tally.paused:
                 return
             for outgoing in await self._outbox.due(name, self._clock.now(), AT_ONCE):
+                if tally.gone:
+                    await self._drop(outgoing)
+                    continue
                 wait = min(LONGEST, FIRST * 2.0 ** min(outgoing.attempts, 10)) * _jitter()
                 if not await self._outbox.claim(outgoing, self._clock.now() + int(wait * 1000)):
                     continue  # another gateway has it
@@ -155,6 +164,9 @@ class Notifications:
         try:
             answer = await self._send(outgoing.channel, notice)
         except UndeliveredError as error:
+            if error.gone:
+                await self._drop(outgoing)
+                return True
             tally.paused = self._clock.monotonic() + max(error.after, min(60.0, 2.0 ** tally.failures) * _jitter())
             after = self._clock.now() + int(min(error.after, LONGEST) * 1000)
             await self._outbox.postpone(outgoing.id, str(error), after)
@@ -166,6 +178,13 @@ class Notifications:
         )  # fmt: skip
         await self._outbox.delivered(outgoing.id)
         return True
+
+    async def _drop(self, outgoing: Outgoing) -> None:
+        """Nobody is there to be told. If we die in between, its next attempt says so again."""
+        self.outcomes["dropped"] += 1
+        body = {"channel": outgoing.channel, "kind": outgoing.kind, "reason": "gone", "count": 1}
+        self._record("notification.dropped", body)
+        await self._outbox.delivered(outgoing.id)
 
     async def _notice(self, outgoing: Outgoing) -> Notice | None:
         """The message as things are now; None where there is nothing to tell any more. LookupError: not yet."""
@@ -187,7 +206,7 @@ class Notifications:
             async with asyncio.timeout(SEND):
                 answer = self._masked(await self._senders[name].send(notice))
         except UndeliveredError as error:
-            failure = UndeliveredError(self._masked(str(error)), after=error.after)
+            failure = UndeliveredError(self._masked(str(error)), after=error.after, gone=error.gone)
         except DoorwardError as error:
             failure = UndeliveredError(" ".join(error.message.split())[:300])
         except TimeoutError:
@@ -198,10 +217,12 @@ class Notifications:
             if tally.failures:
                 self._heard(name, "")
             tally.sent, tally.sent_at, tally.failures, tally.error = tally.sent + 1, self._clock.now(), 0, ""
+            tally.gone = False
             self.outcomes["sent"] += 1
             return answer
-        if not tally.failures:
+        if not tally.failures or (failure.gone and not tally.gone):
             self._heard(name, str(failure))
+        tally.gone = failure.gone
         tally.failed, tally.failed_at, tally.failures = tally.failed + 1, self._clock.now(), tally.failures + 1
         tally.error = str(failure)
         self.outcomes["failed"] += 1

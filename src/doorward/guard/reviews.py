@@ -57,6 +57,7 @@ class Reviews:
             why = self._approvals.ballots.review_refusal(approval, reviewer, target)
             if why:
                 raise VoteRefusedError(why)
+            comment = self._recorder.detectors.mask(comment[:1000])[0]
             if not comment.strip():
                 raise VoteRefusedError("say in a comment what you looked at, and what you think of it")
             known = await self.find(approval_id)
@@ -66,12 +67,12 @@ class Reviews:
                 raise VoteRefusedError("it was reviewed already")
             try:
                 vote, evidence = self._approvals.ballots.cast(
-                    approval, reviewer, approve=justified, request=request, signature=signature, comment=comment[:1000],
+                    approval, reviewer, approve=justified, request=request, signature=signature, comment=comment,
                     review=True,
                 )  # fmt: skip
             except IntegrityError as error:
                 raise VoteRefusedError(error.message) from None
-            body = {"approval": approval_id, "justified": justified, "comment": comment[:1000], **evidence}
+            body = {"approval": approval_id, "justified": justified, "comment": comment, **evidence}
             await self._recorder.event("break_glass.reviewed", body, actor=reviewer.id)
             trail = ReviewTrail()
             trail.reviews[approval_id] = known

@@ -52,14 +52,15 @@ class Revocations:
         if kind == "subject" and "|" not in value:
             raise ValueError("a subject is its issuer, a bar and its name, as `doorward whoami --json` gives it")
         now = self._clock.now()
+        reason = self._recorder.detectors.mask(reason[:MOST_TEXT])[0]
         made = Revocation(
-            self._clock.new_id(), kind, value, now, actor, reason[:MOST_TEXT], before, now + lasts * 1000 if lasts else 0
+            self._clock.new_id(), kind, value, now, actor, reason, before, now + lasts * 1000 if lasts else 0
         )
         await self._recorder.event("identity.revoked", describe(made), actor=actor)
         await self._store.revoke(made)
         if kind == "jti":  # and every gateway token that came of it
             for each in await self._store.made_from(value):
-                child = Revocation(self._clock.new_id(), "jti", each, now, actor, reason[:MOST_TEXT], 0, made.until)
+                child = Revocation(self._clock.new_id(), "jti", each, now, actor, reason, 0, made.until)
                 await self._store.revoke(child)
         await self._standing.changed()
         if not before:

@@ -159,6 +159,26 @@ async def test_law_is_refused_whatever_policy_says(world: World, phase: Phase) -
     assert (refusal.code, refusal.reason) == ("setting", "not that one")
 
 
+async def test_what_people_say_is_on_record_masked(world: World) -> None:
+    """The purpose of a session, in its own event and in its statements' requests; the words of a vote. Policy reads the
+    purpose as it is."""
+    said = "refund to 4111 1111 1111 1111"
+    opened = await world.guard.open(ADA, SHOP, client="127.0.0.1:1", purpose=said)
+    assert isinstance(opened, GuardedSession)
+    assert opened.session.purpose == said
+    async with asyncio.TaskGroup() as group:
+        holding = group.create_task(hold(opened, turn(Effect.WRITE, params=(b"1",))))
+        asked = await world.waiting()
+        await sign_and_vote(world.approvals, DORA, SHOP, asked.id, approve=True, comment=f"seen: {said}")
+    assert isinstance(holding.result(), Permit)
+    events = {event.type: event.body for event in await world.events()}
+    assert events["session.opened"]["purpose"] == events["approval.requested"]["purpose"] == "refund to [card]"
+    assert events["approval.voted"]["comment"] == "seen: refund to [card]"
+    assert "4111" not in str(await world.events())
+    assert b"4111" not in await world.approvals.body(asked.id)
+    await opened.close("done")
+
+
 async def test_a_parse_that_would_be_held_is_not_held(world: World) -> None:
     """Preparing is refused or permitted; execution is what waits for people."""
     session = await world.session()

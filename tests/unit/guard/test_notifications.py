@@ -25,7 +25,7 @@ from doorward.ledger.encoding import canonical
 from doorward.model import Approval, ApprovalState, Effect, Event, Vote
 from tests.rig.signers import sign_and_vote
 from tests.suites.lives import CLOCK
-from tests.unit.guard.test_guard import DORA, SHOP, World, hold, turn
+from tests.unit.guard.test_guard import ADA, DORA, SHOP, World, hold, turn
 
 HERE = "https://door.test"
 ALL = Channel("ops", frozenset(KINDS))
@@ -166,6 +166,32 @@ async def test_what_fails_is_tried_again_later(place: Place) -> None:
         task.cancel()
     [state] = await place.telling.state()
     assert (state["sent"], state["failed"], state["waiting"], state["error"]) == (1, 1, 0, "")
+
+
+async def test_a_receiver_that_is_gone_is_sent_nothing_more(place: Place) -> None:
+    """410: what waits is dropped, on record, and not tried again; it is said once. A test that arrives takes it up again."""
+    place.wire.fails = UndeliveredError("localhost answered 410", gone=True)
+    for number in range(3):
+        session = await place.world.session()
+        await hold(session, turn(Effect.WRITE, params=(b"%d" % number,)), over())
+        await place.told()
+    assert place.wire.tried == 1
+    assert await place.telling._outbox.waiting() == []
+    assert [name for name, why in place.heard if why] == ["ops"]
+    dropped = await place.events("notification.dropped")
+    assert {(each["channel"], each["reason"], each["count"]) for each in dropped} == {("ops", "gone", 1)}
+    assert len(dropped) == place.telling.outcomes["dropped"] >= 3
+    place.wire.fails = None
+    assert (await place.telling.test("ops", DORA.id))["delivered"]
+    await hold(await place.world.session(identity=replace(ADA, subject="new")), turn(Effect.WRITE), over())
+    assert "approval.requested" in await place.told()
+
+
+def over() -> asyncio.Event:
+    """The client goes at once: its request is parked."""
+    gone = asyncio.Event()
+    asyncio.get_running_loop().call_later(0.01, gone.set)
+    return gone
 
 
 @pytest.mark.parametrize(

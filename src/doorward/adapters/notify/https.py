@@ -19,6 +19,7 @@ from doorward.guard.notifications import UndeliveredError
 from doorward.model.visible import visible
 
 LIMIT = 4096  # bytes of an answer that are read
+GONE = 410  # Standard Webhooks: the receiver is to be disabled
 SHOWN = 200  # characters of it that are kept
 TIMEOUT = 10.0
 LONGEST_WAIT = 300.0  # seconds that a receiver may ask to wait
@@ -63,6 +64,9 @@ class Poster:
         why = f"{host} answered {answer}"
         if 300 <= response.status_code < 400:
             why = f"{host} answered {response.status_code}, and redirects are not followed: configure the address itself"
+        if response.status_code == GONE:
+            why = f"{why}: nothing more is sent there until the gateway starts again, or a test of the channel arrives"
+            raise UndeliveredError(why, gone=True)
         raise UndeliveredError(why, after=_after(response.headers.get("retry-after", "")))
 
     def _context(self) -> ssl.SSLContext:
