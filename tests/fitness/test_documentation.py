@@ -87,9 +87,10 @@ def constants(tree: ast.Module) -> dict[str, str]:
     """What a module calls event types: its own names for texts of that form."""
     found = {}
     for node in tree.body:
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
-        for target in targets:
-            pairs = [(target, node.value)]
+        if not isinstance(node, ast.Assign | ast.AnnAssign):
+            continue
+        for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+            pairs: list[tuple[ast.expr, ast.expr | None]] = [(target, node.value)]
             if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
                 pairs = [*zip(target.elts, node.value.elts, strict=False)]
             for name, value in pairs:
