@@ -17,7 +17,14 @@ from typing import Any
 
 from doorward import config as configuration
 from doorward.adapters.blobs.bulletin import LocalBulletin
-from doorward.adapters.blobs.files import LocalKeyFiles, LocalLogFiles, LocalRecordingFiles, LocalWalFiles, witness_turn
+from doorward.adapters.blobs.files import (
+    LocalKeyFiles,
+    LocalLogFiles,
+    LocalRecordingFiles,
+    LocalWalFiles,
+    retention_turn,
+    witness_turn,
+)
 from doorward.adapters.clock import SystemClock
 from doorward.adapters.elsewhere import HttpElsewhere
 from doorward.adapters.identity.clients import ClientAuthority
@@ -53,6 +60,7 @@ from doorward.guard.reader import RecordReader
 from doorward.guard.reconciliation import Reconciliation
 from doorward.guard.recorder import Recorder
 from doorward.guard.refusals import Refusals
+from doorward.guard.retention import Retention
 from doorward.guard.reveals import Reveals
 from doorward.guard.reviews import Reviews
 from doorward.guard.revocation import Revocations
@@ -147,6 +155,9 @@ class Gateway:
             self.policies, self.recorder, self.approvals, self.clock, budgets=self.budgets,
             hold_in_transaction=config.limits.hold_in_transaction, longest_hold=config.limits.hold,
         )  # fmt: skip
+        self.retention = Retention(
+            self.recorder, self.clock, retention_turn(data), every=float(config.retention.every)
+        )
         self.reviews = Reviews(self.approvals, self.recorder, self.clock, lambda: self.reader)
         self.reveals = self._reveals()
         self.guard.vault = None if self.reveals is None else self.reveals.vault
@@ -271,6 +282,7 @@ class Gateway:
                     group.create_task(self.guard.grants.run()),
                     group.create_task(self.reviews.run()),
                     group.create_task(self.reconciliations.run()),
+                    group.create_task(self.retention.follow()),
                     group.create_task(self.authenticator.run()),
                     group.create_task(self.refusals.run()),
                     group.create_task(self.notifications.run()),

@@ -30,7 +30,11 @@ class KilledError(Exception):
     """The process is dead: whatever still runs of it changes nothing."""
 
 
-CHANGES = frozenset(("get_or_create", "create", "append", "write", "delete", "quarantine", "fold"))
+CHANGES = frozenset((
+    "get_or_create", "create", "append", "write", "delete", "quarantine", "fold", "keep_hold", "keep_held", "drop_held",
+    "erase_sessions", "erase_epoch", "resealed", "request_release", "compact",
+))
+PORTS = frozenset(("retention",))  # of a port
 
 
 class Faults:
@@ -71,6 +75,8 @@ class _Faulty:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._port, name)
+        if name in PORTS:
+            return _Faulty(found, self._faults)
         if name not in CHANGES:
             return found
         if inspect.iscoroutinefunction(found):
@@ -80,7 +86,7 @@ class _Faulty:
     def _change(self, name: str, change: Callable[..., Any]) -> Callable[..., Any]:
         faults = self._faults
 
-        def changed(*args: Any) -> Any:
+        def changed(*args: Any, **named: Any) -> Any:
             fault = faults._next(f"{type(self._port).__name__}.{name}")
             if fault is Fault.KILLED:
                 faults.die()
@@ -88,7 +94,7 @@ class _Faulty:
                 change(*args[:-1], args[-1][: len(args[-1]) // 2])
             if fault in (Fault.FAILED, Fault.TORN):
                 raise OSError(28, "No space left on device")
-            done = change(*args)
+            done = change(*args, **named)
             if fault is Fault.FINISHED:
                 faults.die()
             if fault is Fault.PERSISTED:
@@ -100,13 +106,13 @@ class _Faulty:
     def _change_async(self, name: str, change: Callable[..., Any]) -> Callable[..., Any]:
         faults = self._faults
 
-        async def changed(*args: Any) -> Any:
+        async def changed(*args: Any, **named: Any) -> Any:
             fault = faults._next(f"{type(self._port).__name__}.{name}")
             if fault is Fault.KILLED:
                 faults.die()
             if fault in (Fault.FAILED, Fault.TORN):
                 raise UpstreamError("the store fails")
-            done = await change(*args)
+            done = await change(*args, **named)
             if fault is Fault.FINISHED:
                 faults.die()
             if fault is Fault.PERSISTED:

@@ -91,6 +91,22 @@ class MemoryRecordingFiles:
             yield content[start : start + 1000]
 
 
+    def delete(self, session_id: str) -> None:
+        self.files.pop(session_id, None)
+
+
+class MemoryTurn:
+    def __init__(self) -> None:
+        self.taken = False
+
+    def take(self) -> bool:
+        before, self.taken = self.taken, True
+        return not before
+
+    def release(self) -> None:
+        self.taken = False
+
+
 class MemoryLogFiles:
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}

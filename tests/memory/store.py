@@ -25,6 +25,7 @@ from doorward.guard.stores import (
     Used,
 )
 from doorward.model import Approval, ApprovalState, Vote
+from tests.memory.retention import MemoryRetention
 
 VOTABLE = (ApprovalState.WAITING, ApprovalState.PARKED)
 
@@ -328,6 +329,7 @@ class MemoryStore(MemoryBudgets, MemoryLabels, MemoryVault):
         self._approvals = MemoryApprovals()
         self.identities = MemoryIdentities()
         self.outbox = MemoryOutbox()
+        self.retention = MemoryRetention(self)
 
     @property
     def approvals(self) -> MemoryApprovals:

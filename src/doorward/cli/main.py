@@ -38,6 +38,8 @@ for _name, _where, _help in (
     ("keys", "keys:app", "Register, list and revoke the keys that you approve with."),
     ("notify", "notify:app", "See how the channels do that tell people what waits, and test one."),
     ("sessions", "sessions:app", "List, show, replay and end sessions."),
+    ("retention", "retention:app", "See what is kept until when, and delete what is due."),
+    ("holds", "holds:app", "Keep recordings from being deleted while a case needs them; released by two people."),
     ("verify", "verify:verify_record", "Check a record offline, with public keys only."),
     ("log", "log:app", "Prove what is in the log, offline."),
     ("witness", "witness:app", "Run a witness, which cosigns a log as long as it only grows."),

@@ -201,6 +201,8 @@ def _as_json(report: Report, verifier: NoteVerifier | None, trusted: NoteVerifie
         "open_sessions": report.open_sessions,
         "recovered_sessions": report.recovered_sessions,
         "recordings": report.recordings,
+        "deleted": report.deleted,
+        "deleted_epochs": report.deleted_epochs,
         "segments": report.segments,
         "sealed_bytes": report.sealed_bytes,
         "first_at": report.first_at,
@@ -242,6 +244,9 @@ def _as_text(
             lines.append(f"  recordings  {report.recordings:,} looked at; {sealed} in them are as they were sealed")
         else:
             lines.append(f"  recordings  {report.recordings:,} with {sealed} sealed")
+        if report.deleted or report.deleted_epochs:
+            months = f"; and the records of {', '.join(report.deleted_epochs)}" if report.deleted_epochs else ""
+            lines.append(f"  deleted     {report.deleted:,} recordings that were due and not held{months}")
     if report.witnessed is not None:
         since = f"{report.tail or 0:,} leaves since are signed by the log alone"
         lines.append(f"  witnessed   {_witnessed(report.witnessed)}; {since}")

@@ -11,6 +11,7 @@ import asyncio
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import UUID
 
 from doorward.adapters.blobs.evidence import DirectoryEvidence
 from doorward.adapters.blobs.files import LocalKeyFiles, LocalRecordingFiles
@@ -20,13 +21,13 @@ from doorward.guard.keyring import Keyring
 from doorward.guard.reader import RecordReader
 from doorward.ledger import leaf, tiles
 from doorward.ledger.commitment import opens
+from doorward.ledger.retention import epoch
 from doorward.ledger.verify import Report
 from doorward.ledger.votes import VoteTrail
 
 KEYS = ("kek.key", "log.key", "wal.key")
 STORE = "store.sqlite"
-# Their key is never destroyed.
-_NO_SESSION = ("approver_key.registered", "approver_key.revoked", "approval.voted", "break_glass.reviewed")
+_COUNTED = ("approver_key.registered", "approver_key.revoked", "approval.voted", "break_glass.reviewed")
 
 
 @dataclass(slots=True)
@@ -74,6 +75,14 @@ async def _check(data: Path, report: Report) -> Votes:
         await store.close()
 
 
+def _of_a_deleted_month(approval: str, retention: str, report: Report) -> bool:
+    """Whether a request was made in a month whose records are deleted. Its id says when that was (UUIDv7)."""
+    try:
+        return bool(report.deleted_epochs) and epoch(retention, UUID(approval).int >> 80) in report.deleted_epochs
+    except (ValueError, OverflowError, OSError):
+        return False
+
+
 async def _follow(reader: RecordReader, source: DirectoryEvidence, report: Report) -> Votes:
     assert report.checkpoint is not None
     size = report.checkpoint.size
@@ -97,14 +106,18 @@ async def _follow(reader: RecordReader, source: DirectoryEvidence, report: Repor
         seen[event.type] += 1
         if trail is None:
             trail = VoteTrail(stated.gateway)
+        if _of_a_deleted_month(str(event.body.get("approval", "")), stated.retention, report):
+            continue  # the request is gone, and so is what this would be held against
         try:
             trail.add(event.type, event.actor, event.at, event.body)
         except IntegrityError as error:
             report.fault(STORE, place, f"{event.type} to hold", error.message)
             return Votes(unread="what is on record does not hold")
-    for kind in _NO_SESSION:
-        if seen[kind] != report.types.get(kind, 0):
-            expected = f"the records of {report.types.get(kind, 0)} leaves {kind}"
+    for kind in _COUNTED:
+        leaves = report.types.get(kind, 0)
+        kept = leaves - report.deleted_records.get(kind, 0)  # at least: what is to be deleted may not be yet
+        if not kept <= seen[kind] <= leaves:
+            expected = f"the records of {kept} leaves {kind}"
             report.fault(STORE, "", expected, str(seen[kind]))
             return Votes(unread="records are missing")
     if trail is None:

@@ -358,6 +358,9 @@ class Retention:
     """How long what is recorded is kept. It is fixed when it is recorded: another class holds for what comes after."""
 
     records: str = setting(CLASS, "The class of recordings, and of what else was done.", RECORDS)
+    every: int = setting(
+        duration("0s", "31d"), "How often what is due is deleted; 0s: only by `doorward retention run`.", 0
+    )
     control: str = setting(CLASS, "The class of approvals, policies, identities, and what became of the record.", CONTROL)
 
 

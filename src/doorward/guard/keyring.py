@@ -134,7 +134,8 @@ class Keyring:
     # Events' records -------------------------------------------------------------------------------------------------
 
     def of_events(self, key_id: str) -> bytes | None:
-        """What seals the records of events that are of no session: `key_id` is an epoch, or NO_SESSION. None: it is gone."""
+        """What seals the records of events that are of no session: `key_id` is an epoch, a hold's key,
+        or NO_SESSION. None: it is gone."""
         if key_id == NO_SESSION:
             key = self._root
         elif self.has(key_id):
@@ -169,7 +170,7 @@ def epoch_of(wrapped: bytes) -> str:
 
 def is_session(key_id: str) -> bool:
     """Whether a record's key is its session's own, and not one of `Keyring.of_events`."""
-    return key_id != NO_SESSION and not is_epoch(key_id)
+    return key_id != NO_SESSION and not is_epoch(key_id) and not is_hold(key_id)
 
 
 def hold_key(hold: str) -> str:

@@ -95,6 +95,16 @@ class WalFiles(Protocol):
         ...
 
 
+class Turn(Protocol):
+    """Something that one process at a time may be at."""
+
+    def take(self) -> bool:
+        """False if somebody else is. The death of a process lets go."""
+        ...
+
+    def release(self) -> None: ...
+
+
 class RecordingFiles(Protocol):
     """One append-only file a session. `session_id` is a UUIDv7; anything else is a ValueError."""
 
@@ -105,6 +115,10 @@ class RecordingFiles(Protocol):
 
     def read(self, session_id: str) -> Iterator[bytes]:
         """The file's bytes in pieces; nothing if there is no file."""
+        ...
+
+    def delete(self, session_id: str) -> None:
+        """Durably. No error if it is not there."""
         ...
 
 

@@ -42,7 +42,11 @@ class RecordReader:
     async def key(self, session_id: str) -> bytes | None:
         """A session's data key; None if there is none (any more)."""
         wrapped = await self._store.wrapped_key(session_id)
-        return None if wrapped is None else self._keyring.unwrap(session_id, wrapped)
+        key = None if wrapped is None else self._keyring.unwrap(session_id, wrapped)
+        if key is None:  # its epoch is gone: a legal hold may have kept it
+            for held in await self._store.retention.held_keys(session_id):
+                key = key or self._keyring.unwrap(session_id, held)
+        return key
 
     async def _record_key(self, key_id: str) -> bytes | None:
         """What an event's record is sealed under; None if it is gone."""

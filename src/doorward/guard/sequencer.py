@@ -29,14 +29,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from doorward.errors import IntegrityError, UpstreamError
-from doorward.guard.keyring import SALT, Keyring, epoch_of
+from doorward.guard.keyring import NO_SESSION, SALT, Keyring, epoch_of
 from doorward.guard.outbox import Outgoing
 from doorward.guard.ports import LogFiles
 from doorward.guard.stores import Boot, Fold, Head, OpenOperation, RecordStore, SessionRow, StoredEvent
 from doorward.ledger.checkpoint import NoteSigner, NoteVerifier, open_checkpoint, sign_checkpoint
 from doorward.ledger.commitment import commit
 from doorward.ledger.leaf import FIRST, build
-from doorward.ledger.retention import CONTROL, RECORDS, epoch, is_control
+from doorward.ledger.retention import CONTROL, LASTING, RECORDS, epoch, epoch_hash, is_control, is_lasting, month
 from doorward.ledger.segment import header, header_hash
 from doorward.ledger.tiles import grow
 from doorward.ledger.tiles import root as root_of
@@ -47,6 +47,7 @@ from doorward.model import Event, Vote
 MAX_STEP = 5000  # entries folded at once
 PATIENCE = 10.0  # seconds that another process may have the log for itself
 MAX_KEYS = 20_000  # data keys held unwrapped
+FATES = frozenset(("recording.held", "recording.released", "recording.deleted"))
 SESSION_STEPS = frozenset(("session.opened", "session.sealed", "session.closed", "session.recovered"))
 
 
@@ -276,6 +277,10 @@ class Sequencer:
 
     def _sealed_under(self, event: Event, changes: _Changes) -> tuple[str, str, bytes]:
         """The id of the key of an event's record, its retention class, and the key."""
+        if is_lasting(event.type):
+            lasting = self._keyring.of_events(NO_SESSION)
+            assert lasting is not None  # never destroyed
+            return NO_SESSION, LASTING, lasting
         control = is_control(event.type)
         found = None if control else changes.deks.get(event.session_id)
         if found is not None:
@@ -361,7 +366,13 @@ def _class_of(wrapped: bytes) -> str:
 
 
 def _public(event: Event) -> dict[str, Any]:
-    """What of a session's own events stands in the leaf, so that anybody can check the grammar of a recording."""
+    """What of a session's own events stands in the leaf, so that anybody can check the grammar of a recording,
+    and what was deleted."""
+    if event.type in FATES:
+        return {"session": event.session_id}
+    if event.type == "retention.deleted":
+        name = str(event.body["epoch"])
+        return {"number": month(name), "segment_hash": epoch_hash(name)}
     if event.type not in SESSION_STEPS:
         return {}
     public: dict[str, Any] = {"session": event.session_id}

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from doorward.guard.outbox import Outgoing
 from doorward.model import Approval, ApprovalState, Vote
+
+if TYPE_CHECKING:
+    from doorward.guard.holds import RetentionStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -437,6 +440,9 @@ class VaultStore(Protocol):
 
 class RecordStore(EventStore, SessionStore, Protocol):
     """The whole store, as the recorder uses it."""
+
+    @property
+    def retention(self) -> RetentionStore: ...
 
     @property
     def approvals(self) -> ApprovalStore: ...

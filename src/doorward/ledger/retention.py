@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Final
 
 RECORDS: Final = "std-13m"  # recordings, and what else was done: one surveillance cycle, and the month in which it is looked at
+LASTING: Final = "log"  # what later records rest on, as long as there is a log: which keys approvers had
 CONTROL: Final = "ctl-36m"  # who may do what, who decided, what became of the record: the three years of a certificate
 
 # Events of these nouns are of the class of their session; with no session, of RECORDS. All others decide or prove something.
@@ -24,6 +26,11 @@ _RECORDED: Final = frozenset((
 _CLASS: Final = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*-([1-9][0-9]{0,2})([my])")
 _EPOCH: Final = re.compile(r"([a-z0-9-]{1,32})\.([0-9]{4})-(0[1-9]|1[0-2])")
 _LAST: Final = 9999 * 12
+
+
+def is_lasting(type: str) -> bool:  # noqa: A002 - the field's own name
+    """Whether events of a type are kept as long as the log."""
+    return type.startswith("approver_key.")
 
 
 def is_control(type: str) -> bool:  # noqa: A002 - the field's own name
@@ -54,6 +61,23 @@ def split(name: str) -> tuple[str, int, int]:
         raise ValueError(f"not an epoch: {name[:80]!r}")
     month = int(match[2]) * 12 + int(match[3]) - 1
     return match[1], _begins(month), _begins(month + 1)
+
+
+def month(name: str) -> int:
+    """The month of an epoch as a number, 202611. ValueError if it is none."""
+    split(name)
+    return int(name[-7:-3]) * 100 + int(name[-2:])
+
+
+def named(retention: str, number: int) -> str:
+    """The epoch of a class whose month is that number; "" if there is none."""
+    name = f"{retention}.{number // 100:04d}-{number % 100:02d}"
+    return name if is_epoch(name) else ""
+
+
+def epoch_hash(name: str) -> bytes:
+    """What stands for an epoch in a leaf."""
+    return sha256(b"doorward/epoch/v1\0" + name.encode()).digest()
 
 
 def due(retention: str, at: int) -> int | None:

@@ -24,7 +24,7 @@ from doorward.errors import IntegrityError
 from doorward.ledger import anchors, tiles
 from doorward.ledger.checkpoint import NoteVerifier, open_checkpoint
 from doorward.ledger.segment import Segments, session_bytes
-from doorward.ledger.trail import SessionTrail, Trail
+from doorward.ledger.trail import COUNTED, SessionTrail, Trail
 from doorward.ledger.tree import EMPTY_ROOT, HASH_SIZE, root_of
 from doorward.ledger.trust import TrustPolicy, Witnessed
 from doorward.model import Checkpoint
@@ -94,8 +94,11 @@ class Report:
     open_sessions: int = 0
     recovered_sessions: int = 0
     recordings: int = 0
+    deleted: int = 0  # recordings that are not there because they were due
     segments: int = 0
     sealed_bytes: int = 0
+    deleted_epochs: list[str] = field(default_factory=list)
+    deleted_records: dict[str, int] = field(default_factory=dict)  # of these types, leaves whose records went with them
     first_at: int = 0
     last_at: int = 0
     types: dict[str, int] = field(default_factory=dict)
@@ -171,6 +174,8 @@ def verify(
     report.gateways, report.boots = trail.gateways, len(trail.boots)
     report.first_at, report.last_at = trail.first_at, trail.last_at
     report.types = dict(sorted(trail.types.items()))
+    report.deleted_epochs = sorted(trail.deleted_epochs)
+    report.deleted_records = {each: gone for each in sorted(COUNTED) if (gone := trail.gone(each))}
     report.sessions = len(trail.sessions)
     report.open_sessions = sum(not session.ended for session in trail.sessions.values())
     report.recovered_sessions = trail.types["session.recovered"]
@@ -427,13 +432,18 @@ def _check_recordings(
         if session is None:
             report.gap(recording.path, "", f"a leaf that opens session {name}", "none in the log (yet)")
             continue
+        if session.deleted >= 0:
+            expected = f"no such file: leaf {session.deleted} says that it is deleted"
+            report.gap(recording.path, "", expected, "the recording of a deletion that is not finished")
         _check_recording(recording, session, report)
         progress("recordings", len(seen), len(sessions))
     for name, session in sessions.items():
         if name in seen:
             continue
         file = f"recordings/*/*/{name}.dwr"
-        if session.segments or session.ended:
+        if session.deleted >= 0:
+            report.deleted += 1
+        elif session.segments or session.ended:
             report.fault(file, "", f"the recording of session {name}, {session.segments} segments", "no such file")
         else:
             report.gap(file, "", f"the recording of open session {name}", "no such file (yet)")

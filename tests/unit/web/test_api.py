@@ -31,6 +31,7 @@ from doorward.guard.policies import PolicyInForce
 from doorward.guard.ports import NOTHING, Shown
 from doorward.guard.reader import RecordReader
 from doorward.guard.reconciliation import Source
+from doorward.guard.retention import Retention
 from doorward.guard.reveals import Reveals
 from doorward.guard.reviews import Reviews
 from doorward.guard.stores import SessionRow
@@ -44,6 +45,7 @@ from doorward.model import Approval, Effect, Identity, Kind, Permit, Phase, Refu
 from doorward.policy.policies import load
 from doorward.web.api import application
 from doorward.web.browser import Browsers, SignIn
+from tests.memory.files import MemoryTurn
 from tests.rig.identities import Identities
 from tests.rig.signers import Authenticator, sign_and_vote, ssh
 from tests.suites.lives import CLOCK, Disk
@@ -123,6 +125,7 @@ class Served:
         keys = ApproverKeys(self.recorder, CLOCK, "doorward")
         self.approvals = Approvals(self.disk.store.approvals, self.recorder, CLOCK, policies, keys)
         self.guard = Guard(policies, self.recorder, self.approvals, CLOCK)
+        self.retention = Retention(self.recorder, CLOCK, MemoryTurn())
         self.reviews = Reviews(self.approvals, self.recorder, CLOCK, lambda: self.reader)
         self.targets = {"shop": SHOP, "ware": WARE}
         self.wrong = self.why = ""
@@ -306,9 +309,9 @@ async def test_who_has_no_right_learns_and_does_nothing(served: Served, method: 
             assert [set(each) for each in answer.json()] == [{"name", "protocol", "mode", "port", "tls"}] * 2
         elif path == "/api/policy/reload":
             assert (answer.status_code, served.reloads) == (403, [])
-        elif path.startswith(("/api/revocations", "/api/notifications")) or path == "/api/agents" or path.endswith(
-            ("/enable", "/transfer")
-        ):
+        elif path.startswith(
+            ("/api/revocations", "/api/notifications", "/api/retention", "/api/holds")
+        ) or path == "/api/agents" or path.endswith(("/enable", "/transfer")):
             assert answer.status_code == 403
         else:
             missing = await ask(served, path, {"approve": True} if method == "POST" else None, who="eve", method=method)
@@ -492,6 +495,38 @@ async def test_a_recording_is_shown_to_who_may_replay_it_and_that_is_on_record(s
     found = [event for event in await served.events() if event.type == "recording.viewed"]
     who, what = f"{ISSUER}|audi", session.session.id
     assert [(event.actor, event.body) for event in found] == [(who, {"session": what, "from": n}) for n in (0, 1)]
+
+
+async def test_what_is_due_is_deleted_and_what_a_case_needs_is_held(served: Served) -> None:
+    """By administrators who are people; a hold is asked for by one, and released by another."""
+    PEOPLE["alma"] = Identity("alma", Kind.HUMAN, ISSUER, groups=frozenset(("admins",)))
+    PEOPLE["abot"] = Identity("abot", Kind.AGENT, ISSUER, groups=frozenset(("admins",)), on_behalf_of=PEOPLE["adam"])
+    session = await served.session()
+    session.record.response(b"masked answer")
+    await session.close("done")
+    await served.events()
+    one = session.session.id
+    case = {"case": "case-1", "reason": "litigation", "sessions": [one]}
+    assert (await ask(served, "/api/holds", case, who="abot")).status_code == 403
+    wrong: dict[str, Any]
+    for wrong in ({"case": "../x"}, {"reason": ""}, {"sessions": ["x"]}, {"target": "shop"}, {"sessions": []}, {"since": -1}):
+        assert (await ask(served, "/api/holds", {**case, **wrong}, who="adam")).status_code == 400
+    held = (await ask(served, "/api/holds", case, who="adam")).json()
+    assert (held["state"], held["held"], held["applied_by"]) == ("in force", 1, f"{ISSUER}|adam")
+    assert (await ask(served, "/api/holds", case, who="adam")).status_code == 409
+    epochs = (await ask(served, "/api/retention", who="adam")).json()["epochs"]
+    assert {each["state"] for each in epochs} == {"kept"}
+    assert [each["held"] for each in epochs if each["sessions"]] == [1]
+    assert (await ask(served, "/api/retention/run", {}, who="adam")).json()["deleted"] == []
+    place = "/api/holds/case-1/release"
+    assert (await ask(served, place, {}, who="adam")).json()["state"] == "release requested"
+    assert (await ask(served, place, {}, who="adam")).status_code == 403
+    assert (await ask(served, place, {}, who="abot")).status_code == 403
+    assert (await ask(served, place, {}, who="alma")).json()["state"] == "released"
+    assert (await ask(served, place, {}, who="alma")).status_code == 404
+    assert [each["state"] for each in (await ask(served, "/api/holds", who="adam")).json()] == ["released"]
+    served.retention._turn.take()
+    assert (await ask(served, "/api/retention/run", {}, who="adam")).status_code == 409
 
 
 async def test_an_administrator_ends_a_session_and_reloads_policies(served: Served) -> None:

@@ -79,6 +79,11 @@ TABLE: dict[tuple[str, str], dict[str, int]] = {
     ("GET", "/api/revocations"): only(OK, "administrator", others=NO),
     ("POST", "/api/revocations"): only(FORM, "administrator", others=NO),
     ("DELETE", "/api/revocations/{revocation_id:str}"): only(GONE, "administrator", others=NO),
+    ("GET", "/api/retention"): only(OK, "administrator", others=NO),
+    ("POST", "/api/retention/run"): only(OK, "administrator", others=NO),
+    ("GET", "/api/holds"): only(OK, "administrator", others=NO),
+    ("POST", "/api/holds"): only(FORM, "administrator", others=NO),
+    ("POST", "/api/holds/{case:str}/release"): only(GONE, "administrator", others=NO),
     ("GET", "/api/notifications"): only(OK, "administrator", others=NO),
     ("POST", "/api/notifications/{name:str}/test"): only(GONE, "administrator", others=NO),
     ("GET", "/api/whoami"): ANYONE,
@@ -193,7 +198,7 @@ async def door() -> AsyncIterator[tuple[Held, dict[str, str], httpx2.AsyncClient
             await served.events()
             names = {
                 "approval_id": approval.id, "session_id": next(iter(served.guard.sessions)), "target": "shop", "proof": "p2",
-                "name": "x", "key": "x", "revocation_id": "x",
+                "name": "x", "case": "x", "key": "x", "revocation_id": "x",
             }  # fmt: skip
             transport = httpx2.ASGITransport(app=application(served))  # type: ignore[arg-type]
             async with httpx2.AsyncClient(transport=transport, base_url=HERE) as client:

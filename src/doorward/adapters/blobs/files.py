@@ -270,10 +270,23 @@ class LocalRecordingFiles:
             while piece := file.read(PIECE):
                 yield piece
 
+    def delete(self, session_id: str) -> None:
+        path = recording_path(self._root, session_id)
+        try:
+            path.unlink()
+        except FileNotFoundError:
+            return
+        sync_directory(path.parent)
+
 
 def witness_turn(directory: Path) -> Lock:
     """Which of the processes that share a data directory asks the witnesses."""
     return Lock(directory / "witness.lock")
+
+
+def retention_turn(directory: Path) -> Lock:
+    """Which of them deletes what is due, or changes a hold."""
+    return Lock(directory / "retention.lock")
 
 
 class LocalLogFiles:

@@ -30,6 +30,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from doorward.adapters.store.identities import SqlIdentities
 from doorward.adapters.store.outbox import SqlOutbox, put
+from doorward.adapters.store.retention import SqlRetention
 from doorward.adapters.store.tables import (
     approvals,
     boots,
@@ -102,7 +103,7 @@ def _as_ours(path: Path) -> Iterator[None]:
 @uncancelled
 class SqlStore:
     """Satisfies `guard.stores`: `approvals` is its `ApprovalStore`, `identities` its `IdentityStore`, `outbox` its
-    `OutboxStore`, it is all others."""
+    `OutboxStore`, `retention` its `RetentionStore`, it is all others."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -110,6 +111,7 @@ class SqlStore:
         self._approvals = SqlApprovals(self)
         self.identities = SqlIdentities(self)
         self.outbox = SqlOutbox(self)
+        self.retention = SqlRetention(self)
 
     @property
     def approvals(self) -> SqlApprovals:

@@ -256,6 +256,35 @@ outbox = Table(
     Index(None, "expires_at"),
 )
 
+holds = Table(
+    "holds",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("case", String, nullable=False),
+    Column("sessions", String, nullable=False),  # JSON list
+    Column("identity", String, nullable=False),
+    Column("target", String, nullable=False),
+    Column("since", BigInteger, nullable=False),
+    Column("until", BigInteger, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("applied_by", String, nullable=False),
+    Column("applied_at", BigInteger, nullable=False),
+    Column("requested_by", String, nullable=False),
+    Column("requested_at", BigInteger, nullable=False),
+    Column("released_by", String, nullable=False),
+    Column("released_at", BigInteger, nullable=False),
+    Column("told", Integer, nullable=False),
+)
+
+held = Table(
+    "held",
+    metadata,
+    Column("hold", String, primary_key=True),
+    Column("session_id", String, primary_key=True),
+    Column("wrapped", LargeBinary, nullable=False),
+    Index(None, "session_id"),
+)
+
 votes = Table(
     "votes",
     metadata,
