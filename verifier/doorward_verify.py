@@ -217,20 +217,32 @@ def unbase64url(text):
 
 
 class VerifierKey:
-    """`name+id+base64(type || key)`: Ed25519 of a log (type 1) or of a witness (type 4). ValueError."""
+    """`name+id+base64(type || key)`: Ed25519 of a log (1) or a witness (4), ML-DSA-44 of a witness (6). ValueError."""
 
     def __init__(self, line):
         self.name, id_, text = line.split("+", 2)
         raw = unbase64(text)
-        self.id, self.witness = sha256(self.name.encode(), b"\n", raw)[:4], raw[0] == 4
-        need(self.name and self.id.hex() == id_ and len(raw) == 33 and raw[0] in (1, 4), "a verifier key (Ed25519)", line[:80])
-        self._key = ed25519.Ed25519PublicKey.from_public_bytes(raw[1:])
+        self.id, self.type, sizes = sha256(self.name.encode(), b"\n", raw)[:4], raw[0], {1: 33, 4: 33, 6: 1313}
+        need(self.name and self.id.hex() == id_ and sizes.get(self.type) == len(raw), "a verifier key", line[:80])
+        if self.type == 6:
+            from cryptography.hazmat.primitives.asymmetric import mldsa  # since version 47
+
+            self._key = mldsa.MLDSA44PublicKey.from_public_bytes(raw[1:])
+        else:
+            self._key = ed25519.Ed25519PublicKey.from_public_bytes(raw[1:])
 
     def verify(self, signature, text):
-        """When it was signed, in Unix seconds; 0 where the signature does not say. InvalidSignature."""
-        time = int.from_bytes(signature[:8], "big") if self.witness else 0
-        prefix = b"cosignature/v1\ntime %d\n" % time if self.witness else b""
-        self._key.verify(signature[8 if self.witness else 0 :], prefix + text)
+        """When it was signed, in Unix seconds; 0 where the signature does not say (ledger.md, 9.1). InvalidSignature."""
+        if self.type == 1:
+            self._key.verify(signature, text)
+            return 0
+        time, (origin, size, root, _) = int.from_bytes(signature[:8], "big"), text.split(b"\n")
+        signed = b"cosignature/v1\ntime %d\n%s" % (time, text)
+        if self.type == 6:
+            names = [bytes([len(name)]) + name for name in (self.name.encode(), origin)]
+            signed = b"subtree/v1\n\0" + names[0] + signature[:8] + names[1] + struct.pack(">QQ", 0, int(size)) + unbase64(root.decode())
+        need(0 < time < 2**63, "a time", time)
+        self._key.verify(signature[8:], signed)
         return time
 
 
@@ -274,7 +286,7 @@ class Trust:
                 if (key.name, key.id) == (signer, blob[:4]):
                     signed[key.id] = key.verify(blob[4:], text.encode())
             known = [key.name for key in self.logs if key.id in signed]
-            need(known == [name or text.partition("\n")[0]], "a first signature by the trusted key of this log", signer[:80])
+            need(set(known) == {name or text.partition("\n")[0]}, "a first signature by the trusted key of this log", signer[:80])
         return text, signed
 
 
@@ -859,11 +871,8 @@ def check(path, policy, kept=(), roots=b""):
         with at(file, kind=Gap):
             need(file in source.sizes or kept, "a signed checkpoint", "none")
         log = Log(source, open_checkpoint(source.read(file, 65536), file, trust))
-        if not trust.satisfied(log.checkpoint.signed):
-            with report.part(), at(file, kind=Gap):
-                need(False, "cosignatures as the policy wants them", f"{len(log.checkpoint.signed) - 1}")
         log.check_tree()
-        others = [each for each in sorted(source.sizes) if each.startswith("log/kept/") or each == "log/checkpoint.start"]
+        others = [each for each in sorted(source.sizes) if re.match("log/(kept/|checkpoint.start$|witnessed$)", each)]
         checkpoints = [log.checkpoint]
         for name, raw in [*kept, *((each, source.read(each, 65536)) for each in others)]:
             with report.part():
@@ -871,6 +880,7 @@ def check(path, policy, kept=(), roots=b""):
                 log.check_kept(checkpoints[-1])
                 report.counts["checkpoints kept elsewhere"] += name not in others
         log.check_leaves()
+        check_times(log, checkpoints, trust, report)
         report.counts.update({"leaves": log.size, "sessions": len(log.sessions)})
         for name in [each for each in source.sizes if each.startswith("log/tsr/")]:
             with report.part(), at(name):
@@ -891,6 +901,22 @@ def check(path, policy, kept=(), roots=b""):
         else:
             check_recordings(source, log, report)
     return report
+
+
+def check_times(log, checkpoints, trust, report):
+    """9.2 and 9.3: witnesses as the policy wants them, and leaves dated as witnesses saw them."""
+    seen = max((each.size for each in checkpoints if trust.satisfied(each.signed)), default=-1)
+    with report.part(), at(log.checkpoint.file, kind=Gap):
+        need(seen >= 0, "cosignatures as the policy wants them", "too few")
+        tail = log.times[seen:] or [0]
+        need(max(tail) - tail[0] <= 120_000, f"leaves that wait 120 s at most for witnesses; from leaf {seen} on", "older ones")
+    for each in checkpoints:
+        moments = [1000 * time for time in each.signed.values() if time] or [0]
+        said = f"leaves dated as those who signed at {moments} saw them, within 10 minutes"
+        with report.part(), at(each.file, "the clock"):
+            need(moments == [0] or max(log.times[: each.size], default=0) <= max(moments) + 600_000, said, "later ones")
+        with report.part(), at(each.file, "the clock", Gap):
+            need(min(log.times[each.size :], default=2**53) >= min(moments) - 600_000, said, "earlier ones")
 
 
 def check_recordings(source, log, report):
@@ -1034,13 +1060,12 @@ class Pack:
                     need(said.digest() == digest.digest(), f"the rows of {file}", "others")
 
     def _rests(self, index, leaves):
-        for each in [index, *leaves]:
-            if isinstance(each, str):
-                first, last = map(int, each.split("-"))
-                need(0 <= first <= last < self.log.size, "a span of leaves", each)
-            else:
-                bare = each not in self.opened and each not in self.unopened and self.log.leaf(each)[0]["c"]
-                need(not bare, f"an opening of leaf {each}", "none")
+        spans = [tuple(map(int, each.split("-"))) for each in leaves if isinstance(each, str)]
+        need(all(0 <= first <= last < self.log.size for first, last in spans), "spans of leaves", spans)
+        for each in {index, *(each for each in leaves if not isinstance(each, str))}:
+            spanned = each == index and any(first <= each <= last for first, last in spans)
+            if not (spanned or each in self.opened or each in self.unopened):
+                need(self.log.leaf(each)[0]["c"] is None, f"an opening of leaf {each}", "none")
 
     def check_population(self):
         """pack.md, 6, counted anew."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from doorward.guard.keyring import Keyring
@@ -15,7 +16,7 @@ from doorward.model import Effect, Permit
 from tests.bypass.test_grants import Grants, reviews_of, smashed
 from tests.rig.signers import Authenticator, register, sign_and_vote, ssh
 from tests.rig.specpack import Evidence, Files
-from tests.suites.lives import CLOCK
+from tests.suites.lives import CLOCK, Disk
 from tests.unit.guard.test_guard import ADA, DEAN, DORA, SHOP, turn
 
 PASSKEY = Authenticator("dean")
@@ -76,8 +77,14 @@ async def _no_definitions() -> str:
     return ""
 
 
-async def _make() -> tuple[Evidence, bytes]:
-    world = Grants()
+async def make(directory: Path) -> None:
+    """The same record as a data directory, closed."""
+    await _make(Disk(directory))
+
+
+async def _make(disk: Disk) -> tuple[Evidence, bytes]:
+    await disk.open()
+    world = Grants(disk)
     world.approvals.keys.gateway = world.recorder.gateway
     await world.recorder.start()
     await _sessions(world)
@@ -86,19 +93,23 @@ async def _make() -> tuple[Evidence, bytes]:
     assert isinstance(left_open.admit_now(read), Permit)
     await world.recorder.wal.flush()
     await world.recorder.fold()
-    earlier = world.disk.log.files["checkpoint"]
+    earlier = world.disk.log.read("checkpoint") or b""
     # It dies here, and starts again: the session that was open is recovered.
     world.recorder.running = False
     for pool in (world.recorder.sealing, world.recorder.wal._pool):
         await asyncio.to_thread(pool.shutdown)
     await world.disk.close()
     world.disk.log.unlock()
+    await world.disk.open()
     recorder = world.disk.recorder()
     await recorder.start()
     await recorder.event("policy.changed", {"old": "", "new": ""})
     await recorder.wal.flush()
     await recorder.fold()
     await recorder.stop()
+    if world.disk.directory is not None:
+        await world.disk.close()
+        return Evidence({}), earlier
     keyring = Keyring(world.disk.keys)
     reader = RecordReader(world.disk.store, world.disk.recordings, keyring)
     files: Files = {
@@ -122,4 +133,4 @@ def _month(at: int) -> str:
 @functools.cache
 def evidence() -> tuple[Evidence, bytes]:
     """The record, and a checkpoint of it that was kept elsewhere when it was smaller."""
-    return asyncio.run(_make())
+    return asyncio.run(_make(Disk()))

@@ -28,7 +28,7 @@ from doorward.ledger.reviews import Review
 from doorward.ledger.votes import VoteTrail
 from doorward.model import Approval, ApprovalState, Effect, Identity, Kind, Permit, Refusal, Resource, Target
 from tests.rig.signers import Authenticator, register, sign_and_vote, ssh
-from tests.suites.lives import CLOCK
+from tests.suites.lives import CLOCK, Disk
 from tests.unit.guard.test_guard import ADA, DEAN, DORA, EVE, SHOP, World, policies, template, turn
 from tests.unit.ledger.test_request import changed
 
@@ -50,8 +50,8 @@ FIVE = {"rows": 5}
 
 
 class Grants(World):
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, disk: Disk | None = None) -> None:
+        super().__init__(disk)
         self.policies = PolicyInForce(policies(POLICY))
         self.approvals._policies = self.approvals.ballots._policies = self.policies
         self.guard.policies = self.guard.grants._policies = self.policies
