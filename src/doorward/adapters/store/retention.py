@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Row, func, select, text, update
+from sqlalchemy import Row, func, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from doorward.adapters.store.tables import (
@@ -129,10 +129,7 @@ class SqlRetention:
                 await connection.execute(update(events).where(events.c.index == index).values(key_id=key_id, sealed=sealed))
 
     async def compact(self) -> None:
-        async with self._store.transaction() as connection:
-            await connection.commit()  # a checkpoint is done outside a transaction
-            # Others that read or write meanwhile may keep it from emptying the journal: SQLite then does it when they are done.
-            await connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
+        await self._store.empty_journal()
 
 
 def _hold(row: Row[Any]) -> Hold:

@@ -149,6 +149,16 @@ class SqlStore:
             async with self._engine.begin() as connection:
                 yield connection
 
+    async def empty_journal(self) -> None:
+        """Leave nothing in the journal of what pages held before. Readers that are at it keep it back: it is emptied with the
+        next. UpstreamError."""
+        if self._engine is None:
+            raise UpstreamError("the store is not open")
+        with _as_ours(self._path):
+            async with self._engine.connect() as plain:
+                await plain.execution_options(isolation_level="AUTOCOMMIT")
+                await plain.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+
     # EventStore
 
     async def head(self) -> Head | None:
@@ -373,11 +383,8 @@ class SqlStore:
         it then. Readers that are at it keep it back: it is emptied with the next."""
         async with self.transaction() as connection:
             erased = (await connection.execute(vault.delete().where(condition))).rowcount
-        if erased and self._engine is not None:
-            with _as_ours(self._path):
-                async with self._engine.connect() as plain:
-                    await plain.execution_options(isolation_level="AUTOCOMMIT")
-                    await plain.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        if erased:
+            await self.empty_journal()
         return erased
 
 
