@@ -25,7 +25,7 @@ async def planted(recorder: Recorder) -> tuple[str, str]:
 
 @pytest.mark.parametrize("fault", [None, Fault.KILLED, Fault.PERSISTED])
 async def test_what_was_due_is_in_no_byte(tmp_path: Path, fault: Fault | None) -> None:
-    """Neither rows, keys nor files, in the store's journal neither; what is held is read, until it is released and goes, too."""
+    """Neither rows, keys nor files, nor the store's journal; what is held is read, until it is released and goes, too."""
     disk, clock = Disk(tmp_path), Calendar(2026, 11, 20)
     await disk.open()
     async with living(disk, clock) as (recorder, retention):
