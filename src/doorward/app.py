@@ -17,14 +17,7 @@ from typing import Any
 
 from doorward import config as configuration
 from doorward.adapters.blobs.bulletin import LocalBulletin
-from doorward.adapters.blobs.files import (
-    LocalKeyFiles,
-    LocalLogFiles,
-    LocalRecordingFiles,
-    LocalWalFiles,
-    retention_turn,
-    witness_turn,
-)
+from doorward.adapters.blobs.files import LocalKeyFiles, LocalLogFiles, LocalRecordingFiles, LocalWalFiles, turn
 from doorward.adapters.clock import SystemClock
 from doorward.adapters.elsewhere import HttpElsewhere
 from doorward.adapters.identity.clients import ClientAuthority
@@ -64,6 +57,7 @@ from doorward.guard.retention import Retention
 from doorward.guard.reveals import Reveals
 from doorward.guard.reviews import Reviews
 from doorward.guard.revocation import Revocations
+from doorward.guard.stamping import Stamping
 from doorward.guard.stores import SessionRow
 from doorward.guard.token_vault import TokenVault
 from doorward.guard.witnessing import Witnessing
@@ -156,7 +150,7 @@ class Gateway:
             hold_in_transaction=config.limits.hold_in_transaction, longest_hold=config.limits.hold,
         )  # fmt: skip
         self.retention = Retention(
-            self.recorder, self.clock, retention_turn(data), every=float(config.retention.every)
+            self.recorder, self.clock, turn(data, "retention"), every=float(config.retention.every)
         )
         self.reviews = Reviews(self.approvals, self.recorder, self.clock, lambda: self.reader)
         self.reveals = self._reveals()
@@ -181,6 +175,7 @@ class Gateway:
         self.refusals = Refusals(self.recorder, self.clock)
         self.elsewhere = HttpElsewhere(str(config.ledger.ca or ""))
         self.witnessing = self._witnessing()
+        self.stamping = self._stamping()
         self.detectors = config.detectors
         self.guard.detected_labels = self.detectors.labels
         self.reach: dict[str, Reach] = {}
@@ -290,6 +285,8 @@ class Gateway:
                 ]
                 if self.witnessing is not None:
                     background.append(group.create_task(self.witnessing.run()))
+                if self.stamping is not None:
+                    background.append(group.create_task(self.stamping.run()))
                 if self.reveals is not None:
                     background.append(group.create_task(self.reveals.vault.run()))
                 web = await self._serve_web(group)
@@ -376,9 +373,10 @@ class Gateway:
             else:
                 self.log.info("witness.restored", witness=name)
 
+        data = self.config.gateway.data
         witnessing = Witnessing(
-            self.config.trust, self.elsewhere, LocalLogFiles(self.config.gateway.data), witness_turn(self.config.gateway.data),
-            self.recorder, self.clock, every=said.witness_every, heard=heard,
+            self.config.trust, self.elsewhere, LocalLogFiles(data), turn(data, "witness"), self.recorder, self.clock,
+            every=said.witness_every, heard=heard,
         )  # fmt: skip
         if said.overdue == "refuse":
             self.guard.overdue = witnessing.overdue
@@ -387,6 +385,23 @@ class Gateway:
             lambda: witnessing.waiting,
         )  # fmt: skip
         return witnessing
+
+    def _stamping(self) -> Stamping | None:
+        said = self.config.ledger.timestamps
+        if self.config.authorities is None:
+            return None
+
+        def heard(url: str, why: str) -> None:
+            if why:
+                self.log.warning("timestamp.failed", authority=url, reason=why)
+            else:
+                self.log.info("timestamp.restored", authority=url)
+
+        data = self.config.gateway.data
+        return Stamping(
+            said.urls, self.config.authorities, self.elsewhere, LocalLogFiles(data), turn(data, "timestamp"), self.recorder,
+            self.clock, every=said.every, heard=heard,
+        )  # fmt: skip
 
     def _reveals(self) -> Reveals | None:
         said = self.config.masking.vault

@@ -19,6 +19,7 @@ from tests.rig.faults import until
 from tests.rig.gateway import Gateway, prepare, target_of
 from tests.rig.issuer import LocalIssuer
 from tests.rig.postgres import PostgresServer
+from tests.rig.tsa import POLICY, TimeStampAuthority
 from tests.rig.witness import WitnessProcess
 
 
@@ -30,13 +31,17 @@ class Watched:
         with socket.socket() as found:  # the gateway's configuration names it before it runs
             found.bind(("127.0.0.1", 0))
             self.witness.port = found.getsockname()[1]
+        self.tsa = TimeStampAuthority(folder / "tsa")
         self.trust = folder / "trust"
         self.trust.write_text(self.witness.line + "quorum w1\n")
         self.data = folder / "gateway" / "data"
         (folder / "gateway").mkdir()
         self.door: Gateway = prepare(
             folder / "gateway", issuer, [target_of(server, folder / "gateway")],
-            ledger={"witnesses": str(self.trust), "witness_every": "1s"},
+            ledger={
+                "witnesses": str(self.trust), "witness_every": "1s",
+                "timestamps": {"urls": [self.tsa.url], "ca": str(self.tsa.root), "policy": POLICY},
+            },
         )  # fmt: skip
         # The log's key is there before its first start, so that the witness can be told of it.
         self.vkey = NoteSigner("doorward/doorward", Keyring(LocalKeyFiles(self.data)).log).vkey
@@ -71,6 +76,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory, postgres: PostgresServer) 
     finally:
         found.door.kill()
         found.witness.stop()
+        found.tsa.down()
         issuer.down()
 
 
@@ -82,14 +88,25 @@ def test_an_auditor_checks_alone(watched: Watched, tmp_path: Path) -> None:
         connection.execute("select 1")
     until(lambda: b'"t":"session.closed"' in watched.entries())
     until(watched.witnessed)
+    url = f"http://localhost:{door.http_port}"
+    asked = door.cli("log", "stamp", "--gateway", url, "--json", token=door.token(sub="root", groups=["dba"]))
+    (stamp,) = json.loads(asked.stdout)
+    shown = json.loads(door.cli("log", "status", "--gateway", url, "--json", token=door.token(sub="root")).stdout)
+    assert (shown["stamped"], shown["overdue"], shown["keys"]) == (stamp["size"], "", [watched.vkey])
+    watched.tsa.broken = True
+    failed = door.cli("log", "stamp", "--gateway", url, token=door.token(sub="root"))
+    assert (failed.returncode, "not a time stamp" in failed.stderr) == (6, True)
+    watched.tsa.broken = False
     door.stop()  # the gateway's own session, too, is whole then
     copy = tmp_path / "copy"
     for name in ("log", "recordings"):
         shutil.copytree(watched.data / name, copy / name)
-    checked = door.cli("verify", copy, "--policy", watched.trust, "--json")
+    believed = ("--tsa-ca", watched.tsa.root, "--tsa-policy", POLICY)
+    checked = door.cli("verify", copy, "--policy", watched.trust, *believed, "--json")
     report = json.loads(checked.stdout)
     assert (report["faults"], report["gaps"], report["status"]) == ([], [], "sound")
     assert (report["witnessed"]["by"][0]["name"], report["tail"] < 10) == (watched.witness.name, True)
+    assert (report["stamps_checked"], report["stamps"] >= 2, report["types"]["log.stamped"]) == (True, True, report["stamps"])
     session = next(path.stem for path in copy.rglob("*.dwr") if watched.closed_by_then(path.stem))
     said = door.cli("verify", copy, "--policy", watched.trust).stdout
     assert "witnessed" in said

@@ -24,5 +24,8 @@ class MemoryEvidence:
     def paths(self) -> Iterable[str]:
         return [path for path in self._log.files if path.startswith("tile/")]
 
+    def names(self, folder: str) -> Iterable[str]:
+        return self._log.names(folder)
+
     def recordings(self) -> Iterable[StoredRecording]:
         return [StoredRecording(name, name, self._recordings.read(name)) for name in self._recordings.files]

@@ -125,6 +125,9 @@ class MemoryLogFiles:
     def write(self, path: str, octets: bytes) -> None:
         self.files[_checked(path)] = octets
 
+    def names(self, folder: str) -> list[str]:
+        return sorted(path.removeprefix(f"{folder}/") for path in self.files if path.startswith(f"{folder}/"))
+
     def staged(self) -> list[str]:
         return sorted(path for path in self.files if path.startswith("staging/"))
 

@@ -1,6 +1,7 @@
 """`doorward log`: what is in the log, for somebody who was not there.
 
-`proof` reads a data directory and writes one small file a leaf; `check-proof` needs that file and a trust policy, nothing else.
+`status` and `stamp` ask a running gateway. `proof` reads a data directory and writes one small file a leaf; `check-proof` needs
+that file and a trust policy, nothing else.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from doorward.adapters.blobs.evidence import DirectoryEvidence
 from doorward.adapters.blobs.files import LocalKeyFiles, LocalRecordingFiles
 from doorward.adapters.store.sql import SqlStore
 from doorward.cli import output
+from doorward.cli.gateway import HERE, Connection, GatewayClient
 from doorward.cli.options import Json
 from doorward.cli.output import RefusedError
 from doorward.cli.verify import log_key, trust_policy
@@ -31,7 +33,7 @@ from doorward.ledger.proof import MAX_FILE, check_proof, encode_proof
 from doorward.ledger.tree import inclusion_proof
 from doorward.ledger.trust import NONE, TrustPolicy
 
-app = App(name="log", help="Prove what is in the log, offline.")
+app = App(name="log", help="See how far the log is, have it stamped, and prove what is in it.")
 
 SUFFIX: Final = ".tlog-proof"
 MOST: Final = 10_000  # proofs that one command writes
@@ -41,6 +43,37 @@ APPROVAL_EVENTS: Final = (
     "approval.expired", "approval.withdrawn", "operation.held", "break_glass.reviewed",
 )  # fmt: skip
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+@app.command(name="status")
+def status_command(*, as_json: Json = False, connection: Connection = HERE) -> int:
+    """Show how far the log is, its keys, and what witnesses and time stamp authorities have seen of it; with `administer`."""
+    with GatewayClient(connection) as gateway:
+        found = gateway.get("log")
+    if as_json:
+        output.print_json(found)
+        return 0
+    output.facts([
+        ("origin", output.visible(found["origin"])), ("leaves", f"{found['size']:,}"), ("root", found["root"]),
+        *(("key", output.visible(key)) for key in found["keys"]),
+        ("witnessed", f"{found['witnessed']:,} leaves" if "witnessed" in found else "by nobody: ledger.witnesses is not set"),
+        *(("witness", output.visible(f"{w['name']}  {w['wrong'] or 'ok'}")) for w in found["witnesses"]),
+        ("overdue", output.visible(found.get("overdue", ""))),
+        ("stamped", f"{found['stamped']:,} leaves at {output.moment(found['stamped_at'])}" if found.get("stamped_at") else ""),
+    ])  # fmt: skip
+    return 1 if found.get("overdue") else 0
+
+
+@app.command(name="stamp")
+def stamp_command(*, as_json: Json = False, connection: Connection = HERE) -> int:
+    """Have the log stamped now by the time stamp authorities that are configured; with `administer`."""
+    with GatewayClient(connection) as gateway:
+        found = gateway.post("log", "stamp")
+    if as_json:
+        output.print_json(found)
+    for each in [] if as_json else found:
+        print(f"{each['size']:,} leaves at {output.moment(each['stamped_at'])} by {output.visible(each['authority'])}")
+    return 0
 
 
 @app.command(name="proof")

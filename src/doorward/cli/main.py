@@ -41,7 +41,7 @@ for _name, _where, _help in (
     ("retention", "retention:app", "See what is kept until when, and delete what is due."),
     ("holds", "holds:app", "Keep recordings from being deleted while a case needs them; released by two people."),
     ("verify", "verify:verify_record", "Check a record offline, with public keys only."),
-    ("log", "log:app", "Prove what is in the log, offline."),
+    ("log", "log:app", "See how far the log is, have it stamped, and prove what is in it."),
     ("witness", "witness:app", "Run a witness, which cosigns a log as long as it only grows."),
     ("classify", "classify:classify", "Look into a target's tables, and propose labels."),
     ("reconcile", "reconcile:reconcile", "See who is connected to a target past the gateway."),

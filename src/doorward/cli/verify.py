@@ -22,6 +22,7 @@ from doorward.cli.verify_votes import Votes, check_votes
 from doorward.config import load
 from doorward.errors import ConfigError, IntegrityError
 from doorward.ledger.checkpoint import NoteVerifier
+from doorward.ledger.stamps import Authorities, authorities
 from doorward.ledger.trust import TrustPolicy, Witnessed, parse_policy
 from doorward.ledger.verify import Report, Spot, Status, verify
 
@@ -33,6 +34,8 @@ def verify_record(
     vkey: str | None = None,
     expect_checkpoint: Path | None = None,
     policy: Path | None = None,
+    tsa_ca: Path | None = None,
+    tsa_policy: str = "",
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
     config: Path | None = None,
 ) -> int:
@@ -49,6 +52,11 @@ def verify_record(
         A checkpoint kept elsewhere, which this log must continue.
     policy
         A trust policy (C2SP tlog-policy): the logs and witnesses that you believe, and how many witnesses it takes.
+    tsa_ca
+        Roots (PEM) of the time stamp authorities that you believe. Without them stamps are compared with the log, and their
+        times are not believed.
+    tsa_policy
+        The policy (a dotted OID) that they must have stamped under.
     as_json
         Print JSON.
     config
@@ -56,23 +64,25 @@ def verify_record(
     """
     if data is None:
         data = load(config or Path("doorward.toml")).gateway.data
-    return verify_command(data, vkey, as_json, expect_checkpoint, policy)
+    return verify_command(data, vkey, as_json, expect_checkpoint, policy, tsa_ca, tsa_policy)
 
 
 def verify_command(
-    data: Path, vkey: str | None, as_json: bool, expect_checkpoint: Path | None, policy: Path | None = None
+    data: Path, vkey: str | None, as_json: bool, expect_checkpoint: Path | None, policy: Path | None = None,
+    tsa_ca: Path | None = None, tsa_policy: str = "",
 ) -> int:
     """Verifies the record below `data` and prints the result to standard output; returns the exit code.
 
     `vkey` is the log's verifier key, as a line or as the path of a file that holds it; without it, the key beside the
     log is used, which shows that the record fits together but not whose it is. `expect_checkpoint` is a checkpoint
-    kept elsewhere, which this log must continue; `policy` a trust policy, whose quorum must have cosigned it. Raises
-    ConfigError when an argument names nothing usable.
+    kept elsewhere, which this log must continue; `policy` a trust policy, whose quorum must have cosigned it; `tsa_ca`
+    and `tsa_policy` whose time stamps are believed. Raises ConfigError when an argument names nothing usable.
     """
     if not data.is_dir():
         raise ConfigError(f"{data} is not a directory", hint="give the data directory, or a copy with log/ in it")
     trusted = None if vkey is None else log_key(vkey)
     trust = None if policy is None else trust_policy(policy)
+    believed = None if tsa_ca is None else _authorities(tsa_ca, tsa_policy)
     kept: list[tuple[str, bytes]] = []
     if expect_checkpoint is not None:
         try:
@@ -85,7 +95,7 @@ def verify_command(
 
     votes = Votes(unread="the log does not hold")
     try:
-        report, verifier = _verify(DirectoryEvidence(data), trusted, kept, trust)
+        report, verifier = _verify(DirectoryEvidence(data), trusted, kept, trust, believed)
         if report.status is not Status.BROKEN:
             votes = check_votes(data, report)
     except OSError as error:
@@ -96,7 +106,8 @@ def verify_command(
 
 
 def _verify(
-    source: DirectoryEvidence, trusted: NoteVerifier | None, kept: list[tuple[str, bytes]], policy: TrustPolicy | None
+    source: DirectoryEvidence, trusted: NoteVerifier | None, kept: list[tuple[str, bytes]], policy: TrustPolicy | None,
+    believed: Authorities | None,
 ) -> tuple[Report, NoteVerifier | None]:
     beside = source.vkey()
     if trusted is not None and beside not in (None, trusted.vkey):
@@ -119,7 +130,7 @@ def _verify(
             return report, None
     for _ in range(3):
         before = _checkpoint(source)
-        report = verify(source, [verifier], kept=kept, policy=policy, progress=_progress())
+        report = verify(source, [verifier], kept=kept, policy=policy, trusted=believed, progress=_progress())
         # A running gateway replaces partial tiles as it publishes; a fault counts only if nothing moved meanwhile.
         if report.status is not Status.BROKEN or _checkpoint(source) == before:
             break
@@ -136,6 +147,14 @@ def trust_policy(path: Path) -> TrustPolicy:
         ) from None
     except IntegrityError as error:
         raise ConfigError(f"{path}: {error.message}", hint=error.hint or "docs/guides/log.md shows how to write one") from None
+
+
+def _authorities(path: Path, policy: str) -> Authorities:
+    try:
+        return authorities(path.read_bytes(), policy)
+    except (OSError, IntegrityError) as error:
+        why = error.message if isinstance(error, IntegrityError) else error.strerror
+        raise ConfigError(f"--tsa-ca {path}: {why}", hint="give a file of certificates in PEM") from None
 
 
 def _checkpoint(source: DirectoryEvidence) -> bytes:
@@ -214,6 +233,8 @@ def _as_json(report: Report, verifier: NoteVerifier | None, trusted: NoteVerifie
             "by": [{"name": each.witness.name, "at": each.at} for each in report.witnessed.cosignatures],
         },
         "tail": report.tail,
+        "stamps": report.stamps,
+        "stamps_checked": report.stamps_checked,
         "votes": asdict(votes),
     }
     return json.dumps(shown, indent=2)
@@ -250,6 +271,9 @@ def _as_text(
     if report.witnessed is not None:
         since = f"{report.tail or 0:,} leaves since are signed by the log alone"
         lines.append(f"  witnessed   {_witnessed(report.witnessed)}; {since}")
+    if report.stamps:
+        checked = "by authorities that you trust" if report.stamps_checked else "give --tsa-ca to believe their times"
+        lines.append(f"  stamped     {report.stamps:,} times ({checked})")
     if report.types.get("approval.voted"):
         lines.append(f"  votes       {votes}")
     for size in report.kept:

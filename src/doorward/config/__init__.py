@@ -40,6 +40,7 @@ from doorward.config.settings import (
 )
 from doorward.errors import ConfigError, IntegrityError, in_words
 from doorward.guard.notices import DECISIONS, Channel
+from doorward.ledger.stamps import Authorities, authorities
 from doorward.ledger.trust import TrustPolicy, parse_policy
 from doorward.masking.defined import MOST as MOST_PATTERNS
 from doorward.masking.defined import Choice, Pattern, defined
@@ -87,6 +88,7 @@ class Config:
     limits: Limits
     ledger: Ledger
     trust: TrustPolicy | None  # `ledger.witnesses`, read
+    authorities: Authorities | None  # `ledger.timestamps.ca` and `policy`, read
     log: Log
 
 
@@ -233,7 +235,7 @@ def _checked(path: Path, settings: Settings, wrong: list[str], written: str) -> 
         for label in settings.masking.date_shift if label not in labels
     ]  # fmt: skip
     channels, senders = _notify(settings.notify, wrong)
-    trust = _trust(settings.ledger, wrong)
+    trust, stamped_by = _trust(settings.ledger, wrong), _authorities(settings.ledger, wrong)
     detectors = _detectors(settings.masking, written, wrong)
     if detectors is None:
         return None
@@ -241,8 +243,8 @@ def _checked(path: Path, settings: Settings, wrong: list[str], written: str) -> 
         path=path, gateway=settings.gateway, listen=settings.listen, issuers=tuple(issuers),
         policy_files=settings.policy.files, targets=targets, masking=settings.masking,
         choice=_choice(settings.masking), detectors=detectors,
-        retention=settings.retention, limits=settings.limits, ledger=settings.ledger, trust=trust, log=settings.log,
-        channels=channels, senders=senders,
+        retention=settings.retention, limits=settings.limits, ledger=settings.ledger, trust=trust, authorities=stamped_by,
+        log=settings.log, channels=channels, senders=senders,
     )  # fmt: skip
 
 
@@ -261,6 +263,21 @@ def _trust(ledger: Ledger, wrong: list[str]) -> TrustPolicy | None:
             "ledger.witnesses: those of its witnesses that have a URL are no quorum; write `witness NAME VKEY URL` for each"
         )
     return trust
+
+
+def _authorities(ledger: Ledger, wrong: list[str]) -> Authorities | None:
+    """The time stamp authorities' roots. They are needed: a stamp that nobody checked would be found wrong years later."""
+    said = ledger.timestamps
+    if not said.urls:
+        return None
+    if said.ca is None:
+        wrong.append("ledger.timestamps.ca: it is missing, and without it no stamp can be checked")
+        return None
+    try:
+        return authorities(said.ca.read_bytes(), said.policy)
+    except (OSError, IntegrityError) as error:
+        wrong.append(f"ledger.timestamps: {error.message if isinstance(error, IntegrityError) else in_words(error)}")
+        return None
 
 
 def _choice(masking: Masking) -> Choice:

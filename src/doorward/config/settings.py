@@ -407,6 +407,22 @@ class Log:
 
 
 @dataclass(frozen=True)
+class Timestamps:
+    """Authorities (RFC 3161) that say when the log was there."""
+
+    urls: tuple[str, ...] = setting(
+        list_of(text("an http or https URL", r"https?://[\x21-\x7e]{1,500}"), most=5),
+        "Where to ask. None: nobody is asked.", (),
+    )  # fmt: skip
+    ca: Path | None = setting(file(), "The roots (PEM) that their stamps lead to: not those of TLS.", None)
+    policy: str = setting(
+        text("a dotted OID, or nothing", r"([0-2](\.[0-9]{1,10}){1,20})?"),
+        "The policy that they must stamp under. None: any.", "",
+    )  # fmt: skip
+    every: int = setting(duration("1m", "1d"), "How often.", 3600)
+
+
+@dataclass(frozen=True)
 class Ledger:
     """Who watches the record from elsewhere (docs/guides/log.md)."""
 
@@ -420,6 +436,7 @@ class Ledger:
         "refuse",
     )  # fmt: skip
     ca: Path | None = setting(file(), "Authorities (PEM) trusted for their TLS, instead of the system's.", None)
+    timestamps: Timestamps = setting(section(Timestamps), "Who says when it was there.", Timestamps())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -123,8 +123,8 @@ class RecordingFiles(Protocol):
 
 
 class LogFiles(Protocol):
-    """The public log's files below `<data>/log`: `checkpoint`, `vkey`, `tile/...`, `staging/...`. Only who has the lock
-    changes them."""
+    """The public log's files below `<data>/log`: `checkpoint`, `vkey`, `tile/...`, `staging/...`, which only who has the lock
+    changes; `witnessed` and `tsr/...`, which have turns of their own."""
 
     def lock(self) -> bool:
         """Keep everybody else from this log until `unlock`, or the process dies. False: somebody has it now."""
@@ -139,6 +139,10 @@ class LogFiles(Protocol):
 
     def staged(self) -> list[str]:
         """Paths below `staging/`, sorted."""
+        ...
+
+    def names(self, folder: str) -> list[str]:
+        """Of the files in a folder of the log, sorted; none if there is no such folder."""
         ...
 
     def delete(self, path: str) -> None:

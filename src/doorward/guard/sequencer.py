@@ -40,6 +40,7 @@ from doorward.ledger.retention import CONTROL, LASTING, RECORDS, epoch, epoch_ha
 from doorward.ledger.segment import header, header_hash
 from doorward.ledger.tiles import grow
 from doorward.ledger.tiles import root as root_of
+from doorward.ledger.trail import STAMPED
 from doorward.ledger.tree import EMPTY_ROOT, leaf_hash
 from doorward.ledger.votes import recorded
 from doorward.model import Event, Vote
@@ -366,13 +367,15 @@ def _class_of(wrapped: bytes) -> str:
 
 
 def _public(event: Event) -> dict[str, Any]:
-    """What of a session's own events stands in the leaf, so that anybody can check the grammar of a recording,
-    and what was deleted."""
+    """What of an event stands in the leaf, so that anybody can check the grammar of a recording, what was deleted, and what
+    else of the log has files."""
     if event.type in FATES:
         return {"session": event.session_id}
     if event.type == "retention.deleted":
         name = str(event.body["epoch"])
         return {"number": month(name), "segment_hash": epoch_hash(name)}
+    if event.type == STAMPED:
+        return {"number": event.body["size"], "segment_hash": bytes.fromhex(event.body["sha256"])}
     if event.type not in SESSION_STEPS:
         return {}
     public: dict[str, Any] = {"session": event.session_id}

@@ -69,7 +69,12 @@ class Times:
     """The leaves' times, passed in order, against the anchors'."""
 
     def __init__(self, anchors: Iterable[Anchor]) -> None:
-        self._anchors = {anchor.checkpoint.size: anchor for anchor in anchors if anchor.until}
+        self._anchors: dict[int, Anchor] = {}
+        for anchor in anchors:
+            if anchor.until:
+                other = self._anchors.get(anchor.checkpoint.size, anchor)
+                since, until = min(anchor.since, other.since), max(anchor.until, other.until)
+                self._anchors[anchor.checkpoint.size] = anchor._replace(since=since, until=until)
         self._index = 0
         self._latest = 0
         self._floor = 0

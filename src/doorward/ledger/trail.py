@@ -27,6 +27,7 @@ RELEASED: Final = "recording.released"
 DELETED: Final = "recording.deleted"
 EPOCH_DELETED: Final = "retention.deleted"
 COUNTED: Final = frozenset(("approval.voted", "break_glass.reviewed"))  # of which every record must be there, or deleted
+STAMPED: Final = "log.stamped"
 
 
 @dataclass(slots=True)
@@ -72,6 +73,7 @@ class Trail:
         self._classes: dict[str, str] = {}
         self.first_at = 0
         self.last_at = 0
+        self.stamped: list[tuple[int, int, bytes]] = []  # (leaf, size, SHA-256 of the time stamp's response)
         self._chains: dict[str, _Chain] = {}
 
     @property
@@ -89,6 +91,8 @@ class Trail:
             self._step(index, leaf)
         elif leaf.type in _FATES:
             self._fate(index, leaf)
+        elif leaf.type == STAMPED and leaf.number is not None and leaf.segment_hash is not None:
+            self.stamped.append((index, leaf.number, leaf.segment_hash))
         elif leaf.type in COUNTED:
             self.control[leaf.type, leaf.retention, leaf.at // DAY] += 1
         if leaf.retention not in self._classes:

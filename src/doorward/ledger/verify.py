@@ -21,9 +21,10 @@ from hashlib import sha256
 from typing import Final, NamedTuple, Protocol
 
 from doorward.errors import IntegrityError
-from doorward.ledger import anchors, tiles
+from doorward.ledger import anchors, stamps, tiles
 from doorward.ledger.checkpoint import NoteVerifier, open_checkpoint
 from doorward.ledger.segment import Segments, session_bytes
+from doorward.ledger.stamps import Authorities
 from doorward.ledger.trail import COUNTED, SessionTrail, Trail
 from doorward.ledger.tree import EMPTY_ROOT, HASH_SIZE, root_of
 from doorward.ledger.trust import TrustPolicy, Witnessed
@@ -50,11 +51,15 @@ class EvidenceSource(Protocol):
         ...
 
     def read(self, path: str) -> bytes:
-        """A tile or bundle, or `witnessed`. FileNotFoundError if it is not there."""
+        """A tile or bundle, `witnessed`, or a file of `tsr/`. FileNotFoundError if it is not there."""
         ...
 
     def paths(self) -> Iterable[str]:
         """Every file below `tile/`, so that leftovers are checked too."""
+        ...
+
+    def names(self, folder: str) -> Iterable[str]:
+        """Of the files in a folder of the log; none if there is no such folder."""
         ...
 
     def recordings(self) -> Iterable[StoredRecording]: ...
@@ -103,6 +108,8 @@ class Report:
     last_at: int = 0
     types: dict[str, int] = field(default_factory=dict)
     kept: list[int] = field(default_factory=list)  # sizes of the checkpoints kept elsewhere that this log continues
+    stamps: int = 0  # time stamps over checkpoints of this log
+    stamps_checked: bool = False  # whether their authorities are among those whom the verifier trusts
     witnessed: Witnessed | None = None  # the largest checkpoint that the quorum of the trust policy cosigned
 
     @property
@@ -137,12 +144,14 @@ def verify(
     *,
     kept: Sequence[tuple[str, bytes]] = (),
     policy: TrustPolicy | None = None,
+    trusted: Authorities | None = None,
     progress: Progress = lambda stage, done, total: None,
 ) -> Report:
     """Verifies everything that `source` has against keys that the caller trusts.
 
     `kept` are checkpoints kept elsewhere, as (name, note): this log must continue each of them, or be exactly it. With a
-    `policy`, its logs are trusted too, and a quorum of its witnesses must have cosigned what this log is or continues.
+    `policy`, its logs are trusted too, and a quorum of its witnesses must have cosigned what this log is or continues. With
+    `trusted`, time stamps must lead to one of these authorities, and hold the leaves to their times.
     `progress` is told (stage, done, total) now and then. Raises OSError when something cannot be read; whatever the
     bytes are, the answer is a Report.
     """
@@ -163,14 +172,23 @@ def verify(
         report.fault("log/checkpoint", error.spot, "a checkpoint signed by a key you trust", error.message)
         return report
     report.witnessed, outside = anchors.witnessed(source.read, note, verifiers, policy, report.fault)
+    found, hashes = stamps.stamped(source.names(stamps.FOLDER), source.read, verifiers, trusted, report.fault)
     if report.faults:
         return report
+    outside += found
+    report.stamps, report.stamps_checked = len(found), trusted is not None
 
     trail = _LogCheck(source, checkpoint, report, progress, anchors.Times(outside)).run(
         [*earlier, *((anchor.file, anchor.checkpoint) for anchor in outside)]
     )
     if report.faults:
         return report  # what the leaves say of recordings is not to be relied on
+    for index, size, digest in trail.stamped:
+        if hashes.get(digest) != size:
+            expected = f"a stamp over {size} leaves with hash {digest.hex()}"
+            other = "no such file" if digest not in hashes else f"one over {hashes[digest]} leaves"
+            report.fault(f"log/{stamps.FOLDER}", f"leaf {index}", expected, other)
+            return report
     report.gateways, report.boots = trail.gateways, len(trail.boots)
     report.first_at, report.last_at = trail.first_at, trail.last_at
     report.types = dict(sorted(trail.types.items()))

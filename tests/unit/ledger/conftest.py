@@ -124,6 +124,10 @@ class FilesEvidence:
     def paths(self) -> Iterable[str]:
         return [path.removeprefix("log/") for path in self.files if path.startswith("log/tile/")]
 
+    def names(self, folder: str) -> Iterable[str]:
+        prefix = f"log/{folder}/"
+        return [path.removeprefix(prefix) for path in self.files if path.startswith(prefix)]
+
     def recordings(self) -> Iterable[StoredRecording]:
         for path, octets in sorted(self.files.items()):
             if path.startswith("recordings/"):

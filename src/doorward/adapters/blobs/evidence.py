@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from doorward.errors import IntegrityError
+from doorward.ledger import stamps
 from doorward.ledger.checkpoint import MAX_NOTE
 from doorward.ledger.tiles import MAX_BUNDLE, parse_path
 from doorward.ledger.verify import StoredRecording
@@ -40,7 +41,8 @@ class DirectoryEvidence:
             return None
 
     def read(self, path: str) -> bytes:
-        if path == "witnessed":
+        folder, _, name = path.rpartition("/")
+        if path == "witnessed" or (folder == stamps.FOLDER and stamps.NAME.fullmatch(name)):
             return _read(self._log / path, MAX_NOTE)
         try:
             parse_path(path)  # so that it cannot lead out of the log
@@ -51,6 +53,13 @@ class DirectoryEvidence:
     def paths(self) -> Iterator[str]:
         for directory, name in _walk(self._log / "tile"):
             yield (directory / name).relative_to(self._log).as_posix()
+
+    def names(self, folder: str) -> Iterator[str]:
+        if folder != stamps.FOLDER:
+            raise FileNotFoundError(folder)
+        for directory, name in _walk(self._log / folder):
+            if directory == self._log / folder:
+                yield name
 
     def recordings(self) -> Iterator[StoredRecording]:
         for directory, name in _walk(self._recordings):

@@ -5,6 +5,7 @@
     wal/<n>/... lock.<n>
     recordings/<yyyy>/<mm>/<session>.dwr one file a session
     log/checkpoint log/vkey log/tile/... the public log; log/staging/ what the sequencer is about to publish
+    log/witnessed log/tsr/...            what others say of it
 
 Everything is created 0600 in directories of 0700. A name that would leave its directory is a ValueError. Nothing here
 knows what the bytes mean, retries, or hides an OSError: what to do about one is the recorder's to say.
@@ -279,14 +280,9 @@ class LocalRecordingFiles:
         sync_directory(path.parent)
 
 
-def witness_turn(directory: Path) -> Lock:
-    """Which of the processes that share a data directory asks the witnesses."""
-    return Lock(directory / "witness.lock")
-
-
-def retention_turn(directory: Path) -> Lock:
-    """Which of them deletes what is due, or changes a hold."""
-    return Lock(directory / "retention.lock")
+def turn(directory: Path, what: str) -> Lock:
+    """Which of the processes that share a data directory asks witnesses, asks for time stamps, or deletes what is due."""
+    return Lock(directory / f"{what}.lock")
 
 
 class LocalLogFiles:
@@ -319,10 +315,13 @@ class LocalLogFiles:
         write_atomically(self._path(path), octets)
 
     def staged(self) -> list[str]:
-        staging = self._root / "staging"
-        if not staging.is_dir():
+        return [f"staging/{name}" for name in self.names("staging")]
+
+    def names(self, folder: str) -> list[str]:
+        path = self._path(folder)
+        if not path.is_dir():
             return []
-        return sorted(f"staging/{entry.name}" for entry in os.scandir(staging) if not entry.name.endswith(".tmp"))
+        return sorted(entry.name for entry in os.scandir(path) if not entry.name.endswith(".tmp"))
 
     def delete(self, path: str) -> None:
         target = self._path(path)
