@@ -34,10 +34,12 @@ from doorward.guard.reconciliation import Source
 from doorward.guard.retention import Retention
 from doorward.guard.reveals import Reveals
 from doorward.guard.reviews import Reviews
+from doorward.guard.stamping import Stamping
 from doorward.guard.stores import SessionRow
 from doorward.guard.template import Template
 from doorward.guard.token_vault import TokenVault
 from doorward.guard.turn import Turn
+from doorward.guard.witnessing import Witnessing
 from doorward.ledger import request as requests
 from doorward.ledger.encoding import canonical
 from doorward.ledger.webauthn import base64url, unbase64url
@@ -121,6 +123,8 @@ class Served:
     def __init__(self) -> None:
         self.disk = Disk()
         self.recorder = self.disk.recorder()
+        self.witnessing: Witnessing | None = None
+        self.stamping: Stamping | None = None
         policies = PolicyInForce(load({"policy.cedar": POLICY}))
         keys = ApproverKeys(self.recorder, CLOCK, "doorward")
         self.approvals = Approvals(self.disk.store.approvals, self.recorder, CLOCK, policies, keys)
@@ -310,7 +314,7 @@ async def test_who_has_no_right_learns_and_does_nothing(served: Served, method: 
         elif path == "/api/policy/reload":
             assert (answer.status_code, served.reloads) == (403, [])
         elif path.startswith(
-            ("/api/revocations", "/api/notifications", "/api/retention", "/api/holds")
+            ("/api/revocations", "/api/notifications", "/api/retention", "/api/holds", "/api/log")
         ) or path == "/api/agents" or path.endswith(("/enable", "/transfer")):
             assert answer.status_code == 403
         else:

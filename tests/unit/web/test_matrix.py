@@ -86,6 +86,8 @@ TABLE: dict[tuple[str, str], dict[str, int]] = {
     ("POST", "/api/holds/{case:str}/release"): only(GONE, "administrator", others=NO),
     ("GET", "/api/notifications"): only(OK, "administrator", others=NO),
     ("POST", "/api/notifications/{name:str}/test"): only(GONE, "administrator", others=NO),
+    ("GET", "/api/log"): only(OK, "administrator", others=NO),
+    ("POST", "/api/log/stamp"): only(GONE, "administrator", others=NO),
     ("GET", "/api/whoami"): ANYONE,
     ("GET", "/api/approvals"): ANYONE,
     ("POST", "/api/approvals"): only(FORM, others=FORM),  # whoever asks rightly is asked for what, where and why
