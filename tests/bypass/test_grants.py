@@ -425,6 +425,23 @@ async def test_gr_10_after_a_start_what_was_used_is_counted_again(world: Grants,
     assert isinstance(await again.run(), Refusal)
 
 
+async def test_gr_10_a_dead_process_is_found_by_another(world: Grants) -> None:
+    """GR-10: under which something ran in the lane of a process that died, it ends for all, and at once; under which something
+    has run in a lane that lives, it goes on."""
+    approval = await world.granted()
+    assert under(await world.run(rows=1, settle=False), approval)
+    store = world.approvals.store
+    mine = world.recorder.boot
+    assert await store.unsettled(world.recorder.lane, mine) == []
+    await world.recorder.adopted(["another"])
+    assert (await store.get(approval.id)).state is ApprovalState.APPROVED  # type: ignore[union-attr]
+    world.recorder.boot = CLOCK.new_id()  # whoever found the dead one has another
+    await world.recorder.adopted([world.recorder.lane])
+    world.recorder.boot = mine
+    assert (await store.get(approval.id)).state is ApprovalState.WITHDRAWN  # type: ignore[union-attr]
+    assert isinstance(await world.run(), Refusal)
+
+
 # -- broken glass ----------------------------------------------------------------------------------------------------
 
 PASSKEY = Authenticator("pia")

@@ -17,6 +17,7 @@ from doorward.protocols.postgres import wire
 from tests.rig import record
 from tests.rig.approvers import call, register, vote
 from tests.rig.faults import until
+from tests.rig.faulty import FAULTY
 from tests.rig.gateway import Gateway, launch, prepare, target_of
 from tests.rig.issuer import LocalIssuer
 from tests.rig.postgres import PostgresServer, copied
@@ -43,17 +44,15 @@ def server(postgres: PostgresServer) -> PostgresServer:
 
 @contextlib.contextmanager
 def two(
-    folder: Path, issuer: LocalIssuer, server: PostgresServer, **sections: Any
-) -> Iterator[tuple[Gateway, Gateway]]:
-    """Two that run, on one data directory `folder / "data"`."""
-    shared = {"drain": "5s", "processes": 2}
-    with launch(
-        folder / "one", issuer, server, target=MOST, policy=POLICY, gateway={"data": str(folder / "data"), **shared}
-    ) as one:
-        other = prepare(
-            folder / "two", issuer, [target_of(server, folder / "one", **MOST)], policy=POLICY,
-            gateway={"data": str(folder / "data"), **shared}, **sections,
-        )  # fmt: skip
+    folder: Path, issuer: LocalIssuer, server: PostgresServer, *, policy: str = POLICY, faults: Path | None = None,
+    **sections: Any,
+) -> Iterator[tuple[Gateway, Gateway]]:  # fmt: skip
+    """Two that run, on one data directory `folder / "data"`; the first of them with `faults`, if there are."""
+    gateway = {"data": str(folder / "data"), "drain": "5s", "processes": 2}
+    first: dict[str, Any] = {"program": FAULTY, "environment": {"FAULTS": str(faults)}} if faults is not None else {}
+    with launch(folder / "one", issuer, server, target=MOST, policy=policy, gateway=gateway, **sections, **first) as one:
+        targets = [target_of(server, folder / "one", **MOST)]
+        other = prepare(folder / "two", issuer, targets, policy=policy, gateway=gateway, **sections)
         try:
             yield one, other.start()
         finally:

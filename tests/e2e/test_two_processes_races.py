@@ -47,21 +47,23 @@ class Races:
         try:
             with door.connect(sub=f"bot{self.seed}-{number}", groups=["agents"]) as connection:
                 connection.add_notice_handler(lambda said: told.put((said.message_primary or "").split()[2]))
-                timer = threading.Timer(seconds, self.cancel, (connection,))
-                timer.daemon = True
-                timer.start()
+                over = threading.Event()
+                threading.Thread(target=self.cancel, args=(connection, seconds, over), daemon=True).start()
                 try:
                     connection.execute(f"insert into marks (what) values ('race {self.seed} {number}')")
                 finally:
-                    timer.cancel()
+                    over.set()
             return "done"
         except psycopg.Error as error:
             return error.sqlstate or "broken"
 
     @staticmethod
-    def cancel(connection: psycopg.Connection) -> None:
-        with contextlib.suppress(psycopg.Error):
-            connection.cancel_safe(timeout=2)
+    def cancel(connection: psycopg.Connection, seconds: float, over: threading.Event) -> None:
+        """After that long, and again: what comes before its statement, or does not come through, cancels nothing."""
+        while not over.wait(seconds):
+            with contextlib.suppress(psycopg.Error):
+                connection.cancel_safe(timeout=2)
+            seconds = 1.0
 
     def one(self, number: int) -> tuple[str, ...]:
         dice = random.Random(f"{self.seed} {number}")  # noqa: S311 - so that it can be run again

@@ -83,6 +83,12 @@ def _of_a_deleted_month(approval: str, retention: str, report: Report) -> bool:
         return False
 
 
+def _name(origin: str, lane: str) -> str:
+    """The gateway's name, which signatures bear: a process of several has a number behind it in its leaves."""
+    name = origin.removeprefix("doorward/")
+    return name if lane.startswith(f"{name}.") else lane
+
+
 async def _follow(reader: RecordReader, source: DirectoryEvidence, report: Report) -> Votes:
     assert report.checkpoint is not None
     size = report.checkpoint.size
@@ -105,7 +111,7 @@ async def _follow(reader: RecordReader, source: DirectoryEvidence, report: Repor
             return Votes(unread="the store is not what was recorded")
         seen[event.type] += 1
         if trail is None:
-            trail = VoteTrail(stated.gateway)
+            trail = VoteTrail(_name(report.checkpoint.origin, stated.gateway))
         if _of_a_deleted_month(str(event.body.get("approval", "")), stated.retention, report):
             continue  # the request is gone, and so is what this would be held against
         try:

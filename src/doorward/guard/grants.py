@@ -8,7 +8,8 @@ Contract of `find` and `use`: a statement that policy holds runs under a grant o
 (`policy.grants.covers`), it does no more than was agreed to, it is known how many rows that may be, and signatures, keys,
 people's standing, policies, time and limits still hold. Its use is counted in the store, for all processes, and on record
 with what is left, both durably, before anything is forwarded. If we die between the counting and the statement, the use is
-gone. If we die while a statement runs, nobody knows how many rows it touched: its grant ends with the next start.
+gone. If we die while a statement runs, nobody knows how many rows it touched: its grant ends with the next start, or when
+another process finds us dead.
 
 Breaking glass is a grant that its requester signs alone, in person. What approval would unmask stays masked under any grant.
 """
@@ -16,7 +17,7 @@ Breaking glass is a grant that its requester signs alone, in person. What approv
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from doorward.errors import UpstreamError
@@ -97,6 +98,7 @@ class Grants:
         self._something = asyncio.Event()
         self._flushing = asyncio.Lock()
         approvals.exhausted = self.exhausted
+        recorder.adopted = self.orphaned
 
     async def load(self, reader: RecordReader) -> None:
         """Find out how often grants that still hold were used; end those under which something ran when we died."""
@@ -107,8 +109,12 @@ class Grants:
             body = opened.event.body
             if body["approval"] in going:
                 self._numbers[body["approval"]] = max(body["statement"], self._numbers.get(body["approval"], 0))
-        for id_ in await self._approvals.store.unsettled(self._recorder.lane, self._recorder.boot):
-            if id_ in going:
+        await self.orphaned([self._recorder.lane, *self._recorder.inherited])
+
+    async def orphaned(self, lanes: Sequence[str]) -> None:
+        """End the grants under which something ran in these lanes when their process died."""
+        for lane in lanes:
+            for id_ in await self._approvals.store.unsettled(lane, self._recorder.boot):
                 why = "the gateway died while a statement ran under it: how many rows that touched is not known"
                 await self._approvals.end(id_, ApprovalState.WITHDRAWN, reason=why)
 

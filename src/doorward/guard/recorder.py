@@ -22,7 +22,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
@@ -84,6 +84,8 @@ class Recorder:
         self.records, self.control = records, control  # retention classes
         self.detectors = detectors  # what goes on record is masked by these, and so is what is said elsewhere
         self.telling: Callable[[Event], Sequence[Outgoing]] = _nobody  # whom to tell of an event; set before the start
+        self.adopted: Callable[[Sequence[str]], Awaitable[None]] = _nothing  # told of the lanes that `adopt` has recovered
+        self.inherited: Sequence[str] = ()  # the lanes besides its own that `start` has recovered
         self.boot = ""
         self.running = False
         self._log, self._keys, self._origin = log, keys, origin
@@ -117,11 +119,11 @@ class Recorder:
         )
         self.sealing = ThreadPoolExecutor(1, "doorward-seal")
         self.running = True
-        dead, live = await asyncio.to_thread(self._others)
+        self.inherited, live = await asyncio.to_thread(self._others)
         try:
             await self.sequencer.open()
             self.boot = self.clock.new_id()
-            plan = await recover(self, [self.lane, *dead], alone=not live)
+            plan = await recover(self, [self.lane, *self.inherited], alone=not live)
             self.wal = WriteAheadLog(
                 self.wal_files, self.keyring.wal, self.boot, plan.ordinal, self.clock.now, self._restored
             )
@@ -132,7 +134,7 @@ class Recorder:
         except OSError as error:
             raise UpstreamError(f"recovery cannot go on: {in_words(error)}", hint=MEND) from error
         finally:
-            self._let_go(dead)
+            self._let_go(self.inherited)
         self._beat_at = self.clock.monotonic() + BEAT
         return plan.recovery
 
@@ -165,6 +167,7 @@ class Recorder:
                 await self.sequencer.open()
                 plan = await recover(self, dead, alone=False)
             await plan.finish(self, started=False)
+            await self.adopted(dead)
         except OSError as error:
             raise UpstreamError(f"recovery cannot go on: {in_words(error)}", hint=MEND) from error
         finally:
@@ -437,6 +440,10 @@ class Recorder:
     def _restored(self, failed_at: int, why: str) -> None:
         self.append_event("record.failed", {"failed_at": failed_at, "reason": why})
         self.append_event("record.restored", {"failed_at": failed_at, "restored_at": self.clock.now()})
+
+
+async def _nothing(_: Sequence[str]) -> None:
+    """Nobody else has to know."""
 
 
 def _nobody(_: Event) -> Sequence[Outgoing]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from doorward.model import Identity, Operation, Outcome, Target
 from doorward.policy.decide import Findings, Verdict, examine, examine_action, printable, why
-from doorward.policy.policies import PolicySet
+from doorward.policy.policies import PolicySet, Rule
 
 _MOST_LINES = 200
 
@@ -51,6 +51,7 @@ class Explanation:
             "transforms": dict(decision.transforms),
             "unmask_reasons": [self._verdict(verdict) for verdict in self.findings.unmask],
             "rules": [self._rule(rule) for rule in decision.rules],
+            "annotations": {name: notes for name, notes in self._telling().items() if notes},
             "approvers": list(decision.approvers) if decision.outcome is Outcome.HOLD else [],
             "quorum": decision.quorum if decision.outcome is Outcome.HOLD else 0,
             "seats": dict(decision.seats),
@@ -86,12 +87,12 @@ class Explanation:
                 f"{b.rule}"
                 for b in decision.budgets
             ]
-        if decision.rules:
+        if telling := self._telling():
             lines.append("policies:")
-            lines += [
-                f"  {rule.id}  {printable(rule.file, 200)}:{rule.line}"
-                for rule in (self.policies.rules[name] for name in decision.rules)
-            ]
+            for id_, notes in telling.items():
+                rule = self.policies.rules[id_]
+                lines.append(f"  {rule.id}  {printable(rule.file, 200)}:{rule.line}")
+                lines += [f"    @{name}: {_said(name, value)}" for name, value in notes.items()]
         return "\n".join(lines)
 
     def _line(self, verdict: Verdict) -> str:
@@ -113,6 +114,14 @@ class Explanation:
     def _rule(self, name: str) -> dict[str, Any]:
         rule = self.policies.rules[name]
         return {"id": rule.id, "effect": rule.effect, "file": rule.file, "line": rule.line}
+
+    def _telling(self) -> dict[str, dict[str, Any]]:
+        """What the policies that decided say besides, and those that decided a part of it (a resource, a label) and say
+        something."""
+        parts = [name for verdict in (*self.findings.verdicts, *self.findings.unmask) for name in verdict.rules]
+        deciding = self.findings.decision.rules
+        said = {name: _annotations(self.policies.rules[name]) for name in (*deciding, *parts)}
+        return {name: notes for name, notes in said.items() if notes or name in deciding}
 
 
 def explain(
@@ -141,6 +150,33 @@ def explain_action(
     """`may`, with every reason."""
     findings = examine_action(policies, identity, action, target, purpose=purpose, extra=extra)
     return Explanation(policies, identity, target, None, findings)
+
+
+def _annotations(rule: Rule) -> dict[str, Any]:
+    """What a policy says besides its text, by annotation: seconds, answers an hour, people, groups."""
+    said = {
+        "quorum": rule.quorum, "approvers": list(rule.approvers), "expires": rule.expires, "grantable": rule.grantable,
+        "break_glass": rule.break_glass, "budget": rule.budget, "transform": dict(rule.transforms),
+    }  # fmt: skip
+    return {name: value for name, value in said.items() if value}
+
+
+def _said(name: str, value: Any) -> str:
+    match name:
+        case "grantable":
+            return f"people may agree to several statements in advance, for at most {_time(value)}"
+        case "break_glass":
+            return f"whoever is held may go on without approvers, for at most {_time(value)}"
+        case "budget":
+            return f"{value} answers an hour"
+        case "expires":
+            return f"a request stands for {_time(value)}"
+        case "quorum":
+            return "1 person" if value == 1 else f"{value} people"
+        case "transform":
+            return ", ".join(f"{label} becomes {becomes}" for label, becomes in sorted(value.items()))
+        case _:
+            return ", ".join(printable(each, 80) for each in value)
 
 
 def _time(seconds: int) -> str:

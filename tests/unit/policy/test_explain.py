@@ -51,6 +51,39 @@ def test_a_hold_says_who_must_agree_and_what_will_be_shown() -> None:
     assert "  ssn: masked\n  card: shown\n" in text
 
 
+ANNOTATED = """
+@id("held") @quorum("2") @approvers("dba, leads") @expires("15m") @grantable("1h") @break_glass("30m")
+permit (principal, action == Action::"write", resource) when { context.approved };
+@id("few") @budget("500") permit (principal, action == Action::"infer", resource);
+@id("part") @transform("ssn=partial, card=null") permit (principal, action == Action::"read", resource);
+@id("aside") @grantable("2h") permit (principal, action == Action::"define", resource) when { context.approved };
+"""
+
+
+def test_what_the_deciding_policies_say_besides_is_shown_with_each() -> None:
+    """Every annotation that means something, in words and as JSON; those of policies that did not decide are not."""
+    asked = Operation(
+        "o", "s", "UPDATE", Effect.WRITE, "update",
+        resources=(Resource("Table", "pub.a", Effect.WRITE), Resource("Table", "pub.b", Effect.READ)),
+        labels=frozenset({"ssn"}), inferred=frozenset({"ssn"}),
+    )  # fmt: skip
+    explanation = explain(load({"p.cedar": ANNOTATED}), BOB, SHOP, asked)
+    text = explanation.as_text()
+    for line in (
+        "    @quorum: 2 people", "    @approvers: dba, leads", "    @expires: a request stands for 15m",
+        "    @grantable: people may agree to several statements in advance, for at most 1h",
+        "    @break_glass: whoever is held may go on without approvers, for at most 30m",
+        "    @budget: 500 answers an hour", "    @transform: card becomes null, ssn becomes partial",
+    ):  # fmt: skip
+        assert line in text.splitlines(), text
+    said = json.loads(json.dumps(explanation.as_json()))
+    assert [rule["id"] for rule in said["rules"]] == ["held"]
+    assert said["annotations"] == {
+        "held": {"quorum": 2, "approvers": ["dba", "leads"], "expires": 900, "grantable": 3600, "break_glass": 1800},
+        "few": {"budget": 500}, "part": {"transform": {"ssn": "partial", "card": "null"}},
+    }  # fmt: skip
+
+
 def test_an_explanation_is_the_decision() -> None:
     """Not a second opinion: the same fields, and JSON that json.dumps takes."""
     for access in Effect:
