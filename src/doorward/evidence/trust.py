@@ -29,7 +29,7 @@ class Trust:
         elif record.ref.type == "approver_key.revoked" and body["key"] in self._keys:
             self._keys[str(body["key"])]["revoked"] = record.ref.leaf
 
-    def files(self, policy: str) -> dict[str, bytes]:
+    def files(self, policy: bytes) -> dict[str, bytes]:
         """By path below the pack. `policy` is the tlog-policy."""
         keys = [{n: v for n, v in key.items() if n not in ("rp_id", "origins")} for key in self._keys.values()]
         places = sorted({(key["rp_id"], tuple(key["origins"])) for key in self._keys.values() if key["rp_id"]})
@@ -39,7 +39,7 @@ class Trust:
             for key in self._keys.values() if key["method"] == SSHSIG
         )  # fmt: skip
         return {
-            "trust/policy.txt": policy.encode(), "trust/keys.json": canonical({"keys": keys}),
+            "trust/policy.txt": policy, "trust/keys.json": canonical({"keys": keys}),
             "trust/rp.json": canonical({"rps": rps}), "trust/allowed_signers": signers.encode(),
         }  # fmt: skip
 
@@ -49,6 +49,6 @@ def _plain(owner: str) -> str:
     return "".join(letter if letter.isprintable() and letter not in '"*?!,\\' else "_" for letter in owner)
 
 
-def policy(vkeys: list[str], witnesses: str = "") -> str:
-    """A C2SP tlog-policy. `witnesses`: lines about witnesses and the quorum; without them none is asked for."""
-    return "".join(f"log {vkey}\n" for vkey in vkeys) + (witnesses or "quorum none\n")
+def policy(vkey: str) -> bytes:
+    """A C2SP tlog-policy that asks for the log's own signature alone."""
+    return f"log {vkey}\nquorum none\n".encode()

@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from doorward.cli.main import run
+from doorward.evidence.controls import CONTROLS, TESTS
 from doorward.evidence.controls.privileged import asked, ran, settled, spent, voted
 from doorward.evidence.table import Planted
 from tests.rig.history import recorded
 from tests.rig.packs import Pack, check
+from tests.rig.verifier import PROGRAM, VERIFIER
 
 WHO, OTHER = "https://idp.test|bot", "https://idp.test|dora"
 REFUSED = Planted(
@@ -127,3 +129,83 @@ def test_what_is_there_is_not_overwritten(data: Path, tmp_path: Path, capsys: py
     made(data, tmp_path, "--no-zip")
     assert run(["evidence", "pack", str(data), "--out", str(tmp_path), "--no-zip"]) == 3
     assert "is there already" in capsys.readouterr().err
+
+
+def test_oscal_says_what_the_tests_found(pack: Pack) -> None:
+    """Each control is reviewed; a finding follows its tests; what is not evidenced has none; references point somewhere."""
+    document = pack.json("oscal/assessment-results.json")["assessment-results"]
+    assert document["metadata"]["oscal-version"].startswith("1.2")
+    resources = {each["uuid"] for each in document["back-matter"]["resources"]}
+    assert document["import-ap"]["href"].removeprefix("#") in resources
+    results = {each["title"].split()[0]: each for each in document["results"]}
+    assert list(results) == pack.manifest["controls"]
+    failed = {each["test"] for each in pack.json("tests.json")["tests"] if each["failed"]}
+    assert failed
+    ids = [document["uuid"], *resources]
+    for result in results.values():
+        ids.append(result["uuid"])
+        seen = set()
+        for observation in result.get("observations", []):
+            ids.append(observation["uuid"])
+            seen.add(observation["uuid"])
+            for evidence in observation["relevant-evidence"]:
+                assert (pack.folder / "oscal" / evidence["href"]).resolve().is_file()
+        named = {prop["value"] for o in result.get("observations", []) for prop in o["props"] if prop["name"] == "test"}
+        for finding in result.get("findings", []):
+            ids.append(finding["uuid"])
+            state = finding["target"]["status"]["state"]
+            assert state == ("not-satisfied" if named & failed else "satisfied")
+            assert {each["observation-uuid"] for each in finding["related-observations"]} == seen
+    assert len(set(ids)) == len(ids)
+    assert "findings" not in results["A.8.32"]  # nothing defined anything
+
+
+def test_every_opened_event_of_the_period_is_an_ocsf_event(pack: Pack) -> None:
+    """One for each opening of the period, with its place in the log."""
+    lines = [json.loads(line) for line in (pack.folder / "ocsf/events.jsonl").read_bytes().splitlines()]
+    assert [each["metadata"]["sequence"] for each in lines] == sorted(pack.openings)
+    assert {each["metadata"]["version"] for each in lines} == {"1.8.0"}
+
+
+def test_the_verifier_comes_with_it(pack: Pack) -> None:
+    """The one file, as it is in the repository."""
+    assert (pack.folder / "verify/doorward_verify.py").read_bytes() == PROGRAM.read_bytes()
+
+
+def test_a_stranger_finds_it_sound(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The independent verifier, given the pack, the key and a checkpoint kept elsewhere; not so when a byte of a table is
+    another, whoever signed the manifest again."""
+    data = tmp_path / "data"
+    data.mkdir(mode=0o700)
+    asyncio.run(recorded(data, [REFUSED, Planted("recording.viewed", {"session": "x"}, OTHER)]))
+    folder = made(data, tmp_path / "out", "--recordings")
+    policy, kept = (data / "log/vkey").read_text(), (data / "log/checkpoint").read_bytes()
+    report = VERIFIER.check(str(folder.with_name(folder.name + ".zip")), policy, [("kept", kept)], b"")
+    assert (report.faults, report.gaps) == ([], [])
+    table = folder / "tables/denials.jsonl"
+    table.write_bytes(table.read_bytes().replace(b"DROP", b"dROP"))
+    assert VERIFIER.check(str(folder), policy, [("kept", kept)], b"").faults
+
+
+def test_one_control_in_the_terminal(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its rows, its tests, its exceptions and what is outside; exit code 1 where there are exceptions."""
+    assert run(["evidence", "show", "A.8.3", "--data", str(data)]) == 0
+    shown = capsys.readouterr().out
+    assert "DROP TABLE" in shown
+    assert "operations.ruled" in shown
+    assert "Outside the log" in shown
+    assert run(["evidence", "show", "5.16", "--data", str(data), "--json"]) == 1
+    (control,) = json.loads(capsys.readouterr().out)["controls"]
+    assert control["exceptions"][0]["test"] == "identities.owner"
+    assert run(["evidence", "show", "--data", str(data), "--from", "2020-01-01", "--to", "2020-02-01"]) == 0
+    assert capsys.readouterr().out.count("not evidenced") == len(CONTROLS)
+    assert run(["evidence", "show", "A.9.9", "--data", str(data)]) == 1
+    assert "there are A.5.3" in capsys.readouterr().err
+
+
+def test_the_tests_are_tested(capsys: pytest.CaptureFixture[str]) -> None:
+    """`self-test` catches every made-up violation."""
+    assert run(["evidence", "self-test", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {each["test"] for each in found} == set(TESTS)
+    assert all(each["caught"] and each["synthetic"] for each in found)

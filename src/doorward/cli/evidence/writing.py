@@ -1,22 +1,30 @@
-"""Writing a pack: what `evidence` computes, into the folder and the zip of docs/spec/pack.md."""
+"""Writing a pack: what `evidence` computes, into the folder and the zip of docs/spec/pack.md.
+
+Nothing is computed here, and nothing is written into the record.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from doorward import __version__
 from doorward.adapters.blobs.packs import PackFolder, PackStream, write_zip
 from doorward.cli.evidence.gather import Gathered
+from doorward.errors import ConfigError
 from doorward.evidence.controls import CONTROLS, of_table
 from doorward.evidence.examination import EXCEPTIONS, Examination
 from doorward.evidence.logcopy import LogCopy
 from doorward.evidence.manifest import manifest, note_text, pack_name
+from doorward.evidence.oscal import assessment_results
+from doorward.evidence.outward import facts
+from doorward.evidence.outward.ocsf import ocsf
 from doorward.evidence.prose import methodology, readme
 from doorward.evidence.record import Record, Ref, Row, csv, csv_header, jsonl
 from doorward.evidence.sample import Sampler, seed
@@ -46,6 +54,10 @@ class Wanted:
     sample: int = 25
     recordings: bool = False
     start: bytes = b""  # an earlier checkpoint that was kept
+    # Configuration and policies in force, by path below `snapshots/`.
+    snapshots: Mapping[str, bytes] = field(default_factory=dict)
+    trust: bytes = b""  # the gateway's own trust policy; "": its log's key alone
+    summaries: bool = True
 
 
 @dataclass(slots=True)
@@ -91,26 +103,38 @@ class _Openings:
     """The log and the openings, as they come. Those outside the period are few: written afterwards, once it is known which."""
 
     pack: PackFolder
+    origin: str
     trust: Trust = field(default_factory=Trust)
     outside: set[int] = field(default_factory=set)
     lost: list[bytes] = field(default_factory=list)
     log: LogCopy = field(default_factory=LogCopy)
     inside: PackStream = field(init=False)
+    ocsf: PackStream = field(init=False)
+    # How the sessions that are open were opened, for events that name only the session.
+    sessions: dict[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.inside = self.pack.stream(_INSIDE)
+        self.ocsf = self.pack.stream("ocsf/events.jsonl")
 
     def bundle(self, entries: Sequence[bytes], hashes: Sequence[bytes]) -> None:
         for path, octets in self.log.bundle(entries, hashes):
             self.pack.file(f"log/{path}", octets)
 
     def opened(self, ref: Ref, record: Record, exact: bytes, salt: bytes, *, inside: bool) -> None:
+        session = record.ref.session
+        if ref.type == "session.opened":
+            self.sessions[session] = record.body
         if inside:
             self.inside.write(_opening(ref.leaf, salt, exact), rows=1)
+            told = ocsf(facts.read(record, self.sessions.get(session)), self.origin)
+            self.ocsf.write(msgspec.json.encode(told) + b"\n", rows=1)
         elif ref.type in _VOTES and (ref.type != "operation.permitted" or record.body.get("approval")):
             self.outside.add(ref.leaf)
         if ref.type.startswith("approver_key."):
             self.trust.add(record)
+        elif ref.type in ("session.closed", "session.recovered"):
+            self.sessions.pop(session, None)
 
     def unopened(self, ref: Ref, why: str, *, inside: bool) -> None:
         self.lost.append(canonical({"leaf": ref.leaf, "session": ref.session, "type": ref.type, "why": why}) + b"\n")
@@ -146,7 +170,7 @@ async def _fill(pack: PackFolder, gathered: Gathered, wanted: Wanted, progress: 
     seed_ = seed(wanted.auditor, note, stamp)
     tables = {table.name: table for control in CONTROLS for table in control.tables}
     samplers = {name: Sampler(seed_, wanted.sample) for name in tables}
-    sink, openings = _Tables(pack), _Openings(pack)
+    sink, openings = _Tables(pack), _Openings(pack, checkpoint.origin)
     examination = Examination(wanted.since, wanted.until, sink, samplers=samplers)
     await examine(gathered.reader, gathered.source, checkpoint, examination, openings, progress=progress)
     sink.end(list(examination.tables.values()))
@@ -160,9 +184,13 @@ async def _fill(pack: PackFolder, gathered: Gathered, wanted: Wanted, progress: 
         pack.file("log/checkpoint.start", wanted.start)
     for name, octets in stamps.items():
         pack.file(f"log/tsr/{name}", octets)
-    for path, octets in openings.trust.files(policy([gathered.signer.vkey])).items():
+    trusted = wanted.trust or policy(gathered.signer.vkey)
+    for path, octets in openings.trust.files(trusted).items():
         pack.file(path, octets)
     await _write_samples(pack, gathered, wanted, samplers, seed_, stamp)
+    pack.file("oscal/assessment-results.json", assessment_results(examination, checkpoint, __version__))
+    for path, octets in {**wanted.snapshots, **_verifier()}.items():
+        pack.file(path, octets)
     pack.file("methodology.md", methodology(examination, checkpoint, __version__).encode())
     pack.file("README.md", readme(examination, checkpoint, pack.target.name).encode())
     frame = manifest(
@@ -175,9 +203,18 @@ async def _fill(pack: PackFolder, gathered: Gathered, wanted: Wanted, progress: 
     return Made(pack.target, None, examination, checkpoint, len(pack.files) + 2, frame)
 
 
+def _verifier() -> dict[str, bytes]:
+    """The verifier that ships in every pack: from the folder of the sources, or where it was installed. ConfigError."""
+    for place in (Path(__file__).parents[4] / "verifier", Path(sys.prefix) / "share" / "doorward" / "verifier"):
+        if (place / "doorward_verify.py").is_file():
+            return {f"verify/{name}": (place / name).read_bytes() for name in ("doorward_verify.py", "README.md")}
+    raise ConfigError("the verifier that belongs in every pack is not installed", hint="install Doorward again")
+
+
 async def _write_openings(pack: PackFolder, gathered: Gathered, openings: _Openings, examination: Examination) -> None:
     """In leaf order: those before the period, those of it, those after it."""
     openings.inside.close()
+    openings.ocsf.close()
     outside = sorted(openings.outside | examination.named)
     before = [leaf for leaf in outside if leaf < examination.from_leaf]
     after = [leaf for leaf in outside if leaf >= examination.to_leaf]
