@@ -46,7 +46,7 @@ except ImportError:
 
 MIB = 1 << 20
 BAD = (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RuntimeError, OSError, EOFError, struct.error,
-       zipfile.BadZipFile, zlib.error, InvalidSignature, InvalidTag, UnsupportedAlgorithm)  # what parsing hostile bytes raises
+       zipfile.BadZipFile, zlib.error, InvalidSignature, InvalidTag, UnsupportedAlgorithm, x509.ExtensionNotFound, x509.DuplicateExtension)  # what parsing hostile bytes raises
 
 
 # -- what does not hold ---------------------------------------------------------------------------------------------------------
@@ -340,6 +340,7 @@ LEAF = re.compile(
 )
 TILE = re.compile(r"log/tile/(entries|[0-5])/((?:x[0-9]{3}/)*[0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?")
 SESSION = ("session.opened", "session.sealed", "session.closed", "session.recovered")
+KEEPING = ("recording.held", "recording.released", "recording.deleted")
 
 
 def tile_path(level, number, width=256):
@@ -348,9 +349,25 @@ def tile_path(level, number, width=256):
     return f"log/tile/{level}/{path}" + (f".p/{width}" if width < 256 else "")
 
 
+def due(class_, month):
+    """From when on what a class recorded in a month (years * 12 + months) may be deleted, Unix ms (ledger.md, 3.3)."""
+    match = re.search("-([1-9][0-9]{0,2})([my])$", class_)
+    if match is None:
+        return 1 << 60  # never
+    year, month = divmod(month + 1 + int(match[1]) * (12 if match[2] == "y" else 1), 12)
+    return int(datetime(year, month + 1, 1, tzinfo=timezone.utc).timestamp()) * 1000
+
+
+def month_of(milliseconds):
+    day = datetime.fromtimestamp(milliseconds // 1000, timezone.utc)
+    return day.year * 12 + day.month - 1
+
+
 class Session:
-    def __init__(self, opened):
-        self.opened, self.segments, self.root = opened, [], None  # `root`: once it has ended
+    """`root` is there once it has ended."""
+
+    def __init__(self, opened, due=0):
+        self.opened, self.due, self.segments, self.root, self.held, self.deleted = opened, due, [], None, False, False
 
 
 class Log:
@@ -359,6 +376,7 @@ class Log:
     def __init__(self, source, checkpoint):
         self.source, self.checkpoint, self.size, self.hashes = source, checkpoint, checkpoint.size, []
         self.sessions, self.types, self.times, self._last = {}, [], [], (None, "", [])
+        self._classes, self.deleted, self.stamped = set(), set(), []  # retention classes so far, and epochs whose records are deleted
 
     def bundle(self, number, level="entries"):
         """The file with entries, or with hashes, from 256 `number` on, and what it has of this size of the log."""
@@ -449,13 +467,35 @@ class Log:
                 boots.add(leaf["boot"])
                 self.types.append(sys.intern(leaf["t"]))
                 self.times.append(int(leaf["at"]))
+                self._classes.add(leaf["rc"])
                 if leaf["t"] in SESSION:
-                    need(self._follow(leaf["t"], leaf["sid"], leaf["n"], leaf["sh"]), "the grammar of a session", leaf)
+                    need(self._follow(leaf["t"], leaf["sid"], leaf["n"], leaf["sh"], leaf), "the grammar of a session", leaf)
+                elif leaf["t"] in KEEPING:
+                    self._keep(leaf["t"], self.sessions.get(leaf["sid"]), int(leaf["at"]))
+                elif leaf["t"] == "retention.deleted":
+                    self._delete(int(leaf["n"]), leaf["sh"], int(leaf["at"]))
+                elif leaf["t"] == "log.stamped":
+                    self.stamped.append((index, leaf["n"], leaf["sh"]))
 
-    def _follow(self, type_, sid, n, sh):
+    def _keep(self, type_, session, time):
+        need(session, "a session that was opened", "none")
+        if type_ == "recording.deleted":
+            need(session.root and not session.held and time >= session.due, "a session that ended, not held, and due", type_)
+            session.deleted = True
+        else:
+            session.held = type_ == "recording.held"
+
+    def _delete(self, n, sh, time):
+        month = n // 100 * 12 + n % 100 - 1
+        epochs = {class_: f"{class_}.{n // 100:04}-{n % 100:02}" for class_ in self._classes}
+        fits = [each for each, epoch in epochs.items() if b64(sha256(b"doorward/epoch/v1\0", epoch.encode())) == sh]
+        need(fits and time >= due(fits[0], month), "an epoch of a class in leaves before, that is due", n)
+        self.deleted.add((fits[0], month))
+
+    def _follow(self, type_, sid, n, sh, leaf):
         session = self.sessions.get(sid)
         if type_ == "session.opened":
-            self.sessions[sid] = Session(sh)
+            self.sessions[sid] = Session(sh, due(leaf["rc"], month_of(int(leaf["at"]))))
             return sid and not session
         if session is None or session.root or not sh or n is None or int(n) != len(session.segments):
             return False
@@ -813,8 +853,9 @@ def inner(value, *path):
     return value
 
 
-def check_stamp(raw, message, roots):
-    """When an authority that ends in one of these certificates saw this message; from its TimeStampResp. BAD."""
+def check_stamp(raw, roots):
+    """When a message was stamped (Unix seconds), and its SHA-256, from a TimeStampResp. Where roots are given, the signer's
+    certificate must lead to one of them. BAD."""
     response = der(raw)[0]
     need(inner(response, 0, 0)[1] in (b"\0", b"\1"), "a stamp that was granted", inner(response, 0)[1])
     signed = der(inner(response, 1, 1, 0)[1])
@@ -822,35 +863,34 @@ def check_stamp(raw, message, roots):
     need(inner(signed[2], 0)[1].hex() == PKCS9 + "100104" and len(signers) == 1, "a time stamp by one signer", signed[2][1][:20])
     _, _, (_, imprint, _), _, (_, time, _), *_ = der(der(content)[0][1])
     algorithm, digest = der(imprint)
-    need(SHA2[inner(algorithm, 0)[1].hex()].name == "sha256" and digest[1] == sha256(message), "this message's SHA-256", digest[1])
+    need(SHA2[inner(algorithm, 0)[1].hex()].name == "sha256", "an imprint by SHA-256")
     made = datetime.strptime(time.decode()[:14] + "+0000", "%Y%m%d%H%M%S%z")
     _, sid, algorithm, attributes, _, signature, *_ = der(signers[0][1])
     said = {inner(each, 0)[1].hex(): inner(each, 1) for each in der(attributes[1])}
     hash_ = SHA2[inner(algorithm, 0)[1].hex()]
     need(inner(said[PKCS9 + "04"], 0)[1] == hashlib.new(hash_.name, content).digest(), "the digest of the stamp")
     need(inner(said[PKCS9 + "03"], 0)[1].hex() == PKCS9 + "100104", "the content type of a stamp")
-    found = [x509.load_der_x509_certificate(each[2]) for each in der(next(v for v in signed[3:-1] if v[0] == 0xA0)[1])]
-    signer = next(each for each in found if (each.issuer.public_bytes(), each.serial_number) ==
-                  (inner(sid, 0)[2], int.from_bytes(inner(sid, 1)[1], "big")))  # fmt: skip
+    found = [x509.load_der_x509_certificate(each[2]) for part in signed[3:-1] if part[0] == 0xA0 for each in der(part[1])]
+    who = inner(sid, 0)[2], int.from_bytes(inner(sid, 1)[1], "big")
+    signer = {(each.issuer.public_bytes(), each.serial_number): each for each in found}[who]
     named = (said.get(PKCS9 + "10022f") or said[PKCS9 + "10020c"])[1]
     need(any(signer.fingerprint(each) in named for each in (*SHA2.values(), hashes.SHA1())), "the certificate that was signed")
     usage = signer.extensions.get_extension_for_class(x509.ExtendedKeyUsage)
     need(usage.critical and [*usage.value] == [x509.ExtendedKeyUsageOID.TIME_STAMPING], "a certificate for time stamps only", usage)
-    message, key = b"\x31" + attributes[2][1:], signer.public_key()
-    if isinstance(key, rsa.RSAPublicKey):
-        key.verify(signature[1], message, padding.PKCS1v15(), hash_)
-    else:
-        key.verify(signature[1], message, ec.ECDSA(hash_))
-    for _ in range(8):
+    signed, key = b"\x31" + attributes[2][1:], signer.public_key()
+    key.verify(signature[1], signed, *([padding.PKCS1v15(), hash_] if isinstance(key, rsa.RSAPublicKey) else [ec.ECDSA(hash_)]))
+    for _ in range(8 if roots else 0):
         need(signer.not_valid_before_utc <= made <= signer.not_valid_after_utc, f"a certificate valid at {made}", signer.subject)
         if signer in roots:
-            return made
-        signer = next(each for each in [*roots, *found] if issued(each, signer))
-    raise Mismatch("a chain to a given root", "one that is longer")
+            break
+        signer = next((each for each in [*roots, *found] if issued(each, signer)), None)
+        need(signer, "a chain to a given root", "none")
+    need(not roots or signer in roots, "a chain to a given root", "a longer one")
+    return int(made.timestamp()), digest[1]
 
 
 def issued(authority, certificate):
-    with contextlib.suppress(*BAD, x509.ExtensionNotFound):
+    with contextlib.suppress(*BAD):
         certificate.verify_directly_issued_by(authority)
         return authority.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     return False
@@ -880,27 +920,35 @@ def check(path, policy, kept=(), roots=b""):
                 log.check_kept(checkpoints[-1])
                 report.counts["checkpoints kept elsewhere"] += name not in others
         log.check_leaves()
+        check_stamps(source, log, trust, checkpoints, roots, report)
         check_times(log, checkpoints, trust, report)
         report.counts.update({"leaves": log.size, "sessions": len(log.sessions)})
-        for name in [each for each in source.sizes if each.startswith("log/tsr/")]:
-            with report.part(), at(name):
-                size = re.match(r"log/tsr/([0-9]+)[-.]", name)[1]
-                given = x509.load_pem_x509_certificates(roots or source.read("trust/tsa-roots.pem"))
-                errors = []
-                for each in [each for each in checkpoints if str(each.size) == size]:
-                    try:
-                        check_stamp(source.read(name, MIB), each.raw, given)
-                        break
-                    except (*BAD, StopIteration) as error:
-                        errors.append(error)
-                else:
-                    raise errors[0] if errors else Mismatch(f"a checkpoint of {size} leaves", "none")
-                report.counts["time stamps"] += 1
         if pack:
             Pack(source, log, pack, report).check()
         else:
             check_recordings(source, log, report)
     return report
+
+
+def check_stamps(source, log, trust, checkpoints, roots, report):
+    """RFC 3161 stamps over checkpoints of this log: what holds is added to `checkpoints` with its time."""
+    roots = roots or ("trust/tsa-roots.pem" in source.sizes and source.read("trust/tsa-roots.pem", MIB))
+    for name in sorted(each for each in source.sizes if re.fullmatch(r"log/tsr/[0-9]+[^/]*\.tsr", each)):
+        with report.part(), at(name):
+            size, note, raw = re.search("[0-9]+", name)[0], name[:-3] + "note", source.read(name, MIB)
+            seen = [each for each in checkpoints if str(each.size) == size]
+            if note in source.sizes:
+                seen = [open_checkpoint(source.read(note, 65536), note, trust)]
+                log.check_kept(seen[0])
+            made, digest = check_stamp(raw, x509.load_pem_x509_certificates(roots) if roots else [])
+            seen = [each for each in seen if sha256(each.raw) == digest]
+            need(seen, f"the stamp of a checkpoint of {size} leaves that is here", digest.hex())
+            checkpoints.append(seen[0]._replace(file=name, signed={**seen[0].signed, "authority": made if roots else 0}))
+            report.counts["time stamps" if roots else "time stamps, whose authority nobody vouches for (--tsa)"] += 1
+    stamped = {b64(sha256(source.read(each, MIB))) for each in source.sizes if each.startswith("log/tsr/") and each.endswith(".tsr")}
+    for index, size, digest in log.stamped:
+        with report.part(), at(f"log/tsr/{size}", f"leaf {index}"):
+            need(digest in stamped, f"the time stamp {digest}", "none")
 
 
 def check_times(log, checkpoints, trust, report):
@@ -926,6 +974,11 @@ def check_recordings(source, log, report):
         with report.part():
             with at(file, kind=Gap):
                 need(file in wanted, "a session in the log", "none")
+                deleted = log.sessions[wanted[file]].deleted
+                need(not deleted or file not in source.sizes, "a recording that is deleted", "one that is there")
+            if deleted:
+                report.counts["recordings deleted when they were due"] += 1
+                continue
             report.counts["segments"] += check_recording(source, file, wanted[file], log.sessions[wanted[file]])
 
 
@@ -1008,6 +1061,10 @@ class Pack:
                 said = canonical(line)
                 leaf = self.log.leaf(said["leaf"])[0]
                 need(leaf["t"] == said["type"] and leaf["sid"] in (None, said["session"]), f"{leaf['t']} of {leaf['sid']}", said)
+                session = self.log.sessions.get(said["session"])
+                epoch = (leaf["rc"], month_of(int(leaf["at"])))
+                gone = session.deleted if session else epoch in self.log.deleted
+                need(gone or said["why"] == "missing", "a leaf that says that this was deleted", said)
                 self.unopened[said["leaf"]] = said["why"]
         votes, last = Votes(), -1
         lost = any(self.log.types[index].startswith(VOTING) for index in self.unopened)

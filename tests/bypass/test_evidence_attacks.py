@@ -22,6 +22,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -832,6 +833,72 @@ def test_rc_13_a_key_that_was_revoked(folder: Folder, who: str) -> None:
     assert (spot.file, spot.place) == ("openings.jsonl", f"leaf {at + 1}")
 
 
+# -- RC-14: deletion and holds ------------------------------------------------------------------------
+
+SID = LEAVES[nth("session.opened")]["sid"]
+MONTH = datetime.fromtimestamp(LEAVES[0]["at"] // 1000, UTC)
+
+
+def deletion(*more: dict[str, Any], at: int = 0) -> Files:
+    """The record in a class of 13 months, with the first session's recording deleted."""
+    month = (MONTH.year * 12 + MONTH.month - 1 + 1 + 13) % 12, (MONTH.year * 12 + MONTH.month + 13) // 12
+    due = int(datetime(month[1], month[0] + 1, 1, tzinfo=UTC).timestamp() * 1000)
+    tail = [{**LEAVES[-1], "at": due + at, **each} for each in more]
+    leaves = [{**each, "rc": "std-13m"} for each in LEAVES] + [
+        {name: value for name, value in each.items() if value is not None} for each in tail
+    ]
+    files = signed(chained(leaves), RECORD.files)
+    return {path: octets for path, octets in files.items() if SID not in path}
+
+
+def deleted_epoch(class_: str = "std-13m") -> dict[str, Any]:
+    said = f"{class_}.{MONTH:%Y-%m}".encode()
+    sh = base64.b64encode(sha256(b"doorward/epoch/v1\0" + said).digest()).decode()
+    return {"t": "retention.deleted", "n": MONTH.year * 100 + MONTH.month, "sh": sh}
+
+
+GONE = {"t": "recording.deleted", "sid": SID}
+
+
+def test_rc_14_what_is_due_may_be_deleted(folder: Folder) -> None:
+    """RC-14: a recording that is due, said to be deleted, and gone: sound. While it is there still it is incomplete.
+    (So what
+    follows can fail.)"""
+    files = deletion(GONE, deleted_epoch())
+    assert ours(files).exit_code == folder.check(files, SIGNER.vkey).code == 0
+    path = next(path for path in RECORDINGS if SID in path)
+    assert ours({**files, path: RECORD.files[path]}).exit_code == 2
+    assert folder.check({**files, path: RECORD.files[path]}, SIGNER.vkey).code == 2
+
+
+DELETIONS: dict[str, Callable[[], Files]] = {
+    "without a word": deletion,
+    "a millisecond early": lambda: deletion(GONE, at=-1),
+    "a class that is kept for ever": lambda: signed(chained([*LEAVES, {**LEAVES[-1], **GONE, "at": 2**50}])),
+    "held": lambda: deletion({"t": "recording.held", "sid": SID}, GONE),
+    "released, and held again": lambda: deletion(
+        {"t": "recording.held", "sid": SID},
+        {"t": "recording.released", "sid": SID},
+        {"t": "recording.held", "sid": SID},
+        GONE,
+    ),
+    "of another session": lambda: deletion({**GONE, "sid": LEAVES[nth("session.opened", 1)]["sid"]}),
+    "of no session": lambda: deletion({**GONE, "sid": SID[:-4] + "0000"}),
+    "a month of no session, early": lambda: deletion(GONE, {**deleted_epoch(), "at": 0}),
+    "a month of a class that there is not": lambda: deletion(GONE, deleted_epoch("std-1m")),
+    "a month for ever": lambda: deletion(GONE, deleted_epoch("std")),
+}
+
+
+@pytest.mark.parametrize("how", DELETIONS)
+def test_rc_14_nothing_is_deleted_early_or_held_or_silently(folder: Folder, how: str) -> None:
+    """RC-14: a deletion without a leaf, before it is due, of what is held, or of what is not there: broken, whoever
+    signed it."""
+    files = DELETIONS[how]()
+    for spot in found(folder, files):
+        assert spot.place.startswith("leaf ") or SID in spot.file, spot
+
+
 # -- RC-16: packs --------------------------------------------------------------------------------------------
 
 
@@ -1023,8 +1090,25 @@ NOT_EVIDENCE = {
 }  # whose deletion changes nothing that is evidence
 
 KINDS = (
-    *("flip", "delete", "truncate", "append", "reorder", "swap", "roll back", "fork with the real key", "a session is deleted"),
-    *("flip in a pack", "delete in a pack", "truncate in a pack", "swap in a pack", "a pack is sealed anew", "a forked pack"),
+    *(
+        "flip",
+        "delete",
+        "truncate",
+        "append",
+        "reorder",
+        "swap",
+        "roll back",
+        "fork with the real key",
+        "a session is deleted",
+    ),
+    *(
+        "flip in a pack",
+        "delete in a pack",
+        "truncate in a pack",
+        "swap in a pack",
+        "a pack is sealed anew",
+        "a forked pack",
+    ),
 )
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import time
 import zipfile
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +21,9 @@ from doorward.cli.main import run
 from doorward.errors import DoorwardError
 from doorward.ledger import checkpoint, encoding, leaf, tiles
 from tests.bypass.evidence import make
-from tests.bypass.test_evidence_attacks import PACK, RECORD, SIGNER
+from tests.bypass.test_evidence_attacks import EARLIER, PACK, RECORD, SIGNER
 from tests.fitness.test_house import ROOT
-from tests.rig.specpack import seal_pack
+from tests.rig.specpack import seal_pack, write_pack
 from tests.rig.verifier import VERIFIER, Folder
 from tests.unit.ledger.conftest import build_record
 
@@ -337,8 +340,123 @@ def test_any_json_in_an_event_of_votes(which: int, path: int, value: Any) -> Non
 @given(octets=st.binary(max_size=200) | nearly(st.just(b"0\x82\x00\x0f0\x03\x02\x01\x00")))
 def test_garbage_stamps(octets: bytes) -> None:
     """DER that is none."""
-    with pytest.raises((*VERIFIER.BAD, StopIteration)):
-        VERIFIER.check_stamp(octets, b"", [])
+    with pytest.raises(VERIFIER.BAD):
+        VERIFIER.check_stamp(octets, [])
+
+
+# -- time stamps ---------------------------------------------------------------------------------------------
+
+
+def openssl(folder: Path, *command: str, **files: bytes) -> None:
+    for name, octets in files.items():
+        (folder / name).write_bytes(octets)
+    subprocess.run(["openssl", *command], cwd=folder, check=True, capture_output=True)
+
+
+CONFIG = b"""
+[req]
+distinguished_name = name
+[name]
+[root]
+basicConstraints = critical, CA:TRUE
+[stamps]
+extendedKeyUsage = critical, timeStamping
+[tsa]
+default_tsa = here
+[here]
+serial = ./serial
+crypto_device = builtin
+signer_digest = sha256
+default_policy = 1.2.3.4
+digests = sha256, sha512
+tsa_name = no
+ess_cert_id_chain = no
+ess_cert_id_alg = sha256
+"""
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A time stamp authority of OpenSSL's: a root, a signer, and another root of the same name."""
+    folder = tmp_path_factory.mktemp("tsa")
+    openssl(folder, "version", config=CONFIG, serial=b"01\n")
+    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-config", "config", "-days", "30")
+    for root in ("root", "other"):
+        openssl(
+            folder,
+            "req",
+            "-x509",
+            *key,
+            "-subj",
+            "/CN=root",
+            "-extensions",
+            "root",
+            "-keyout",
+            f"{root}.key",
+            "-out",
+            f"{root}.pem",
+        )
+    for name in ("stamps",):
+        openssl(folder, "req", *key[:-2], "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.csr")
+        signed = (
+            "-CA",
+            "root.pem",
+            "-CAkey",
+            "root.key",
+            "-CAcreateserial",
+            "-extfile",
+            "config",
+            "-extensions",
+            name,
+            "-days",
+            "30",
+        )
+        openssl(folder, "x509", "-req", "-in", f"{name}.csr", *signed, "-out", f"{name}.pem")
+    return folder
+
+
+def stamp(authority: Path, octets: bytes, signer: str = "stamps") -> bytes:
+    openssl(authority, "ts", "-query", "-data", "message", "-sha256", "-cert", "-out", "query", message=octets)
+    openssl(
+        authority, *("ts", "-reply", "-config", "config", "-section", "here", "-queryfile", "query", "-out", "reply"),
+        *("-signer", f"{signer}.pem", "-inkey", f"{signer}.key"),
+    )  # fmt: skip
+    return (authority / "reply").read_bytes()
+
+
+def test_stamps(authority: Path, tmp_path: Path) -> None:
+    """A stamp over the checkpoint of a pack holds under its root, and says when; without a root that is said."""
+    note, roots = RECORD.files["log/checkpoint"], (authority / "root.pem").read_bytes()
+    made = stamp(authority, note)
+    pack = write_pack(RECORD, stamps={f"log/tsr/{RECORD.size}-0.tsr": made})
+    folder = Folder(tmp_path)
+    report = folder.check(pack, SIGNER.vkey, roots=roots)
+    assert (report.code, report.faults, report.gaps, report.counts["time stamps"]) == (0, [], [], 1)
+    assert [count for name, count in folder.check(pack, SIGNER.vkey).counts.items() if "vouches" in name] == [1]
+    when, digest = VERIFIER.check_stamp(made, VERIFIER.x509.load_pem_x509_certificates(roots))
+    assert abs(when - time.time()) < 600
+    assert digest == sha256(note).digest()
+
+
+def test_stamps_that_do_not_hold(authority: Path, tmp_path: Path) -> None:
+    """Over another checkpoint, from another root of the same name, cut, or with any byte changed."""
+    note, roots = RECORD.files["log/checkpoint"], (authority / "root.pem").read_bytes()
+    good, name = stamp(authority, note), f"log/tsr/{RECORD.size}-0.tsr"
+    folder = Folder(tmp_path)
+    tried = [
+        (stamp(authority, EARLIER), roots), (good, (authority / "other.pem").read_bytes()),
+        (good[:-1], roots), (b"", roots),
+    ]  # fmt: skip
+    for made, trusted in tried:
+        report = folder.check({**RECORD.files, name: made}, SIGNER.vkey, roots=trusted)
+        assert (report.code, report.faults[0].file) == (1, name)
+    chain = VERIFIER.x509.load_pem_x509_certificates(roots)
+    for at in range(0, len(good), 7):
+        try:
+            found = VERIFIER.check_stamp(good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :], chain)
+        except VERIFIER.BAD:
+            continue
+        assert found == VERIFIER.check_stamp(good, chain)
 
 
 @given(octets=st.binary(max_size=400))
