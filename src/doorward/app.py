@@ -15,11 +15,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from doorward import __version__
 from doorward import config as configuration
 from doorward.adapters.blobs.bulletin import LocalBulletin
-from doorward.adapters.blobs.files import LocalKeyFiles, LocalLogFiles, LocalRecordingFiles, LocalWalFiles, turn
+from doorward.adapters.blobs.files import LocalKeyFiles, LocalLogFiles, LocalRecordingFiles, LocalWalFiles, Lock, turn
 from doorward.adapters.clock import SystemClock
 from doorward.adapters.elsewhere import HttpElsewhere
+from doorward.adapters.export import destination
 from doorward.adapters.identity.clients import ClientAuthority
 from doorward.adapters.identity.code import SignIn
 from doorward.adapters.identity.dpop import DpopProofs
@@ -38,12 +40,14 @@ from doorward.adapters.telemetry.logs import configure
 from doorward.adapters.telemetry.metrics import GatewayMetrics
 from doorward.config import Config
 from doorward.errors import ConfigError, DoorwardError
+from doorward.evidence.outward import writer
 from doorward.guard.admission import Admission
 from doorward.guard.agents import Agents
 from doorward.guard.approvals import Approvals
 from doorward.guard.approver_keys import ApproverKeys
 from doorward.guard.budgets import Budgets
 from doorward.guard.exchange import Exchange
+from doorward.guard.export import Export, Exports
 from doorward.guard.guard import Guard
 from doorward.guard.labels import TargetLabels
 from doorward.guard.neighbours import Neighbours
@@ -144,6 +148,7 @@ class Gateway:
         )
         self.notifications = self._notifications()
         self.recorder.telling = self.notifications.told
+        self.exports = self._exports()
         self.budgets = Budgets(self.store, self.clock, lambda: self.recorder.lane_number)
         self.guard = Guard(
             self.policies, self.recorder, self.approvals, self.clock, budgets=self.budgets,
@@ -281,6 +286,7 @@ class Gateway:
                     group.create_task(self.authenticator.run()),
                     group.create_task(self.refusals.run()),
                     group.create_task(self.notifications.run()),
+                    group.create_task(self.exports.run()),
                     group.create_task(self.neighbours.follow()),
                 ]
                 if self.witnessing is not None:
@@ -338,6 +344,21 @@ class Gateway:
 
         catalogue = CatalogueHolder(own, labels, self.guard.labels[target.name])
         return Reach(target, own, Previews(self.guard, target, self.secrets, catalogue), catalogue, masks)
+
+    def _exports(self) -> Exports:
+        origin, data = f"doorward/{self.config.gateway.name}", self.config.gateway.data
+        exports = [
+            Export(
+                said.name, said.format, destination(said, origin, self.secrets.reveal, self.clock.now),
+                writer(said.format, origin, __version__), said.events, Lock(data / f"export-{said.name}.lock"),
+            )
+            for said in self.config.exports
+        ]  # fmt: skip
+
+        def heard(name: str, why: str) -> None:
+            (self.log.warning if why else self.log.info)("export.failed" if why else "export.restored", export=name, reason=why)
+
+        return Exports(exports, self.store, lambda: self.reader, LocalLogFiles(data), self.clock, heard=heard)
 
     def _notifications(self) -> Notifications:
         senders: dict[str, Sender] = {}

@@ -60,7 +60,8 @@ def test_who_came_another_way(server: PostgresServer, gateway: Callable[..., Gat
     with server.connect() as direct:
         direct.execute("create role backup login password 'backup-Passw0rd'")
     target = target_of(server, tmp_path, reconcile="0s", expected_roles=["backup"])
-    door = gateway(targets=[target])
+    siem = tmp_path / "siem.jsonl"
+    door = gateway(targets=[target], export=[{"name": "siem", "kind": "file", "path": str(siem)}])
     with psycopg.connect(door.dsn(), application_name="report", autocommit=True) as ours:
         ours.execute("select 1")
         with server.connect() as direct:
@@ -92,6 +93,13 @@ def test_who_came_another_way(server: PostgresServer, gateway: Callable[..., Gat
         assert backend not in bypassed
         assert said["expected"] == 1
         assert said["unread"] == 0
+    listed = json.loads(door.cli("exports", "--json", *at(door), token=door.token(**ADMINISTRATOR)).stdout)
+    assert (listed[0]["name"], listed[0]["error"], listed[0]["sent"] > 0) == ("siem", "", True)
+    until(lambda: '"bypass.found"' in siem.read_text())
+    sent = [json.loads(line) for line in siem.read_text().splitlines()]
+    assert [event["metadata"]["sequence"] for event in sent] == list(range(len(sent)))
+    assert {event["class_uid"] for event in sent} >= {2004, 3002, 6003}
+    assert CARD not in siem.read_text()
     assert door.stop() == 0
     events = [e.body for e in record.events(door.data, "bypass.found")]
     assert len({e["finding"] for e in events}) == len(events)

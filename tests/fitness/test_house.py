@@ -29,6 +29,7 @@ LONG = {
     "src/doorward/protocols/postgres/conversation.py": "one state machine; cut in two, its halves would share all state",
     "src/doorward/protocols/postgres/answers.py": "the same for the server's side",
     "src/doorward/guard/guard.py": "the one place where permits are made, and what they rest on",
+    "src/doorward/app.py": "the composition root: the only file that knows every class",
     "src/doorward/server/relay.py": "the only loop that moves bytes",
 }
 LIMIT = 600

@@ -320,6 +320,7 @@ class MemoryStore(MemoryBudgets, MemoryLabels, MemoryVault):
         MemoryBudgets.__init__(self)
         MemoryLabels.__init__(self)
         MemoryVault.__init__(self)
+        self._marks: dict[str, int] = {}
         self._head: Head | None = None
         self._boots: dict[str, Boot] = {}
         self._events: list[StoredEvent] = []
@@ -334,6 +335,12 @@ class MemoryStore(MemoryBudgets, MemoryLabels, MemoryVault):
     @property
     def approvals(self) -> MemoryApprovals:
         return self._approvals
+
+    async def mark(self, name: str) -> int:
+        return self._marks.get(name, 0)
+
+    async def keep_mark(self, name: str, value: int) -> None:
+        self._marks[name] = value
 
     async def head(self) -> Head | None:
         return self._head

@@ -29,7 +29,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from doorward.__main__ import main
 from doorward.adapters.blobs.files import LocalRecordingFiles, LocalWalFile
 from doorward.adapters.clock import SystemClock
-from doorward.adapters.store.sql import SqlApprovals, SqlStore
+from doorward.adapters.store.approvals import SqlApprovals
+from doorward.adapters.store.sql import SqlStore
 from doorward.errors import UpstreamError
 from doorward.guard.wal import WriteAheadLog
 

@@ -43,6 +43,13 @@ def row(number: int, **more: Any) -> SessionRow:
 
 
 class StoreSuite:
+    async def test_marks(self, store: Any) -> None:
+        """0 until one is kept; the latest is what counts; names are apart."""
+        assert await store.mark("export:siem") == 0
+        for value in (7, 5, 1 << 40):
+            await store.keep_mark("export:siem", value)
+        assert (await store.mark("export:siem"), await store.mark("export:file")) == (1 << 40, 0)
+
     async def test_a_new_store_is_empty(self, store: Any) -> None:
         """Nothing is there before something is folded."""
         assert await store.head() is None

@@ -20,8 +20,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from doorward.adapters.export.settings import ExportSettings as WayOut
 from doorward.adapters.identity.settings import IssuerSettings, KindRule, check_url, is_loopback
 from doorward.adapters.notify.settings import EMAIL, SLACK, TEAMS, WEBHOOK, ChannelSettings, checked
+from doorward.config.outward import ways_out
 from doorward.config.reading import no_more, read
 from doorward.config.settings import (
     Gateway,
@@ -84,6 +86,7 @@ class Config:
     detectors: Detectors  # the same, made: what looks at results
     channels: tuple[Channel, ...]  # `notify`: what each tells
     senders: tuple[ChannelSettings, ...]  # and how it gets there, in the same order
+    exports: tuple[WayOut, ...]
     retention: Retention
     limits: Limits
     ledger: Ledger
@@ -236,6 +239,7 @@ def _checked(path: Path, settings: Settings, wrong: list[str], written: str) -> 
     ]  # fmt: skip
     channels, senders = _notify(settings.notify, wrong)
     trust, stamped_by = _trust(settings.ledger, wrong), _authorities(settings.ledger, wrong)
+    exports = ways_out(settings.export, wrong)
     detectors = _detectors(settings.masking, written, wrong)
     if detectors is None:
         return None
@@ -244,7 +248,7 @@ def _checked(path: Path, settings: Settings, wrong: list[str], written: str) -> 
         policy_files=settings.policy.files, targets=targets, masking=settings.masking,
         choice=_choice(settings.masking), detectors=detectors,
         retention=settings.retention, limits=settings.limits, ledger=settings.ledger, trust=trust, authorities=stamped_by,
-        log=settings.log, channels=channels, senders=senders,
+        log=settings.log, channels=channels, senders=senders, exports=exports,
     )  # fmt: skip
 
 

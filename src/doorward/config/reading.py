@@ -156,6 +156,20 @@ def file() -> Kind:
     return Kind("the path of a file, relative to this configuration", read)
 
 
+def new_file() -> Kind:
+    """A file that need not exist yet, in a directory that does."""
+
+    def read(value: Any, base: Path) -> Path:
+        if not isinstance(value, str) or not value or "\x00" in value:
+            raise _fault(value, "the path of a file")
+        path = base / value
+        if path.is_dir() or not path.parent.is_dir():
+            raise FaultError(f"there can be no file {path}: its directory is not there, or it is one itself")
+        return path
+
+    return Kind("the path of a file, which need not exist yet, relative to this configuration", read)
+
+
 def directory() -> Kind:
     """A directory, relative to the configuration file; it need not exist yet."""
 

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from doorward.adapters.export.settings import FORMATS
+from doorward.adapters.export.settings import TYPES as EXPORT_TYPES
 from doorward.adapters.identity.settings import ALGORITHMS, DEFAULT_ALGORITHMS, DEFAULT_CLAIMS
 from doorward.adapters.identity.workloads import PLATFORMS
 from doorward.adapters.notify.settings import IMPLICIT, STARTTLS, TYPES
@@ -22,6 +24,7 @@ from doorward.config.reading import (
     file,
     flag,
     list_of,
+    new_file,
     one_of,
     one_or_list,
     secret,
@@ -399,6 +402,36 @@ class NotifySettings:
 
 
 @dataclass(frozen=True)
+class ExportSettings:
+    """Where events go that leave the gateway, each with its leaf in the log: at least once, in order, none left out."""
+
+    name: str = setting(NAME, "Its name, as commands give it. Where it has got to is kept under it.")
+    kind: str = setting(one_of(*EXPORT_TYPES), "What it is.")
+    format: str = setting(
+        one_of(*FORMATS), "How an event is written: OCSF 1.8, Elastic Common Schema, CEF, or as it is recorded.", "ocsf"
+    )
+    events: tuple[str, ...] = setting(
+        list_of(text("an event's type, as in operation.refused", r"[a-z][a-z_]{0,31}\.[a-z][a-z_]{0,31}"), most=200),
+        "Only events of these types. None: all.", (),
+    )  # fmt: skip
+    path: Path | None = setting(new_file(), "file: to which lines are added.", None)
+    host: str = setting(HOST, "syslog: the receiver.", "")
+    port: int = setting(PORT, "syslog: its port.", 6514)
+    url: str = setting(text("a URL"), "webhook: where to post, an https URL. nats: tls://host:port; nats:// on loopback.", "")
+    subject: str = setting(
+        text("a subject of NATS", r"([A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*)?"), "nats: where to publish, in a stream of JetStream.",
+        "",
+    )  # fmt: skip
+    secret: tuple[SecretRef, ...] = setting(
+        one_or_list(secret()), "Where its secret is. webhook: the key that signs, or the new and the old one. nats: the token.",
+        (),
+    )  # fmt: skip
+    ca: Path | None = setting(file(), "Authorities (PEM) trusted for its TLS, instead of the system's.", None)
+    tls_cert: Path | None = setting(file(), "syslog: the certificate (PEM) to show to it.", None)
+    tls_key: Path | None = setting(file(), "syslog: its private key (PEM).", None)
+
+
+@dataclass(frozen=True)
 class Log:
     """What the gateway says of itself on standard error. Records are elsewhere (`gateway.data`)."""
 
@@ -450,6 +483,7 @@ class Settings:
     targets: tuple[TargetSettings, ...] = setting(sections(TargetSettings), "What is reached through the gateway.", ())
     masking: Masking = setting(section(Masking), "What becomes of confidential values.")
     notify: tuple[NotifySettings, ...] = setting(sections(NotifySettings), "Whom to tell that something waits.", ())
+    export: tuple[ExportSettings, ...] = setting(sections(ExportSettings), "Where events go that leave the gateway.", ())
     retention: Retention = setting(section(Retention), "How long what is recorded is kept.")
     limits: Limits = setting(section(Limits), "What clients may use.")
     ledger: Ledger = setting(section(Ledger), "Who watches the record from elsewhere.", Ledger())

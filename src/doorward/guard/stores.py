@@ -438,6 +438,16 @@ class VaultStore(Protocol):
         ...
 
 
+class MarkStore(Protocol):
+    """How far something has got, by name."""
+
+    async def mark(self, name: str) -> int:
+        """0 where nothing was kept."""
+        ...
+
+    async def keep_mark(self, name: str, value: int) -> None: ...
+
+
 class RecordStore(EventStore, SessionStore, Protocol):
     """The whole store, as the recorder uses it."""
 

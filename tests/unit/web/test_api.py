@@ -24,6 +24,7 @@ from doorward.evidence.reconcile import Seen
 from doorward.guard.approvals import MOST_WAITING, Approvals
 from doorward.guard.approver_keys import ApproverKeys
 from doorward.guard.budgets import Budgets
+from doorward.guard.export import Exports
 from doorward.guard.guard import Guard, GuardedSession
 from doorward.guard.keyring import Keyring
 from doorward.guard.notifications import Notifications
@@ -148,6 +149,7 @@ class Served:
         self.own, self.exchange, self.refusals = self.identities.own, self.identities.exchange, self.identities.refusals
         self.dpop = DpopProofs(lambda: [self.url], CLOCK.now)
         self.agents, self.revocations = self.identities.agents, self.identities.revocations
+        self.exports = Exports([], self.disk.store, lambda: self.reader, self.disk.log, CLOCK)
         self.notifications = Notifications(
             [], {}, self.disk.store.outbox, self.approvals, self.recorder, CLOCK, url=lambda: self.url
         )

@@ -85,6 +85,7 @@ TABLE: dict[tuple[str, str], dict[str, int]] = {
     ("POST", "/api/holds"): only(FORM, "administrator", others=NO),
     ("POST", "/api/holds/{case:str}/release"): only(GONE, "administrator", others=NO),
     ("GET", "/api/notifications"): only(OK, "administrator", others=NO),
+    ("GET", "/api/exports"): only(OK, "administrator", others=NO),
     ("POST", "/api/notifications/{name:str}/test"): only(GONE, "administrator", others=NO),
     ("GET", "/api/log"): only(OK, "administrator", others=NO),
     ("POST", "/api/log/stamp"): only(GONE, "administrator", others=NO),
