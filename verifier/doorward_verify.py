@@ -747,6 +747,8 @@ class Votes:
         asked = self.asked.setdefault(body["approval"], Asked(body))
         if asked.terms is not None:
             need(set(asked.terms) == TERMS[asked.terms["typ"]] and asked.terms["rid"] == body["approval"], "the terms of a request")
+            preview = sha256(encode(body["preview"])).hex() if body.get("preview") else ""
+            need(asked.terms.get("preview", preview) == preview, f"preview {preview}", asked.terms.get("preview"))
 
     def _signed(self, gateway, actor, body, decision):
         """Checks the signature over a request with this approver and decision; the flags."""
@@ -823,7 +825,7 @@ class Votes:
         else:
             need(asked.spent == operation, f"an operation that {asked.body['approval']} was spent for", operation)
             for each in ("text", "params", "role", "search_path"):  # what ran is what was shown, as far as it can be seen
-                need(body[each] == asked.body[each], f"{each} {asked.body[each]}", body[each])
+                need(body.get(each) == asked.body.get(each), f"{each} {asked.body.get(each)}", body.get(each))
         need(operation not in asked.ran, "an operation that runs once", operation)
         asked.ran.add(operation)
 

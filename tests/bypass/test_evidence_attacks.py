@@ -666,6 +666,7 @@ FORGERIES: dict[str, tuple[int, Callable[[dict[str, Any]], dict[str, Any]], int]
     "another approver's key": (VOTE, lambda said: resigned(said, DEAN.id), VOTE),
     "the requester": (VOTE, lambda said: {**resigned(said, ADA.id, approver=ADA.id), "actor": ADA.id}, VOTE),
     "another statement in what is signed": (VOTE, lambda said: resigned(said, stmt_commit="0" * 64), VOTE),
+    "another preview than the terms name": (REQUEST, lambda said: body(said, preview={"rows": 1}), REQUEST),
     "another target in what is signed": (VOTE, lambda said: resigned(said, target="other"), VOTE),
     "a longer time in what is signed": (VOTE, lambda said: resigned(said, exp=2**50), VOTE),
     "other terms than what is signed": (
@@ -1087,7 +1088,10 @@ NOT_EVIDENCE = {
         for path in RECORD.files
         if ".p/" in path and not path.endswith(f".p/{RECORD.size}")
     },
-}  # whose deletion changes nothing that is evidence
+}
+# Deleting these changes nothing that is evidence. Nor does, in a pack whose maker signs it anew, what is said in words
+# (methodology, summaries, snapshots, the rule of a table), which rests on the maker's word anyway; and an opening that
+# no row and no vote rests on.
 
 KINDS = (
     *(
@@ -1164,26 +1168,40 @@ def mutated(dice: random.Random, kind: str) -> tuple[Files, tuple[bytes, ...], t
             files = signed(chained([each for each in LEAVES if each.get("sid") != sid]))
             return {name: content for name, content in files.items() if sid not in name}, (NOW,), ()
         case _:  # a pack is sealed anew: its maker changes a file that is not the log, and signs that
-            path = dice.choice(["openings.jsonl", "population.json", *[name for name in names if re_table(name)]])
-            lines = PACK[path].splitlines(keepends=True)
-            number = dice.randrange(len(lines))
-            changed = lines[:number] + lines[number + 1 :]
-            if len(lines) == 1 or dice.random() < 0.5:
-                changed = [
-                    *lines[:number],
-                    flipped(lines[number], dice.randrange(len(lines[number])), dice.randrange(8)),
-                    *lines[number + 1 :],
-                ]
+            path = dice.choice(["openings.jsonl", "population.json", *[name for name in names if is_table(name)]])
             about = json.loads(PACK["manifest.json"])
             about = {name: about[name] for name in ("origin", "size", "root", "from", "to", "from_leaf", "to_leaf")}
-            return seal_pack({**PACK, path: b"".join(changed)}, SIGNER, about), (), ()
+            return seal_pack({**PACK, path: b"".join(_bent_lines(dice, path))}, SIGNER, about), (), ()
+
+
+def _bent_lines(dice: random.Random, path: str) -> list[bytes]:
+    """The lines of a file of the pack, with a bit flipped, one gone that something rests on, or another count."""
+    lines = PACK[path].splitlines(keepends=True)
+    if path == "population.json":
+        said = json.loads(PACK[path])
+        counts = [
+            said["leaves"],
+            *said["tables"],
+            *[one for each in said["tables"] for one in each["reconcile"].values()],
+        ]
+        chosen = dice.choice(counts)
+        name = dice.choice([name for name, value in sorted(chosen.items()) if type(value) is int and name != "version"])
+        chosen[name] += dice.choice((-1, 1, 100))
+        return [canonical(said)]
+    number = dice.randrange(len(lines))
+    if dice.random() < 0.5:
+        at = dice.randrange(len(lines[number]))
+        return [*lines[:number], flipped(lines[number], at, dice.randrange(8)), *lines[number + 1 :]]
+    if path == "openings.jsonl":
+        number = dice.choice([index for index, each in enumerate(LEAVES) if each["t"].startswith(VERIFIER.VOTING)])
+    return lines[:number] + lines[number + 1 :]
 
 
 def base(name: str) -> str:
     return name.rpartition("/")[2]
 
 
-def re_table(name: str) -> bool:
+def is_table(name: str) -> bool:
     return name.startswith("tables/")
 
 

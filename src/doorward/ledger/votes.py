@@ -135,9 +135,22 @@ def check_verified(key: ApproverKey, flags: int) -> None:
         )
 
 
+_SHOWN: Final = ("text", "params", "role", "search_path")
+
+
+def _shown(body: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What a person saw of an operation, and what ran."""
+    return tuple([body.get(name) for name in _SHOWN])
+
+
+def _preview(body: Mapping[str, Any]) -> str:
+    return sha256(canonical(body["preview"])).hexdigest() if body.get("preview") else ""
+
+
 @dataclass(slots=True)
 class _Asked:
     terms: dict[str, Any] | None  # None: asked before votes were signed
+    shown: tuple[Any, ...] = ()  # of the operation: `_SHOWN`
     votes: dict[str, tuple[bool, frozenset[str], str]] = field(default_factory=dict)  # approver -> yes, groups, key
     spent: str = ""  # the operation
     ran: bool = False
@@ -179,7 +192,9 @@ class VoteTrail:
                     self.keys[key.id] = replace(key, revoked_at=at)
                 case "approval.requested":
                     terms = body.get("terms")
-                    self._asked.setdefault(body["approval"], _Asked(terms))
+                    if terms is not None and terms.get("preview", _preview(body)) != _preview(body):
+                        raise IntegrityError(f"request {body['approval']} shows another preview than its terms")
+                    self._asked.setdefault(body["approval"], _Asked(terms, _shown(body)))
                 case "approval.voted":
                     self._vote(actor, at, body)
                 case "approval.spent":
@@ -202,6 +217,8 @@ class VoteTrail:
                         self._ran(asked, body)
                     elif asked.ran or asked.spent != body["operation"]:
                         raise IntegrityError(f"request {body['approval']} let an operation run that it was not spent for")
+                    elif asked.terms is not None and asked.shown != _shown(body):
+                        raise IntegrityError(f"request {body['approval']} let another operation run than the one it shows")
                     else:
                         asked.ran = True
         except (KeyError, TypeError, AttributeError, ValueError, ProtocolError) as error:
@@ -245,7 +262,10 @@ class VoteTrail:
         if key.owner != actor or key.revoked_at:
             raise IntegrityError(f"key {key.id} was revoked, or is not {actor}'s")
         flags = check(key, said, body["signature"], self._gateway)
-        if asked.grant and asked.terms["skips"] is not None and body["approve"]:
+        alone = asked.grant and asked.terms["skips"] is not None
+        if not alone and actor in (asked.terms["requester"], *asked.terms["act"]):
+            raise IntegrityError(f"{actor} voted on a request of their own")
+        if alone and body["approve"]:
             check_verified(key, flags)
             if actor != asked.terms["requester"]:
                 raise IntegrityError(f"{actor} broke glass for somebody else")
