@@ -55,6 +55,7 @@ MODULES = (
     "doorward/protocols/postgres/plain.py",
     "doorward/protocols/postgres/redact.py",
     "doorward/protocols/postgres/wire.py",
+    "doorward/server/door.py",
     "doorward/server/listener.py",
     "doorward/server/relay.py",
 )
