@@ -17,6 +17,7 @@ from typing import Any
 
 from doorward import __version__
 from doorward import config as configuration
+from doorward.adapters.blobs.backup import DELETING, check_declared, on_record
 from doorward.adapters.blobs.bulletin import LocalBulletin
 from doorward.adapters.blobs.files import LocalKeyFiles, LocalLogFiles, LocalRecordingFiles, LocalWalFiles, Lock, turn
 from doorward.adapters.clock import SystemClock
@@ -155,7 +156,7 @@ class Gateway:
             hold_in_transaction=config.limits.hold_in_transaction, longest_hold=config.limits.hold,
         )  # fmt: skip
         self.retention = Retention(
-            self.recorder, self.clock, turn(data, "retention"), every=float(config.retention.every)
+            self.recorder, self.clock, turn(data, DELETING), every=float(config.retention.every)
         )
         self.reviews = Reviews(self.approvals, self.recorder, self.clock, lambda: self.reader)
         self.reveals = self._reveals()
@@ -247,6 +248,7 @@ class Gateway:
     async def _run(self, started: Callable[[Gateway], None] | None, *, signals: bool) -> None:
         _allow_files(2 * self.config.limits.connections + 1000)
         async with AsyncExitStack() as stack:
+            restored = await asyncio.to_thread(check_declared, self.config.gateway.data)
             await self.store.open()
             stack.push_async_callback(self.store.close)
             if self.reveals is not None:
@@ -254,6 +256,10 @@ class Gateway:
             recovery = await self.recorder.start(self.neighbours.open)
             stack.callback(self.neighbours.close)
             stack.push_async_callback(self.recorder.stop)
+            if restored is not None:
+                await self.recorder.event("backup.restored", restored)
+                await self.recorder.fold()
+                await asyncio.to_thread(on_record, self.config.gateway.data)  # if we die before, it is said once more
             self.neighbours.begin()
             stack.push_async_callback(self.elsewhere.close)
             if self.witnessing is not None:

@@ -41,6 +41,8 @@ for _name, _where, _help in (
     ("sessions", "sessions:app", "List, show, replay and end sessions."),
     ("retention", "retention:app", "See what is kept until when, and delete what is due."),
     ("holds", "holds:app", "Keep recordings from being deleted while a case needs them; released by two people."),
+    ("backup", "backup:backup_command", "Back everything up into one encrypted file, while the gateway runs."),
+    ("restore", "backup:restore_command", "Restore a backup, check everything in it, and say why a gateway may go on from it."),
     ("verify", "verify:verify_record", "Check a record offline, with public keys only."),
     ("log", "log:app", "See how far the log is, have it stamped, and prove what is in it."),
     ("witness", "witness:app", "Run a witness, which cosigns a log as long as it only grows."),

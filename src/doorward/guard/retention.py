@@ -28,7 +28,7 @@ from typing import Any, Final
 
 from doorward.errors import DoorwardError, in_words
 from doorward.guard.holds import Hold
-from doorward.guard.keyring import epoch_of, hold_key
+from doorward.guard.keyring import Keyring, epoch_of, hold_key
 from doorward.guard.ports import Clock, Turn
 from doorward.guard.reader import RecordReader
 from doorward.guard.recorder import Recorder
@@ -113,16 +113,8 @@ class Retention:
         return sum([any(hold.covers(row) for hold in holds) async for page in pages for row in page])
 
     async def _lost(self) -> set[str]:
-        """Epochs whose key should be here, as the log has it, and is not, or is another."""
-        ring, made = self._recorder.keyring, dict[str, str]()
-        reader = RecordReader(self._store, self._recorder.recordings, ring)
-        async for opened in reader.events(types=("key_epoch.created", "key_epoch.destroyed")):
-            body = opened.event.body
-            if opened.event.type == "key_epoch.created":
-                made[str(body["epoch"])] = str(body["check"])
-            else:
-                made.pop(str(body["epoch"]), None)
-        return {name for name, check in made.items() if not ring.has(name) or ring.check(name) != check}
+        ring = self._recorder.keyring
+        return await lost_epochs(RecordReader(self._store, self._recorder.recordings, ring), ring)
 
     async def _pages(self, retention: str, begins: int, ends: int) -> AsyncIterator[list[SessionRow]]:
         """The sessions of an epoch, newest first. `created` decides, which is also when they were opened."""
@@ -369,6 +361,19 @@ class Retention:
                 events = await retention.erase_epoch(name, 0, 0, control=False)
                 await self._recorder.event("key_epoch.destroyed", {"epoch": name, "events": events})
                 await asyncio.to_thread(ring.destroy, name)  # last: while it is here, the next run comes by again
+
+
+async def lost_epochs(reader: RecordReader, ring: Keyring) -> set[str]:
+    """Epochs whose key should be in the ring, as the log has it, and is not, or is another. Whoever replaces a key cannot hide
+    that: what was sealed under the old one does not open."""
+    made: dict[str, str] = {}
+    async for opened in reader.events(types=("key_epoch.created", "key_epoch.destroyed")):
+        body = opened.event.body
+        if opened.event.type == "key_epoch.created":
+            made[str(body["epoch"])] = str(body["check"])
+        else:
+            made.pop(str(body["epoch"]), None)
+    return {name for name, check in made.items() if not ring.has(name) or ring.check(name) != check}
 
 
 def _told(hold: Hold) -> dict[str, Any]:
