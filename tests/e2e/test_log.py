@@ -97,6 +97,9 @@ def test_an_auditor_checks_alone(watched: Watched, tmp_path: Path) -> None:
     failed = door.cli("log", "stamp", "--gateway", url, token=door.token(sub="root"))
     assert (failed.returncode, "not a time stamp" in failed.stderr) == (6, True)
     watched.tsa.broken = False
+    turned = door.cli("log", "rotate-key", "--gateway", url, "--json", token=door.token(sub="root"))
+    new = json.loads(turned.stdout)["new"]
+    until(watched.witnessed)  # by a witness that knows the old key only: both sign for a week
     door.stop()  # the gateway's own session, too, is whole then
     copy = tmp_path / "copy"
     for name in ("log", "recordings"):
@@ -106,6 +109,7 @@ def test_an_auditor_checks_alone(watched: Watched, tmp_path: Path) -> None:
     report = json.loads(checked.stdout)
     assert (report["faults"], report["gaps"], report["status"]) == ([], [], "sound")
     assert (report["witnessed"]["by"][0]["name"], report["tail"] < 10) == (watched.witness.name, True)
+    assert report["keys"] == [new, watched.vkey, watched.vkey][: len(report["keys"])]  # the policy names the old one
     assert (report["stamps_checked"], report["stamps"] >= 2, report["types"]["log.stamped"]) == (True, True, report["stamps"])
     session = next(path.stem for path in copy.rglob("*.dwr") if watched.closed_by_then(path.stem))
     said = door.cli("verify", copy, "--policy", watched.trust).stdout

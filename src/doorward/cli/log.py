@@ -76,6 +76,28 @@ def stamp_command(*, as_json: Json = False, connection: Connection = HERE) -> in
     return 0
 
 
+@app.command(name="rotate-key")
+def rotate_command(*, days: int = 7, as_json: Json = False, connection: Connection = HERE) -> int:
+    """Have a fresh key sign the log from now on; with `administer`. Verifiers that believe the old key follow to the new one.
+
+    Parameters
+    ----------
+    days
+        How long the old key signs as well, so that witnesses can be told of the new one: 1 to 90.
+    """
+    with GatewayClient(connection) as gateway:
+        found = gateway.post("log", "rotate-key", body={"days": days})
+    if as_json:
+        output.print_json(found)
+        return 0
+    print(output.visible(found["new"]))
+    output.note(
+        f"it signs from now on, and the old one beside it for {found['days']} days. Until then: give it to every witness "
+        "(--log, beside the old one), put it into trust policies, and take a backup of keys/"
+    )
+    return 0
+
+
 @app.command(name="proof")
 def proof_command(
     what: str, /, *, data: Path | None = None, out: Path = Path(), as_json: Json = False, config: Path | None = None

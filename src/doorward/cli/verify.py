@@ -21,6 +21,7 @@ from doorward.adapters.blobs.evidence import DirectoryEvidence
 from doorward.cli.verify_votes import Votes, check_votes
 from doorward.config import load
 from doorward.errors import ConfigError, IntegrityError
+from doorward.ledger import handover
 from doorward.ledger.checkpoint import NoteVerifier
 from doorward.ledger.stamps import Authorities, authorities
 from doorward.ledger.trust import TrustPolicy, Witnessed, parse_policy
@@ -112,8 +113,11 @@ def _verify(
     beside = source.vkey()
     if trusted is not None and beside not in (None, trusted.vkey):
         report = Report()
-        report.fault("log/vkey", "", trusted.vkey, str(beside)[:200])
-        return report, trusted
+        followed, _ = handover.followed(source.names(handover.FOLDER), source.read, [trusted], report.fault)
+        if beside not in [each.vkey for each in followed]:
+            report.fault("log/vkey", "", trusted.vkey, str(beside)[:200])
+        if report.faults:
+            return report, trusted
     verifier = trusted
     if verifier is None and policy is not None and policy.logs:
         verifier = next((log.verifier for log in policy.logs if log.verifier.vkey == beside), policy.logs[0].verifier)
@@ -227,6 +231,7 @@ def _as_json(report: Report, verifier: NoteVerifier | None, trusted: NoteVerifie
         "first_at": report.first_at,
         "last_at": report.last_at,
         "types": report.types,
+        "keys": report.keys,
         "continues": report.kept,
         "witnessed": None if report.witnessed is None else {
             "size": report.witnessed.checkpoint.size,

@@ -1,7 +1,7 @@
 """The keys that records are sealed under.
 
     keys/wal.key                seals the write-ahead log
-    keys/log.key                signs checkpoints (Ed25519)
+    keys/log.key                signs checkpoints (Ed25519); the keys after it are log.1.key, log.2.key, ...
     keys/kek.<class>.<month>    an epoch's: wraps the data keys of sessions that a retention class opened in a month, and
                                 seals the records of its events that belong to no session
     keys/kek.hold.<case>        a legal hold's: wraps a second time the data keys of the sessions that are held
@@ -53,6 +53,17 @@ class Keyring:
 
     def _key(self, name: str, fresh: bytes = b"") -> bytes:
         return _whole(name, self._files.get_or_create(name, fresh or secrets.token_bytes(32)))
+
+    def log_keys(self) -> list[Ed25519PrivateKey]:
+        """Those that have signed checkpoints, and one that may be about to; the first is first. OSError."""
+        found = [self.log]
+        while (key := self._files.get(f"log.{len(found)}.key")) is not None:
+            found.append(Ed25519PrivateKey.from_private_bytes(_whole(f"log.{len(found)}.key", key)))
+        return found
+
+    def make_log_key(self, number: int) -> Ed25519PrivateKey:
+        """The log's key of that number, made if it is not there. OSError."""
+        return Ed25519PrivateKey.from_private_bytes(self._key(f"log.{number}.key"))
 
     def salt(self, purpose: str) -> bytes:
         """32 bytes that only this key can make again: the salt of a commitment which is kept nowhere in clear, and still

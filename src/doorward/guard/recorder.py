@@ -243,6 +243,26 @@ class Recorder:
             except (UpstreamError, OSError):
                 pass  # named in `healthy`; the entries are kept, and the next second tries again
 
+    async def rotate_key(self, overlap: int, *, actor: str) -> str:
+        """Have a fresh key sign the log from now on, and the old one beside it for `overlap` seconds more; its verifier key.
+        UpstreamError when it cannot be recorded, or somebody else did the same at the same moment."""
+        before = self.sequencer.verifiers[0].vkey
+        try:
+            note = await asyncio.to_thread(self.sequencer.handover, self.clock.now() // 1000 + overlap)
+        except OSError as error:
+            raise UpstreamError(f"the new key cannot be kept: {in_words(error)}", hint=MEND) from error
+        _, old, new, until, *_ = note.decode().split("\n")
+        await self.event(
+            "log.key_rotated", {"note": note.decode(), "old": old, "new": new, "until": int(until) * 1000}, actor=actor
+        )
+        await self.fold()
+        if self.sequencer.verifiers[0].vkey != new:
+            raise UpstreamError(
+                f"the log is not signed by the new key, but by {before} or one that somebody else made",
+                hint="look at `doorward log status`, and try again",
+            )
+        return new
+
     async def stop(self) -> None:
         """Close sessions' segments, write and fold everything, say goodbye. UpstreamError when that does not work; the
         next start then recovers as after a crash."""

@@ -35,12 +35,13 @@ from doorward.guard.ports import LogFiles
 from doorward.guard.stores import Boot, Fold, Head, OpenOperation, RecordStore, SessionRow, StoredEvent
 from doorward.ledger.checkpoint import NoteSigner, NoteVerifier, open_checkpoint, sign_checkpoint
 from doorward.ledger.commitment import commit
+from doorward.ledger.handover import FOLDER, Handover, handovers, open_handover, sign_handover
 from doorward.ledger.leaf import FIRST, build
 from doorward.ledger.retention import CONTROL, LASTING, RECORDS, epoch, epoch_hash, is_control, is_lasting, month
 from doorward.ledger.segment import header, header_hash
 from doorward.ledger.tiles import grow
 from doorward.ledger.tiles import root as root_of
-from doorward.ledger.trail import STAMPED
+from doorward.ledger.trail import ROTATED, STAMPED
 from doorward.ledger.tree import EMPTY_ROOT, leaf_hash
 from doorward.ledger.votes import recorded
 from doorward.model import Event, Vote
@@ -87,7 +88,8 @@ class Sequencer:
         self._telling = telling
         self._store, self._log, self._keyring = store, log, keyring
         self._origin, self._gateway, self._records, self._control = origin, gateway, records, control
-        self._signer = NoteSigner(origin, keyring.log)
+        self._signers = [NoteSigner(origin, keyring.log)]  # the one that signs now is first
+        self._handovers: list[Handover] = []
         self._unsure = True
         self._stored: set[str] = set()  # boots
         self._last: dict[str, bytes] = {}  # by gateway
@@ -130,7 +132,39 @@ class Sequencer:
     @property
     def verifiers(self) -> list[NoteVerifier]:
         """Of the keys that sign this log."""
-        return [NoteVerifier(self._signer.vkey)]
+        return [*(each.new for each in reversed(self._handovers)), self._first]
+
+    @property
+    def _first(self) -> NoteVerifier:
+        return self._handovers[0].old if self._handovers else NoteVerifier(self._signers[0].vkey)
+
+    def handover(self, until: int) -> bytes:
+        """A note by which the key that signs now hands over to a fresh one. Nothing changes until it is folded, as the body of
+        `log.key_rotated`. Blocks. OSError."""
+        fresh = self._keyring.make_log_key(len(self._handovers) + 1)
+        return sign_handover(self._signers[0], NoteSigner(self._origin, fresh), until)
+
+    def _load_keys(self) -> None:
+        """Who signs, by the handovers that are published."""
+        keys = [NoteSigner(self._origin, key) for key in self._keyring.log_keys()]
+        self._handovers, self._signers = [], keys[:1]
+        names = self._log.names(FOLDER)
+        if not names:
+            return
+        self._handovers = handovers(names, self._read, [NoteVerifier(keys[0].vkey)])
+        known = {signer.vkey: signer for signer in keys}
+        chain = [each.vkey for each in self.verifiers]
+        if chain[0] not in known:
+            raise IntegrityError(
+                "the key that signs the log now is not in keys/", spot=f"log/{FOLDER}",
+                hint="restore keys/log.*.key from a backup",
+            )
+        self._signers = [known[vkey] for vkey in chain if vkey in known]
+
+    def _signing(self, at: int) -> list[NoteSigner]:
+        """Who signs a checkpoint at a time (Unix ms): the key in force, and those before it for as long as they said."""
+        until = {each.old.vkey: each.until * 1000 for each in self._handovers}
+        return [signer for n, signer in enumerate(self._signers) if n == 0 or at < until.get(signer.vkey, 0)]
 
     def name(self, boot: Boot) -> str:
         """Of the gateway in a boot's leaves."""
@@ -141,26 +175,27 @@ class Sequencer:
         return self._last.get(gateway, FIRST)
 
     def _settle_files(self) -> None:
-        head, vkey = self.head, (self._signer.vkey + "\n").encode()
-        stored = self._log.read("vkey")
-        if stored is None and head is None:
-            self._log.write("vkey", vkey)
-        elif stored != vkey:
-            raise IntegrityError(
-                "log/vkey is not the public half of keys/log.key for this origin", spot="log/vkey",
-                hint="restore the key, or use a new data directory for a new log",
-            )
+        head = self.head
         for path in self._log.staged():
             files = _unpack(self._log.read(path) or b"")
             if head is not None and files.get("checkpoint") == head.checkpoint:
                 self._publish(files)
             self._log.delete(path)
+        self._load_keys()
+        stored, vkey = self._log.read("vkey"), (self._signers[0].vkey + "\n").encode()
+        if stored is None and head is None:
+            self._log.write("vkey", vkey)
+        elif stored != vkey:
+            raise IntegrityError(
+                "log/vkey is not the public half of the key in keys/ for this origin", spot="log/vkey",
+                hint="restore the key, or use a new data directory for a new log",
+            )
         note = self._log.read("checkpoint")
         if note is None and head is None:
             return
         size, root = 0, EMPTY_ROOT
         if note is not None:
-            published = open_checkpoint(note, [NoteVerifier(self._signer.vkey)])
+            published = open_checkpoint(note, self.verifiers)
             size, root = published.size, published.root
         expected = head or Head(self._origin, 0, EMPTY_ROOT, b"")
         if size > expected.size:
@@ -245,15 +280,19 @@ class Sequencer:
         stored: list[StoredEvent] = []
         gateway = self.name(boot)
         seq, last = boot.seq, self.last(gateway)
+        more: dict[str, bytes] = {}
         for entry in entries:
             event = entry.event
             if event is None:
                 continue
             salt = secrets.token_bytes(SALT)
             key_id, retention, key = self._sealed_under(event, changes)
+            public = _public(event)
+            if event.type == ROTATED and (digest := self._hand_over(event, head.size + len(leaves), more)):
+                public = {"segment_hash": digest}
             leaf = build(
                 event.type, gateway=gateway, boot=boot.id, seq=seq, prev=last, at=event.at,
-                commitment=commit(salt, event.type, entry.record), retention=retention, **_public(event),
+                commitment=commit(salt, event.type, entry.record), retention=retention, **public,
             )
             sealed = self._keyring.seal_record(key, boot.id, seq, salt, entry.record)
             stored.append(
@@ -266,8 +305,9 @@ class Sequencer:
             last = leaf_hash(leaf)
             seq += 1
         size, root, files = grow(head.size, leaves, self._read, old_root=head.root)
-        note = sign_checkpoint(self._origin, size, root, [self._signer])
-        files["checkpoint"] = note
+        at = max((entry.event.at for entry in entries if entry.event is not None), default=0)
+        note = sign_checkpoint(self._origin, size, root, self._signing(at))
+        files |= {**more, "checkpoint": note}
         after = replace(boot, position=entries[-1].position, seq=seq, last=last, ended=ended)
         fold = Fold(
             self.head, Head(self._origin, size, root, note), stored, (after,), changes.keys,
@@ -275,6 +315,22 @@ class Sequencer:
             tuple(changes.parked), tuple(changes.votes), tuple(changes.outgoing),
         )
         return fold, files, after
+
+    def _hand_over(self, event: Event, place: int, files: dict[str, bytes]) -> bytes:
+        """Have the next key sign from this checkpoint on; the hash of the note that says so. Nothing changes, and b"", where
+        the note is not by the key that signs now: somebody else was faster."""
+        note = str(event.body["note"]).encode()
+        try:
+            found = open_handover(note, self.verifiers[0], place)
+        except IntegrityError:
+            return b""
+        signers = {each.vkey: each for each in [NoteSigner(self._origin, key) for key in self._keyring.log_keys()]}
+        if found.new.vkey not in signers:
+            return b""
+        self._handovers.append(found)
+        self._signers.insert(0, signers[found.new.vkey])
+        files |= {f"{FOLDER}/{place}": note, "vkey": f"{found.new.vkey}\n".encode()}
+        return found.digest
 
     def _sealed_under(self, event: Event, changes: _Changes) -> tuple[str, str, bytes]:
         """The id of the key of an event's record, its retention class, and the key."""

@@ -28,6 +28,7 @@ DELETED: Final = "recording.deleted"
 EPOCH_DELETED: Final = "retention.deleted"
 COUNTED: Final = frozenset(("approval.voted", "break_glass.reviewed"))  # of which every record must be there, or deleted
 STAMPED: Final = "log.stamped"
+ROTATED: Final = "log.key_rotated"
 
 
 @dataclass(slots=True)
@@ -73,6 +74,7 @@ class Trail:
         self._classes: dict[str, str] = {}
         self.first_at = 0
         self.last_at = 0
+        self.rotated: dict[int, bytes] = {}  # by leaf: SHA-256 of the note by which the log's key hands over
         self.stamped: list[tuple[int, int, bytes]] = []  # (leaf, size, SHA-256 of the time stamp's response)
         self._chains: dict[str, _Chain] = {}
 
@@ -91,6 +93,8 @@ class Trail:
             self._step(index, leaf)
         elif leaf.type in _FATES:
             self._fate(index, leaf)
+        elif leaf.type == ROTATED and leaf.segment_hash is not None:
+            self.rotated[index] = leaf.segment_hash
         elif leaf.type == STAMPED and leaf.number is not None and leaf.segment_hash is not None:
             self.stamped.append((index, leaf.number, leaf.segment_hash))
         elif leaf.type in COUNTED:

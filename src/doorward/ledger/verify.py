@@ -21,7 +21,7 @@ from hashlib import sha256
 from typing import Final, NamedTuple, Protocol
 
 from doorward.errors import IntegrityError
-from doorward.ledger import anchors, stamps, tiles
+from doorward.ledger import anchors, handover, stamps, tiles
 from doorward.ledger.checkpoint import NoteVerifier, open_checkpoint
 from doorward.ledger.segment import Segments, session_bytes
 from doorward.ledger.stamps import Authorities
@@ -51,7 +51,7 @@ class EvidenceSource(Protocol):
         ...
 
     def read(self, path: str) -> bytes:
-        """A tile or bundle, `witnessed`, or a file of `tsr/`. FileNotFoundError if it is not there."""
+        """A tile or bundle, `witnessed`, or a file of `tsr/` or `keys/`. FileNotFoundError if it is not there."""
         ...
 
     def paths(self) -> Iterable[str]:
@@ -108,6 +108,7 @@ class Report:
     last_at: int = 0
     types: dict[str, int] = field(default_factory=dict)
     kept: list[int] = field(default_factory=list)  # sizes of the checkpoints kept elsewhere that this log continues
+    keys: list[str] = field(default_factory=list)  # verifier keys that were believed; the one that signs now is first
     stamps: int = 0  # time stamps over checkpoints of this log
     stamps_checked: bool = False  # whether their authorities are among those whom the verifier trusts
     witnessed: Witnessed | None = None  # the largest checkpoint that the quorum of the trust policy cosigned
@@ -158,6 +159,7 @@ def verify(
     report = Report()
     if policy is not None:
         verifiers = [*verifiers, *(log.verifier for log in policy.logs)]
+    verifiers, handed = handover.followed(source.names(handover.FOLDER), source.read, verifiers, report.fault)
     earlier = _open_kept(kept, verifiers, report)
     try:
         note = source.checkpoint()
@@ -168,6 +170,8 @@ def verify(
         return report
     try:
         report.checkpoint = checkpoint = open_checkpoint(note, verifiers)
+        if handed and checkpoint.size > handed[-1].place:  # who has an old key signs nothing new with it alone
+            open_checkpoint(note, [handed[-1].new])
     except IntegrityError as error:
         report.fault("log/checkpoint", error.spot, "a checkpoint signed by a key you trust", error.message)
         return report
@@ -183,6 +187,14 @@ def verify(
     )
     if report.faults:
         return report  # what the leaves say of recordings is not to be relied on
+    report.keys = [verifier.vkey for verifier in verifiers]
+    notes = handover.digests(source.names(handover.FOLDER), source.read)
+    for index in sorted(notes.keys() | trail.rotated.keys()):
+        if index < checkpoint.size and notes.get(index) != trail.rotated.get(index):
+            expected = trail.rotated[index].hex() if index in trail.rotated else "no such file: the leaf is another"
+            found_ = notes[index].hex() if index in notes else "no such file"
+            report.fault(f"log/{handover.FOLDER}/{index}", f"leaf {index}", expected, found_)
+            return report
     for index, size, digest in trail.stamped:
         if hashes.get(digest) != size:
             expected = f"a stamp over {size} leaves with hash {digest.hex()}"

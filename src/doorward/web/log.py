@@ -1,4 +1,4 @@
-"""The HTTP API's part about the log: how far it is, who watches it, and a time stamp on demand. With `administer`."""
+"""The HTTP API's part about the log: how far it is, who watches it, a time stamp on demand, the next key. With `administer`."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 from litestar import Request, get, post
-from litestar.exceptions import NotFoundException, PermissionDeniedException
+from litestar.exceptions import HTTPException, NotFoundException, PermissionDeniedException
 from litestar.status_codes import HTTP_200_OK
 
 from doorward.guard.recorder import Recorder
 from doorward.guard.stamping import Stamping
 from doorward.guard.witnessing import Witnessing
 from doorward.model import Identity
+
+OVERLAP = 7  # days for which the key before signs as well, if nothing else is asked for
 
 Who = Callable[[Request[Any, Any, Any]], Awaitable[Identity]]
 
@@ -64,4 +66,15 @@ def routes(gateway: Served, who: Who, administers: Callable[[Identity], bool]) -
             raise NotFoundException(detail="no time stamp authority is configured (ledger.timestamps)")
         return await gateway.stamping.stamp(actor=caller.id)
 
-    return status, stamp
+    @post("/api/log/rotate-key", status_code=HTTP_200_OK)
+    async def rotate(request: Request[Any, Any, Any]) -> dict[str, Any]:
+        """Have a fresh key sign the log. `days` is how long the old one signs as well."""
+        caller = await administrator(request)
+        said = await request.json() if await request.body() else {}
+        days = said.get("days", OVERLAP) if isinstance(said, dict) else None
+        if not isinstance(days, int) or isinstance(days, bool) or not 1 <= days <= 90:
+            raise HTTPException(status_code=400, detail="days is a number from 1 to 90")
+        old = gateway.recorder.sequencer.verifiers[0].vkey
+        return {"old": old, "new": await gateway.recorder.rotate_key(days * 86400, actor=caller.id), "days": days}
+
+    return status, stamp, rotate

@@ -88,6 +88,7 @@ TABLE: dict[tuple[str, str], dict[str, int]] = {
     ("GET", "/api/exports"): only(OK, "administrator", others=NO),
     ("POST", "/api/notifications/{name:str}/test"): only(GONE, "administrator", others=NO),
     ("GET", "/api/log"): only(OK, "administrator", others=NO),
+    ("POST", "/api/log/rotate-key"): only(OK, "administrator", others=NO),
     ("POST", "/api/log/stamp"): only(GONE, "administrator", others=NO),
     ("GET", "/api/whoami"): ANYONE,
     ("GET", "/api/approvals"): ANYONE,

@@ -13,13 +13,16 @@ from pathlib import Path
 from typing import Final
 
 from doorward.errors import IntegrityError
-from doorward.ledger import stamps
+from doorward.ledger import handover, stamps
 from doorward.ledger.checkpoint import MAX_NOTE
 from doorward.ledger.tiles import MAX_BUNDLE, parse_path
 from doorward.ledger.verify import StoredRecording
 
 PIECE: Final = 256 * 1024
 SUFFIX: Final = ".dwr"
+
+
+_FOLDERS: Final = {stamps.FOLDER: stamps.NAME, handover.FOLDER: handover.NAME}
 
 
 class DirectoryEvidence:
@@ -42,7 +45,8 @@ class DirectoryEvidence:
 
     def read(self, path: str) -> bytes:
         folder, _, name = path.rpartition("/")
-        if path == "witnessed" or (folder == stamps.FOLDER and stamps.NAME.fullmatch(name)):
+        names = _FOLDERS.get(folder)
+        if path == "witnessed" or (names is not None and names.fullmatch(name)):
             return _read(self._log / path, MAX_NOTE)
         try:
             parse_path(path)  # so that it cannot lead out of the log
@@ -55,7 +59,7 @@ class DirectoryEvidence:
             yield (directory / name).relative_to(self._log).as_posix()
 
     def names(self, folder: str) -> Iterator[str]:
-        if folder != stamps.FOLDER:
+        if folder not in _FOLDERS:
             raise FileNotFoundError(folder)
         for directory, name in _walk(self._log / folder):
             if directory == self._log / folder:
