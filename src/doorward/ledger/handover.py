@@ -5,9 +5,9 @@
     <verifier key that signs from then on>
     <Unix seconds until which the old one signs as well>
 
-It is the file `keys/<leaf index>`; the leaf there is `log.key_rotated`, with the file's SHA-256 as `sh`. Whoever believes the
-first key follows from note to note to the one that signs now. A stolen key can be followed to a thief's: against that there
-are witnesses.
+It is the file `keys/<leaf index>`; the leaf there is `log.key_rotated`, with the file's SHA-256 as `sh`. Whoever believes one
+of the keys follows from note to note to the others. A stolen key can be followed to a thief's: against that there are
+witnesses.
 """
 
 from __future__ import annotations
@@ -62,32 +62,23 @@ def open_handover(note: bytes, current: NoteVerifier, place: int = -1) -> Handov
     return Handover(current, new, int(lines[3]), place, sha256(note).digest())
 
 
-def handovers(names: Iterable[str], read: Callable[[str], bytes], first: Sequence[NoteVerifier]) -> list[Handover]:
-    """Those of a log, in order, from one of the keys `first` on. IntegrityError, with the file as `spot`, for one that does not
-    continue the one before; also where none begins with a key of `first`, unless they end with one. OSError."""
+def handovers(names: Iterable[str], read: Callable[[str], bytes], believed: Sequence[NoteVerifier]) -> list[Handover]:
+    """Those of a log, in order; none, where none of its keys is among `believed`. Every key vouches for the one before and the
+    one after it, so that any of them will do. IntegrityError, with the file as `spot`, for one that does not hold, or does not
+    continue the one before. OSError."""
     places = sorted(int(name) for name in names if NAME.fullmatch(name))
     if len(places) > MAX_KEYS:
         raise IntegrityError(f"more than {MAX_KEYS} keys", spot=f"log/{FOLDER}")
     found: list[Handover] = []
-    known = {verifier.vkey: verifier for verifier in first}
     for place in places:
         note = read(f"{FOLDER}/{place}")
         try:
-            if not found:
-                current = _begins(note, known)
-                if current is None:
-                    continue  # of before the key that we were given
-            else:
-                current = found[-1].new
+            current = found[-1].new if found else NoteVerifier(note.split(b"\n", 2)[1].decode() if b"\n" in note else "")
             found.append(open_handover(note, current, place))
-        except IntegrityError as error:
-            raise IntegrityError(error.message, spot=f"log/{FOLDER}/{place}") from None
-    return found
-
-
-def _begins(note: bytes, known: dict[str, NoteVerifier]) -> NoteVerifier | None:
-    lines = note.split(b"\n", 3)
-    return known.get(lines[1].decode("utf-8", "replace")) if len(lines) == 4 else None
+        except (IntegrityError, ValueError) as error:
+            raise IntegrityError(str(error), spot=f"log/{FOLDER}/{place}") from None
+    chain = {found[0].old.vkey, *(each.new.vkey for each in found)} if found else set()
+    return found if chain & {verifier.vkey for verifier in believed} else []
 
 
 def digests(names: Iterable[str], read: Callable[[str], bytes]) -> dict[int, bytes]:
@@ -107,4 +98,8 @@ def followed(
         return list(verifiers), []
     except FileNotFoundError:
         return list(verifiers), []
-    return [*(handover.new for handover in reversed(found)), *verifiers], found
+    if not found:
+        return list(verifiers), []
+    chain = [*(each.new for each in reversed(found)), found[0].old]
+    known = {each.vkey for each in chain}
+    return [*chain, *(each for each in verifiers if each.vkey not in known)], found

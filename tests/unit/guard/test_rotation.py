@@ -59,7 +59,7 @@ async def test_every_key_leads_to_the_newest() -> None:
     assert vkey(disk) == keys[-1]
     for key in keys:
         report = check(disk, key)
-        assert (report.status, report.faults, report.keys[0]) == (Status.SOUND, [], keys[-1])
+        assert (report.status, report.faults, report.keys) == (Status.SOUND, [], keys[::-1])
     assert check(disk, keys[0]).types["log.key_rotated"] == 3
     stranger = NoteSigner("doorward.test/log", Ed25519PrivateKey.generate())
     assert check(disk, stranger.vkey).status is Status.BROKEN
