@@ -183,6 +183,7 @@ def test_a_grant_is_signed_and_used_up(alice: Person, place: Place) -> None:
     assert (status, grant["state"]) == (200, "waiting"), grant
     page = alice.page
     page.goto("/")
+    expect(page.locator(f"#r-{grant['id']} .why")).to_have_text("new tax rates")
     page.click(f"#r-{grant['id']}")
     expect(page.locator(".limits")).to_contain_text("2 statements, 6 rows")
     sign(page, "#approve")
@@ -212,7 +213,9 @@ def test_broken_glass_is_reviewed(alice: Person, place: Place, chromium: Browser
         'application/json', 'x-doorward-csrf': document.querySelector('meta[name=csrf]').content}})).json())"""
     )
     page.goto(f"/approvals/{made['id']}")
-    expect(page.locator(".warn").first).to_contain_text("breaks glass")
+    expect(page.locator(".warn").first).to_contain_text("breaks glass. alice goes on without dba, whom policy wants")
+    expect(page.locator(".limits div").first).to_contain_text("INC-77")
+    expect(page.locator("#deny")).to_have_text("Do not break it")
     sign(page, "#approve")
     expect(page.locator("#said")).to_contain_text("approved", timeout=15_000)
     expect(page.locator("#decide")).to_have_count(0)

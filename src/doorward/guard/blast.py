@@ -42,7 +42,8 @@ def _table(table: Mapping[str, Any]) -> str:
     about = int(table.get("rows_about", -1))
     parts = [f"about {about} rows" if about >= 0 else "never analysed", size(int(table.get("bytes", 0)))]
     if table.get("used_by"):
-        parts.append(f"in use by {table['used_by']} other sessions")
+        others = table["used_by"]
+        parts.append(f"in use by {others} other {'session' if others == 1 else 'sessions'}")
     return f"{visible(str(table.get('name', '')))} ({', '.join(parts)})"
 
 

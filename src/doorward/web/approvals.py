@@ -18,7 +18,7 @@ from litestar.status_codes import HTTP_200_OK
 
 from doorward.errors import IntegrityError
 from doorward.guard.approvals import OPEN, Approvals, TooManyRequestsError, VoteRefusedError
-from doorward.guard.ballots import breaks_glass, is_grant
+from doorward.guard.ballots import breaks_glass, is_grant, terms_of
 from doorward.guard.guard import Guard
 from doorward.guard.reviews import Reviews
 from doorward.ledger import request as requests
@@ -95,6 +95,8 @@ def routes(gateway: Served, who: Who, allowed: Allowed) -> Sequence[Any]:
         # By the gateway's clock, which is the one that counts: the caller's may be off.
         shown["left_ms"] = max(0, shown["expires_at"] - gateway.guard.clock.now()) if open_still else 0
         shown["seats"] = json.loads(approval.terms)["quorum"]["seats"] if approval.terms else {}
+        if breaks_glass(approval):
+            shown["skips"] = terms_of(approval)["skips"]["of"]
         if breaks_glass(approval) and any(vote.approve for vote in approval.votes):
             found = await gateway.reviews.find(approval.id)
             shown["review"] = found and as_shown(found, gateway.guard.clock.now())
@@ -129,6 +131,7 @@ def routes(gateway: Served, who: Who, allowed: Allowed) -> Sequence[Any]:
                 **state(approval), "target": approval.target, "requested_by": approval.requested_by,
                 "on_behalf_of": list(approval.on_behalf_of), "action": body.get("action", ""),
                 "effect": body.get("effect", ""), "text": str(body.get("text", ""))[:400],
+                **({"purpose": str(body.get("purpose", ""))[:400]} if is_grant(approval) else {}),
             })  # fmt: skip
         return shown
 
