@@ -75,7 +75,7 @@ async def _check(data: Path, report: Report) -> Votes:
         await store.close()
 
 
-def _of_a_deleted_month(approval: str, retention: str, report: Report) -> bool:
+def of_a_deleted_month(approval: str, retention: str, report: Report) -> bool:
     """Whether a request was made in a month whose records are deleted. Its id says when that was (UUIDv7)."""
     try:
         return bool(report.deleted_epochs) and epoch(retention, UUID(approval).int >> 80) in report.deleted_epochs
@@ -112,7 +112,7 @@ async def _follow(reader: RecordReader, source: DirectoryEvidence, report: Repor
         seen[event.type] += 1
         if trail is None:
             trail = VoteTrail(_name(report.checkpoint.origin, stated.gateway))
-        if _of_a_deleted_month(str(event.body.get("approval", "")), stated.retention, report):
+        if of_a_deleted_month(str(event.body.get("approval", "")), stated.retention, report):
             continue  # the request is gone, and so is what this would be held against
         try:
             trail.add(event.type, event.actor, event.at, event.body)

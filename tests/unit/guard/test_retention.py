@@ -137,6 +137,7 @@ async def test_control_records_go_after_their_years_and_a_new_life_goes_on() -> 
     async with living(disk, clock) as (recorder, _):
         one = await session(recorder)
         await recorder.event("approver_key.registered", {"key": "k"})
+        await recorder.event("approval.voted", {"approval": clock.new_id()})
     clock.at(2029, 12, 3)
     async with living(disk, clock) as (_, retention):
         done = await retention.run(ADA)
@@ -147,6 +148,7 @@ async def test_control_records_go_after_their_years_and_a_new_life_goes_on() -> 
     assert await told(disk, "approval.requested") != []
     assert one not in {each for _, each, _ in await told(disk, "approval.requested")}
     assert len(await told(disk, "approver_key.registered")) == 1  # as long as there is a log
+    assert report(disk).deleted_records == {"approval.voted": 1}
     assert report(disk).status is Status.SOUND
 
 

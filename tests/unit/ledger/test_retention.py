@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from doorward.cli.verify_votes import of_a_deleted_month
 from doorward.ledger import retention
+from doorward.ledger.verify import Report
 
 CLASSES = ("std-13m", "ctl-36m", "min-6m", "phi-6y", "a-1m", "long-999y")
 
@@ -70,6 +72,20 @@ def test_what_is_no_epoch(name: str) -> None:
     assert not retention.is_epoch(name)
     with pytest.raises(ValueError, match="not an epoch"):
         retention.split(name)
+
+
+@pytest.mark.parametrize(
+    ("approval", "gone"),
+    [
+        ("019a3c8e-7000-7000-8000-000000000000", True), ("01a20748-05e8-707b-b5cd-49c85c9097bf", False), ("none", False),
+        ("", False),
+    ],
+)
+def test_a_vote_on_a_request_of_a_deleted_month_is_held_against_nothing(approval: str, gone: bool) -> None:
+    """Its request is gone with its month, which is in its id; any other is checked."""
+    report = Report(deleted_epochs=["ctl-36m.2025-10", "ctl-36m.2025-11"])
+    assert of_a_deleted_month(approval, "ctl-36m", report) is gone
+    assert not of_a_deleted_month(approval, "ctl-36m", Report())
 
 
 @pytest.mark.parametrize(
