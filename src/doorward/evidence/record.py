@@ -5,8 +5,10 @@ Does not open events and does not check them against their leaves: `guard.eviden
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
@@ -16,8 +18,9 @@ Value: TypeAlias = str | int | bool | Sequence[str | int] | None
 COMMON: Final = ("leaf_index", "leaf_hash", "ts_utc", "gw_id", "boot_id", "gw_seq")
 LAST: Final = "leaves"
 MOST_TEXT: Final = 500  # characters of a statement, comment or reason that a table repeats; the opening has all of it
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
-_QUOTED: Final = frozenset(',"\r\n')
+_FORMULA: Final = "=+-@\t\r"
+_QUOTED: Final = re.compile('[,"\r\n]')
+_ENCODE: Final = msgspec.json.Encoder().encode
 
 
 class Ref(NamedTuple):
@@ -63,13 +66,21 @@ def moment(at: int) -> str:
     """Unix milliseconds as RFC 3339 in UTC with three decimals; "" for 0, which is how records say `not yet`."""
     if not 0 < at < 253_402_300_800_000:  # the year 10000
         return "" if not at else f"{at} ms"
-    seconds, ms = divmod(at, 1000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{ms:03d}Z"
+    days, ms = divmod(at, 86_400_000)
+    seconds, ms = divmod(ms, 1000)
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{_day(days)}T{hours:02d}:{minutes:02d}:{seconds:02d}.{ms:03d}Z"
 
 
 def day(at: int) -> str:
     """The UTC day of a time."""
-    return moment(at)[:10]
+    return _day(at // 86_400_000) if 0 < at < 253_402_300_800_000 else moment(at)[:10]
+
+
+@lru_cache(512)
+def _day(days: int) -> str:
+    return f"{datetime.fromtimestamp(days * 86_400, UTC):%Y-%m-%d}"
 
 
 def text(value: object, most: int = MOST_TEXT) -> str:
@@ -85,8 +96,8 @@ def common(ref: Ref) -> tuple[Value, ...]:
 
 def jsonl(columns: Sequence[str], row: Row) -> bytes:
     """A row as its line of JSONL."""
-    values = (*common(row.ref), *row.values, list(row.leaves))
-    return msgspec.json.encode(dict(zip((*COMMON, *columns, LAST), values, strict=True))) + b"\n"
+    values = (*common(row.ref), *row.values, row.leaves)
+    return _ENCODE(dict(zip((*COMMON, *columns, LAST), values, strict=True))) + b"\n"
 
 
 def csv_header(columns: Sequence[str]) -> bytes:
@@ -104,7 +115,9 @@ def csv(row: Row) -> bytes:
 
 def cell(value: Value) -> str:
     if isinstance(value, str):
-        shown = "'" + value if value.startswith(_FORMULA) else value
+        if not value:
+            return value
+        shown = "'" + value if value[0] in _FORMULA else value
     elif value is None:
         return ""
     elif isinstance(value, bool):
@@ -112,7 +125,9 @@ def cell(value: Value) -> str:
     elif isinstance(value, int):
         return str(value)
     else:
-        shown = msgspec.json.encode(list(value)).decode()
-    if _QUOTED.isdisjoint(shown):
+        if not value:
+            return "[]"
+        shown = _ENCODE(value).decode()
+    if _QUOTED.search(shown) is None:
         return shown
     return '"' + shown.replace('"', '""') + '"'

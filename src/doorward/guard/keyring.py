@@ -158,12 +158,13 @@ class Keyring:
     def seal_record(self, key: bytes, boot: str, seq: int, salt: bytes, record: bytes) -> bytes:
         """An event's private record with its salt, bound to the place of its leaf, under a data key or one `of_events`."""
         nonce = secrets.token_bytes(_NONCE)
-        return nonce + _record_cipher(key).encrypt(nonce, salt + record, f"{boot}/{seq}".encode())
+        return nonce + record_cipher(key).encrypt(nonce, salt + record, f"{boot}/{seq}".encode())
 
-    def open_record(self, key: bytes, boot: str, seq: int, sealed: bytes) -> tuple[bytes, bytes]:
-        """(salt, record). IntegrityError when it is not what was sealed there."""
+    def open_record(self, key: bytes | AESGCM, boot: str, seq: int, sealed: bytes) -> tuple[bytes, bytes]:
+        """(salt, record), under the key or its `record_cipher`. IntegrityError when it is not what was sealed there."""
         try:
-            opened = _record_cipher(key).decrypt(sealed[:_NONCE], sealed[_NONCE:], f"{boot}/{seq}".encode())
+            cipher = record_cipher(key) if isinstance(key, bytes) else key
+            opened = cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], f"{boot}/{seq}".encode())
         except (InvalidTag, ValueError):
             raise IntegrityError("an event's record does not open", spot=f"events: {boot}/{seq}") from None
         return opened[:SALT], opened[SALT:]
@@ -203,5 +204,6 @@ def _wrapper(key: bytes) -> AESGCM:
     return AESGCM(HKDFExpand(SHA256(), 32, b"doorward/wrap/v1\0").derive(key))
 
 
-def _record_cipher(key: bytes) -> AESGCM:
+def record_cipher(key: bytes) -> AESGCM:
+    """What opens records under this key: for who opens many."""
     return AESGCM(HKDFExpand(SHA256(), 32, b"doorward/event/v1\0").derive(key))

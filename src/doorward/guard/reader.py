@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
 from doorward.errors import IntegrityError
-from doorward.guard.keyring import Keyring, is_session
+from doorward.guard.keyring import Keyring, is_session, record_cipher
 from doorward.guard.ports import RecordingFiles
 from doorward.guard.recovery import decode_event
 from doorward.guard.stores import RecordStore, StoredEvent
@@ -19,6 +21,7 @@ from doorward.ledger.segment import iter_records, iter_segments, open_segment
 from doorward.model import Event
 
 MOST_KEYS = 1024
+PAGE = 4000  # events that are in memory at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,7 @@ class RecordReader:
     def __init__(self, store: RecordStore, recordings: RecordingFiles, keyring: Keyring) -> None:
         self._store, self._recordings, self._keyring = store, recordings, keyring
         # A session's events come close together: of those that were read last, keys are unwrapped once.
-        self._keys: dict[str, bytes] = {}
+        self._keys: dict[str, AESGCM] = {}
 
     async def key(self, session_id: str) -> bytes | None:
         """A session's data key; None if there is none (any more)."""
@@ -96,19 +99,19 @@ class RecordReader:
     ) -> AsyncIterator[tuple[int, tuple[bytes, bytes] | None]]:
         """Events in leaf order as (leaf, (salt, exact record)), those with `None` whose key has been destroyed; of these
         `leaves` alone, if there are any. The caller compares each with what its leaf commits to."""
-        while page := await self._store.events(types=types, leaves=leaves, after=after):
+        while page := await self._store.events(types=types, leaves=leaves, after=after, limit=PAGE):
             for stored in page:
                 after = stored.index
                 yield stored.index, await self._unseal(stored)
 
     async def _unseal(self, stored: StoredEvent) -> tuple[bytes, bytes] | None:
         key_id = stored.key_id
-        key = self._keys.get(key_id)
-        if key is None:
+        cipher = self._keys.get(key_id)
+        if cipher is None:
             key = await self._record_key(key_id)
             if key is None:
                 return None
             if len(self._keys) >= MOST_KEYS:
                 del self._keys[next(iter(self._keys))]
-            self._keys[key_id] = key
-        return self._keyring.open_record(key, stored.boot, stored.seq, stored.sealed)
+            self._keys[key_id] = cipher = record_cipher(key)
+        return self._keyring.open_record(cipher, stored.boot, stored.seq, stored.sealed)
