@@ -165,7 +165,9 @@ async def write_pack(gathered: Gathered, out: Path, wanted: Wanted, *, zipped: b
 async def _fill(pack: PackFolder, gathered: Gathered, wanted: Wanted, progress: Progress) -> Made:
     checkpoint, note = gathered.checkpoint, gathered.note
     stamps = {path.name: path.read_bytes() for path in sorted((gathered.data / "log" / "tsr").glob("*.tsr"))}
-    over = [name for name in stamps if name.removesuffix(".tsr").split("-")[0] == str(checkpoint.size)]
+    # Only what this checkpoint covers: a stamp of a later one says nothing here.
+    stamps = {n: octets for n, octets in stamps.items() if _size_of(n) <= checkpoint.size}
+    over = [name for name in stamps if _size_of(name) == checkpoint.size]
     stamp = stamps[over[0]] if over else b""
     seed_ = seed(wanted.auditor, note, stamp)
     tables = {table.name: table for control in CONTROLS for table in control.tables}
@@ -184,6 +186,9 @@ async def _fill(pack: PackFolder, gathered: Gathered, wanted: Wanted, progress: 
         pack.file("log/checkpoint.start", wanted.start)
     for name, octets in stamps.items():
         pack.file(f"log/tsr/{name}", octets)
+        stamped = gathered.data / "log" / "tsr" / f"{name.removesuffix('.tsr')}.note"
+        if stamped.is_file():
+            pack.file(f"log/kept/{stamped.stem}", stamped.read_bytes())
     trusted = wanted.trust or policy(gathered.signer.vkey)
     for path, octets in openings.trust.files(trusted).items():
         pack.file(path, octets)
@@ -201,6 +206,11 @@ async def _fill(pack: PackFolder, gathered: Gathered, wanted: Wanted, progress: 
     text = note_text(checkpoint, wanted.since, wanted.until, frame)
     pack.finish(frame, (text + "\n" + gathered.signer.sign(text)).encode())
     return Made(pack.target, None, examination, checkpoint, len(pack.files) + 2, frame)
+
+
+def _size_of(name: str) -> int:
+    size = name.removesuffix(".tsr").partition("-")[0]
+    return int(size) if size.isascii() and size.isdigit() else sys.maxsize
 
 
 def _verifier() -> dict[str, bytes]:
@@ -271,8 +281,13 @@ async def _write_recording(pack: PackFolder, gathered: Gathered, folder: str, se
     key = await gathered.reader.key(session)
     if key is None:
         return  # destroyed; the row says which session it is, and the log that it was
+    chunks = gathered.recordings.read(session)
+    first = next(chunks, b"")
+    if not first:
+        return  # nothing was sealed: there is no recording
     stream = pack.stream(f"{folder}/recording.dwr")
-    for chunk in gathered.recordings.read(session):
+    stream.write(first)
+    for chunk in chunks:
         stream.write(chunk)
     stream.close(counted=False)
     pack.file(f"{folder}/recording.key", key.hex().encode() + b"\n")

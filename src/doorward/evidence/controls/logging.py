@@ -114,6 +114,10 @@ FAILURES = each(
     ("kind", "from_ts", "to_ts", "reason", "events_recovered", "quarantined_bytes", "lost_bytes"),
     {
         "gateway.recovered": _recovered,
+        "log.unwitnessed": lambda r: (
+            "not witnessed", moment(r.ref.at), "", text_of(r.body, "witnesses"), None, None, None
+        ),
+        "log.witnessed": lambda r: ("witnessed again", "", moment(r.ref.at), "", None, None, None),
         "record.failed": lambda r: (
             "not recording", moment(r.body["failed_at"]), "", text_of(r.body, "reason"), None, None, None
         ),
@@ -121,7 +125,8 @@ FAILURES = each(
             "recording again", moment(r.body["failed_at"]), moment(r.body["restored_at"]), "", None, None, None
         ),
     },
-    "Every time that a gateway ended without a stop, and every time that nothing could be recorded: nothing runs meanwhile.",
+    "Every time that a gateway ended without a stop, that nothing could be recorded (nothing runs meanwhile), or that too few "
+    "witnesses saw the log.",
 )  # fmt: skip
 
 

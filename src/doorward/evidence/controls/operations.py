@@ -178,17 +178,41 @@ def _stepped(row: Cells) -> str:
     return f"the clock of {row['gw_id']} stepped back by {step} ms" if step > STEP else ""
 
 
+STAMPS = each(
+    "stamps",
+    ("size", "number", "authority", "policy", "serial", "stamped", "delta_ms", "sha256"),
+    {
+        "log.stamped": lambda r: (
+            number(r.body.get("size")), number(r.body.get("number")), text_of(r.body, "authority"), text_of(r.body, "policy"),
+            text_of(r.body, "serial"), moment(number(r.body.get("stamped_at")) or 0),
+            r.ref.at - (number(r.body.get("stamped_at")) or 0), str(r.body.get("sha256", "")),
+        ),
+    },
+    "Every time stamp over a checkpoint by an authority outside. delta_ms: the gateway's clock, when it wrote that down, "
+    "less the authority's time. The stamps themselves are in `log/tsr/`.",
+)  # fmt: skip
+
+
+def _apart(row: Cells) -> str:
+    delta = row["delta_ms"]
+    return f"the gateway's clock and the authority's are {delta} ms apart" if not -STEP <= delta <= 60 * STEP else ""
+
+
 CLOCK = Control(
     "A.8.17",
     "Clock synchronization",
     "That times on record are right: the sources of time, and how far clocks were off.",
-    (CLOCKS,),
+    (CLOCKS, STAMPS),
     "The host's source of time and its offset: its own time service knows. The log shows steps back, and what stamps "
     "and witnesses say.",
     (
         Test(
             "clock.steps", "clock", MINOR, f"no clock steps back by more than {STEP} ms", _stepped,
             (Planted("log.beat", {}, at=1_790_000_005_000), Planted("log.beat", {}, at=1_790_000_000_000)),
+        ),
+        Test(
+            "clock.stamps", "stamps", MINOR, "the gateway's clock agrees with the stamping authority's", _apart,
+            (Planted("log.stamped", {"size": 1, "number": 1, "stamped_at": 1_790_000_000_000 + 3_600_000}),),
         ),
     ),
     soc2=("CC7.2",),

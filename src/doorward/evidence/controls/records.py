@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from doorward.evidence.record import Record, Value, moment
-from doorward.evidence.table import MINOR, Cells, Control, Planted, Test, each, number, text_of
+from collections.abc import Iterable
+
+from doorward.evidence.record import Record, Row, Value, moment
+from doorward.evidence.table import MAJOR, MINOR, Cells, Control, Planted, Table, Test, each, number, text_of
 
 
 def _epoch(record: Record) -> list[Value]:
@@ -31,7 +33,8 @@ KEYS = each(
     "keys",
     ("use", "key", "class", "event", "due", "custodian", "detail"),
     {
-        "key_epoch.created": _epoch, "approver_key.registered": _approver, "approver_key.revoked": _approver,
+        "key_epoch.created": _epoch, "key_epoch.destroyed": _epoch,
+        "approver_key.registered": _approver, "approver_key.revoked": _approver,
         "token.resealed": _vault,
     },
     "The life of each key: what records of a class and month are sealed under (due: from when on it may be "
@@ -69,17 +72,73 @@ def _class(record: Record) -> list[Value]:
     body = record.body
     return [
         str(body.get("class", "")), str(body.get("epoch", "")), record.ref.type.partition(".")[2],
-        moment(number(body.get("due")) or 0), record.actor,
+        moment(number(body.get("due")) or 0), record.actor, bool(body.get("late")), number(body.get("recordings")),
+        number(body.get("held")),
     ]  # fmt: skip
 
 
 RETENTION = each(
     "retention",
-    ("class", "epoch", "event", "due", "by"),
-    {"key_epoch.created": _class},
-    "Each retention class by month: its key, and from when on that may be destroyed, which deletes what was recorded "
-    "under it.",
+    ("class", "epoch", "event", "due", "by", "late", "recordings", "held"),
+    {"key_epoch.created": _class, "key_epoch.destroyed": _class, "retention.deleted": _class},
+    "Each retention class by month: when its key was made, from when on it may be destroyed, when what was due was deleted "
+    "(late: over 31 days after), how many recordings went and how many stayed under a hold, when the key was destroyed.",
 )
+
+
+class _Deletions:
+    """What is held now, to say of each deletion whether it was."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, set[str]] = {}
+
+    def add(self, record: Record) -> Iterable[Row]:
+        ref, body = record.ref, record.body
+        if ref.type == "recording.held":
+            self._held.setdefault(ref.session, set()).add(str(body.get("hold", "")))
+        elif ref.type == "recording.released":
+            self._held.pop(ref.session, None)  # said of a recording that is under no hold any more
+        else:
+            due = number(body.get("due")) or 0
+            held = sorted(self._held.pop(ref.session, ()))
+            values = (ref.session, str(body.get("epoch", "")), moment(due), bool(due) and ref.at < due, bool(held), held)
+            return (Row(ref, values),)
+        return ()
+
+    def end(self, at: int) -> Iterable[Row]:
+        return ()
+
+
+DELETIONS = Table(
+    "deletions",
+    ("sid", "epoch", "due", "early", "held", "holds"),
+    frozenset(("recording.deleted", "recording.held", "recording.released")),
+    "Every recording that was deleted: when it was due, whether that was early, and whether it was under a hold.",
+    _Deletions,
+    counts=frozenset(("recording.deleted",)),
+)
+
+
+def _hold(record: Record) -> list[Value]:
+    body = record.body
+    sessions = body.get("sessions")
+    return [
+        record.ref.type.partition(".")[2], str(body.get("hold", "")), text_of(body, "case"), text_of(body, "reason"),
+        len(sessions) if isinstance(sessions, list) else None, text_of(body, "identity"), text_of(body, "target"),
+        record.actor, str(body.get("requested_by", "")),
+    ]  # fmt: skip
+
+
+HOLDS = each(
+    "legal_holds",
+    ("event", "hold", "case", "reason", "sessions", "identity", "resource", "by", "requested_by"),
+    {f"hold.{event}": _hold for event in ("applied", "release_requested", "released")},
+    "Every legal hold: what it holds, for which case; who asked that it be released, and the second person who did.",
+)
+
+
+def _alone(row: Cells) -> str:
+    return "released by the one who asked for it" if row["by"] == row["requested_by"] else ""
 
 
 def _undue(row: Cells) -> str:
@@ -90,12 +149,37 @@ RECORDS = Control(
     "A.5.33",
     "Protection of records",
     "The schedule of retention; that records are protected until then, and gone after it.",
-    (RETENTION,),
+    (RETENTION, DELETIONS, HOLDS),
     "Copies outside the gateway's directory: backups, exports, packs that were handed over.",
     (
         Test(
             "retention.due", "retention", MINOR, "every class of records has an end", _undue,
             (Planted("key_epoch.created", {"epoch": "x", "class": "std", "due": 0}),),
+            applies=lambda row: row["event"] == "created",
+        ),
+        Test(
+            "retention.late", "retention", MINOR, "what is due is deleted within 31 days",
+            lambda row: f"deleted late, due {row['due']}" if row["late"] else "",
+            (Planted("retention.deleted", {"epoch": "x", "class": "std", "due": 1, "late": True}),),
+            applies=lambda row: row["event"] == "deleted",
+        ),
+        Test(
+            "deletions.early", "deletions", MAJOR, "nothing is deleted before it is due",
+            lambda row: f"deleted before {row['due']}" if row["early"] else "",
+            (Planted("recording.deleted", {"epoch": "x", "due": 2**45}, session="s"),),
+        ),
+        Test(
+            "deletions.held", "deletions", MAJOR, "nothing is deleted that is under a hold",
+            lambda row: f"it was under {', '.join(row['holds'])}" if row["held"] else "",
+            (
+                Planted("recording.held", {"hold": "h", "case": "c"}, session="s"),
+                Planted("recording.deleted", {"epoch": "x", "due": 1}, session="s"),
+            ),
+        ),
+        Test(
+            "holds.two", "legal_holds", MAJOR, "a hold is released by a second person", _alone,
+            (Planted("hold.released", {"hold": "h", "case": "c", "requested_by": "i|a"}, "i|a"),),
+            applies=lambda row: row["event"] == "released",
         ),
     ),
     also=("log_integrity",),
