@@ -145,8 +145,13 @@ def test_put_back_to_an_older_state(watched: Watched, tmp_path: Path) -> None:
         door.start()
     assert "older state" in str(refused.value)
     assert "fork-triage" in str(refused.value)
+    triage = door.cli("log", "fork-triage", "--json")
+    states = {each["place"]: each["state"] for each in json.loads(triage.stdout)["seen"]}
+    assert (triage.returncode, states["store"], states["witness w1"]) == (1, "fits", "more")
+    assert "PUT BACK" in door.cli("log", "fork-triage").stdout
     assert door.cli("verify", watched.data).returncode == 0  # by itself it is sound: only the witness can tell
     shutil.rmtree(watched.data)
     newer.rename(watched.data)
+    assert door.cli("log", "fork-triage").returncode == 0
     door.start()
     until(watched.witnessed)

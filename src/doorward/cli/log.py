@@ -35,6 +35,8 @@ from doorward.ledger.trust import NONE, TrustPolicy
 
 app = App(name="log", help="See how far the log is, have it stamped, and prove what is in it.")
 
+app.command("doorward.cli.triage:triage_command", name="fork-triage", help="Show what everybody knows of the log.")
+
 SUFFIX: Final = ".tlog-proof"
 MOST: Final = 10_000  # proofs that one command writes
 # Every event that names an approval in its body.

@@ -48,6 +48,7 @@ from doorward.model import Event, Vote
 
 MAX_STEP = 5000  # entries folded at once
 PATIENCE = 10.0  # seconds that another process may have the log for itself
+RESTORE = "restore the store and the log directory from the same moment; `doorward log fork-triage` shows what each knows"
 MAX_KEYS = 20_000  # data keys held unwrapped
 FATES = frozenset(("recording.held", "recording.released", "recording.deleted"))
 SESSION_STEPS = frozenset(("session.opened", "session.sealed", "session.closed", "session.recovered"))
@@ -202,12 +203,12 @@ class Sequencer:
             raise IntegrityError(
                 f"the published checkpoint has {size} leaves and the store's head {expected.size}: the store was "
                 "rolled back",
-                spot="log/checkpoint", hint="restore the store and the log directory from the same moment",
+                spot="log/checkpoint", hint=RESTORE,
             )
         if size < expected.size or root != expected.root:
             raise IntegrityError(
                 f"the published checkpoint ({size} leaves) is not the store's head ({expected.size} leaves)",
-                spot="log/checkpoint", hint="restore the store and the log directory from the same moment",
+                spot="log/checkpoint", hint=RESTORE,
             )
         if root_of(size, self._read) != root:
             raise IntegrityError("the log's tiles do not have the root of its checkpoint", spot="log/tile")

@@ -37,8 +37,8 @@ TRIES: Final = 3  # requests to one witness in a round: the first may not know h
 SAMPLES: Final = 256
 LARGEST: Final = 64 * 1024  # bytes of an answer that are read
 TRIAGE: Final = (
-    "stop, and find out which: was a backup of the store and the log restored, or does somebody else sign with this key? "
-    "`doorward log fork-triage` shows what everybody knows, and begins a new log with that in it"
+    "was a backup of the store and the log restored, or does somebody else sign with this key? `doorward log fork-triage` "
+    "shows what everybody knows, and says what to do"
 )
 
 
