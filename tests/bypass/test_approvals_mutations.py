@@ -11,7 +11,7 @@ import base64
 import dataclasses
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import psycopg
@@ -24,8 +24,9 @@ from doorward.ledger import request as requests
 from doorward.ledger import votes
 from doorward.ledger.encoding import canonical
 from doorward.ledger.votes import VoteTrail
-from doorward.model import Approval, ApprovalState, Effect, Identity, Kind, Permit, Refusal
+from doorward.model import Approval, ApprovalState, Effect, Kind, Permit, Refusal
 from doorward.protocols.postgres import wire
+from tests.bypass.tampering import knows, other_terms, revoked, row
 from tests.rig.approvers import ballot, call, register, show, vote
 from tests.rig.gateway import Gateway
 from tests.rig.rawclient import RawClient
@@ -221,12 +222,6 @@ async def test_sa_03_an_editor_of_yesterday_decides(world: World) -> None:
 Change = Callable[[World, Approval], Awaitable[None] | None]
 
 
-def row(world: World, approval: Approval, **changes: Any) -> None:
-    """Write into the store, as who administers it could."""
-    rows = world.disk.store.approvals.rows
-    rows[approval.id] = dataclasses.replace(rows[approval.id], **changes)
-
-
 def cast(world: World, approval: Approval, **changes: Any) -> None:
     [only] = world.disk.store.approvals.rows[approval.id].votes
     row(world, approval, votes=(dataclasses.replace(only, **changes),))
@@ -238,30 +233,15 @@ def evidence(world: World, approval: Approval, **changes: Any) -> None:
 
 
 def term(name: str) -> Change:
-    def change(world: World, approval: Approval) -> None:
-        terms = json.loads(world.disk.store.approvals.rows[approval.id].terms)
-        row(world, approval, terms=canonical({**terms, name: changed(terms[name])}))
-
-    return change
-
-
-async def revoked(world: World, _: Approval) -> None:
-    await world.approvals.keys.revoke(world.approvals.keys.of(DORA.id)[0].id, actor=DORA.id)
-
-
-def known(world: World, somebody: Identity) -> None:
-    async def people(_: Sequence[str]) -> dict[str, Identity]:
-        return {somebody.id: somebody}
-
-    world.approvals.ballots.people = people
+    return lambda world, approval: other_terms(world, approval, name)
 
 
 def left(world: World, _: Approval) -> None:
-    known(world, dataclasses.replace(DORA, groups=frozenset({"people"})))
+    knows(world, dataclasses.replace(DORA, groups=frozenset({"people"})))
 
 
 def demoted(world: World, _: Approval) -> None:
-    known(world, dataclasses.replace(DORA, kind=Kind.SERVICE))
+    knows(world, dataclasses.replace(DORA, kind=Kind.SERVICE))
 
 
 async def other_policy(world: World, _: Approval) -> None:

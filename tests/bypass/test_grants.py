@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -27,10 +27,10 @@ from doorward.ledger.encoding import canonical
 from doorward.ledger.reviews import Review
 from doorward.ledger.votes import VoteTrail
 from doorward.model import Approval, ApprovalState, Effect, Identity, Kind, Permit, Refusal, Resource, Target
+from tests.bypass.tampering import knows, other_terms, revoked, row
 from tests.rig.signers import Authenticator, register, sign_and_vote, ssh
 from tests.suites.lives import CLOCK, Disk
 from tests.unit.guard.test_guard import ADA, DEAN, DORA, EVE, SHOP, World, policies, template, turn
-from tests.unit.ledger.test_request import changed
 
 POLICY = """
 @id("in") permit (principal, action in [Action::"connect", Action::"read"], resource);
@@ -158,29 +158,8 @@ LEFT = dataclasses.replace(DORA, groups=frozenset({"people"}))
 Change = Callable[[Grants, Approval], Awaitable[None] | None]
 
 
-def knows(world: Grants, somebody: Identity) -> None:
-    async def people(_: Sequence[str]) -> dict[str, Identity]:
-        return {somebody.id: somebody}
-
-    world.approvals.ballots.people = people
-
-
-def row(world: Grants, approval: Approval, **changes: Any) -> None:
-    """Write into the store, as who administers it could."""
-    rows = world.disk.store.approvals.rows
-    rows[approval.id] = dataclasses.replace(rows[approval.id], **changes)
-
-
 def term(name: str) -> Change:
-    def change(world: Grants, approval: Approval) -> None:
-        terms = json.loads(world.disk.store.approvals.rows[approval.id].terms)
-        row(world, approval, terms=canonical({**terms, name: changed(terms[name])}))
-
-    return change
-
-
-async def revoked(world: Grants, _: Approval) -> None:
-    await world.approvals.keys.revoke(world.approvals.keys.of(DORA.id)[0].id, actor=DORA.id)
+    return lambda world, approval: other_terms(world, approval, name)
 
 
 async def withdrawn(world: Grants, approval: Approval) -> None:

@@ -47,6 +47,14 @@ def new_key() -> str:
     ).decode()  # fmt: skip
 
 
+def silent(url: str, error: Exception) -> UpstreamError:
+    """Nobody answers there."""
+    return UpstreamError(
+        f"no gateway answers at {url} ({in_words(error)})",
+        hint="start it with `doorward serve`, or say where it is with --gateway or DOORWARD_GATEWAY",
+    )
+
+
 def proof(key: str, method: str, url: str, *, token: str = "", nonce: str = "") -> str:
     """A DPoP proof for one request."""
     from doorward.adapters.identity import dpop
@@ -68,10 +76,7 @@ def exchanged(http: httpx2.Client, fields: Sequence[tuple[str, str]], *, key: st
             said = response.json()
             answer = said if isinstance(said, dict) else {}
         except (httpx2.HTTPError, OSError) as error:
-            raise UpstreamError(
-                f"no gateway answers at {http.base_url} ({in_words(error)})",
-                hint="start it with `doorward serve`, or say where it is with --gateway or DOORWARD_GATEWAY",
-            ) from None
+            raise silent(str(http.base_url), error) from None
         except ValueError:
             pass
         if "error" not in answer and not isinstance(answer.get("access_token"), str):

@@ -19,9 +19,9 @@ import httpx2
 from cyclopts import Parameter
 
 from doorward.cli import token as tokens
-from doorward.cli.bound import Bound, proof, terms
+from doorward.cli.bound import Bound, proof, silent, terms
 from doorward.cli.output import RefusedError, note
-from doorward.errors import AuthenticationError, ConfigError, UpstreamError, in_words
+from doorward.errors import AuthenticationError, ConfigError, UpstreamError
 
 if TYPE_CHECKING:
     from doorward.config import Config
@@ -110,10 +110,7 @@ class GatewayClient:
                 response = self._said(method, place, **how)
             answer = response.json() if len(response.content) <= LONGEST else None
         except (httpx2.HTTPError, OSError) as error:
-            raise UpstreamError(
-                f"no gateway answers at {self.url} ({in_words(error)})",
-                hint="start it with `doorward serve`, or say where it is with --gateway or DOORWARD_GATEWAY",
-            ) from None
+            raise silent(self.url, error) from None
         except ValueError:
             answer = None
         if response.status_code in (200, 201) and answer is not None:

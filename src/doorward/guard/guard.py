@@ -475,15 +475,9 @@ class GuardedSession:
         masked = self._masked(decision, turn, granted=True)
         if turn.objection is not None and turn.objection(masked.unmask):
             return None  # it cannot be masked on its way: people have to look at it
-        refused = await self._follow(turn, decision)
-        if refused is not None:
-            return refused
-        inner: Allowance | None = None
-        if decision.budgets:
-            counted = await self._reserve(turn, decision)
-            if isinstance(counted, Refusal):
-                return counted
-            inner = counted
+        inner = await self._accounted(turn, decision)
+        if isinstance(inner, Refusal):
+            return inner
         try:
             use = await grants.use(found[0], self.session, operation, decision, found[1], inner)
         except BaseException:
@@ -573,6 +567,11 @@ class GuardedSession:
             allowance.release()
             raise
 
+    async def _accounted(self, turn: Turn, decision: Decision) -> Allowance | Refusal | None:
+        """What stands before the use of any yes: labels follow what the statement copies, and budgets have room for it."""
+        refused = await self._follow(turn, decision)
+        return refused if refused is not None or not decision.budgets else await self._reserve(turn, decision)
+
     async def _reserve(self, turn: Turn, decision: Decision) -> Allowance | Refusal:
         budgets = self.guard.budgets
         if budgets is None:
@@ -650,15 +649,9 @@ class GuardedSession:
             return self._refuse(turn, Refusal(operation, decision, "held", "the client went away"), decision)
         if late := guard.overdue():  # the approval is not spent, and stands until it expires
             return self._refuse(turn, _unwitnessed(operation, decision, late), decision)
-        refused = await self._follow(turn, decision)
-        if refused is not None:
-            return refused
-        allowance: Allowance | None = None
-        if decision.budgets:
-            counted = await self._reserve(turn, decision)
-            if isinstance(counted, Refusal):
-                return counted
-            allowance = counted
+        allowance = await self._accounted(turn, decision)
+        if isinstance(allowance, Refusal):
+            return allowance
         why = await guard.approvals.spend(approval.id, self.session, operation, decision, _exact(turn))
         if why:
             if allowance is not None:

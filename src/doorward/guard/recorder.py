@@ -192,15 +192,13 @@ class Recorder:
 
     def living(self, numbers: Sequence[int]) -> list[int]:
         """Which of these lanes a process has."""
+        lanes = list(self.lanes.values())
         found = []
         for number in numbers:
-            files = list(self.lanes.values())[number]
-            try:
-                files.lock()
-            except ConfigError:
-                found.append(number)
+            if _free(lanes[number]):
+                lanes[number].unlock()
             else:
-                files.unlock()
+                found.append(number)
         return found
 
     def _others(self) -> tuple[list[str], list[str]]:
@@ -210,12 +208,9 @@ class Recorder:
         for name, files in self.lanes.items():
             if name == self.lane:
                 continue
-            try:
-                files.lock()
-            except ConfigError:
+            if not _free(files):
                 live.append(name)
-                continue
-            if files.names():
+            elif files.names():
                 dead.append(name)
             else:
                 files.unlock()
@@ -460,6 +455,15 @@ class Recorder:
     def _restored(self, failed_at: int, why: str) -> None:
         self.append_event("record.failed", {"failed_at": failed_at, "reason": why})
         self.append_event("record.restored", {"failed_at": failed_at, "restored_at": self.clock.now()})
+
+
+def _free(lane: WalFiles) -> bool:
+    """Whether nobody has a lane; then it is locked, and ours until it is let go."""
+    try:
+        lane.lock()
+    except ConfigError:
+        return False
+    return True
 
 
 async def _nothing(_: Sequence[str]) -> None:

@@ -19,7 +19,7 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -219,6 +219,17 @@ class Browsers:
     def _sweep(self) -> None:
         for session in [s for s in self._sessions.values() if self._over(s)]:
             self.end(session)
+
+
+class WithBrowsers(Protocol):
+    """What of the gateway needs every page: who is signed in, where people sign in, and where they reach it."""
+
+    @property
+    def browsers(self) -> Browsers: ...
+    @property
+    def sign_ins(self) -> Sequence[SignIn]: ...
+    @property
+    def url(self) -> str: ...
 
 
 def _key(name: str) -> bytes:

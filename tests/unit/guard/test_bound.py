@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import datetime
 import json
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -32,25 +31,8 @@ KEY = ec.generate_private_key(ec.SECP256R1())
 
 
 @pytest.fixture
-def people() -> Iterator[LocalIssuer]:
-    issuer = LocalIssuer()
-    yield issuer
-    issuer.down()
-
-
-@pytest.fixture
-def jobs() -> Iterator[LocalIssuer]:
-    issuer = LocalIssuer()
-    yield issuer
-    issuer.down()
-
-
-@pytest.fixture
-async def world(people: LocalIssuer, jobs: LocalIssuer) -> AsyncIterator[Identities]:
-    world = Identities(people.settings(), jobs.settings(workload="github"))
-    await world.start()
-    yield world
-    await world.stop()
+def world(identities: Identities) -> Identities:
+    return identities
 
 
 def asked(key: Any = KEY) -> str:

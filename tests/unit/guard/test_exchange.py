@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from itertools import count
 from typing import Any
 
@@ -24,25 +23,8 @@ JOB = {"repository_id": "74", "repository_owner_id": "65"}
 
 
 @pytest.fixture
-def people() -> Any:
-    issuer = LocalIssuer()
-    yield issuer
-    issuer.down()
-
-
-@pytest.fixture
-def jobs() -> Any:
-    issuer = LocalIssuer()
-    yield issuer
-    issuer.down()
-
-
-@pytest.fixture
-async def world(people: LocalIssuer, jobs: LocalIssuer) -> AsyncIterator[Identities]:
-    world = Identities(people.settings(), jobs.settings(workload="github"))
-    await world.start()
-    yield world
-    await world.stop()
+def world(identities: Identities) -> Identities:
+    return identities
 
 
 MINTED = count()

@@ -22,7 +22,7 @@ from doorward.errors import AuthenticationError, DoorwardError
 from doorward.guard.guard import Guard
 from doorward.guard.refusals import Refusals
 from doorward.web.access import Access
-from doorward.web.browser import Browsers, BrowserSession, SignIn, page
+from doorward.web.browser import BrowserSession, WithBrowsers, page
 from doorward.web.headers import page_policy
 from doorward.web.pages.render import render
 
@@ -32,18 +32,11 @@ _MOST_FIELDS = 20
 _TWICE = AuthenticationError("the issuer's answer has a field twice, or too many", hint="sign in again")
 
 
-class Served(Protocol):
+class Served(WithBrowsers, Protocol):
     """What of the gateway these pages serve."""
 
     guard: Guard
     refusals: Refusals
-
-    @property
-    def browsers(self) -> Browsers: ...
-    @property
-    def sign_ins(self) -> Sequence[SignIn]: ...
-    @property
-    def url(self) -> str: ...
 
 
 def routes(gateway: Served, access: Access) -> Sequence[Any]:

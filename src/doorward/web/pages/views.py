@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
 from litestar import Request, Response, get
@@ -21,7 +21,7 @@ from doorward.guard.ports import Clock
 from doorward.model import Identity
 from doorward.protocols.postgres.replay import Replay, Statement
 from doorward.web.access import Access
-from doorward.web.browser import Browsers, BrowserSession, SignIn
+from doorward.web.browser import BrowserSession, WithBrowsers
 from doorward.web.headers import CACHED, page_policy
 from doorward.web.pages.render import render, static
 
@@ -35,19 +35,8 @@ Answer = Callable[..., Awaitable[Any]]
 Allowed = Callable[[Identity, str, str], bool]
 
 
-class Served(Protocol):
-    """What of the gateway these pages serve."""
-
-    @property
-    def browsers(self) -> Browsers: ...
-    @property
-    def sign_ins(self) -> Sequence[SignIn]: ...
-    @property
-    def url(self) -> str: ...
-
-
 def routes(
-    gateway: Served, access: Access, clock: Clock, answers: Mapping[str, Answer], allowed: Allowed
+    gateway: WithBrowsers, access: Access, clock: Clock, answers: Mapping[str, Answer], allowed: Allowed
 ) -> Sequence[Any]:
     """The handlers. `answers` are the API's own for GET, by their paths; `allowed` asks policy."""
     nav = [("/", "Requests"), ("/sessions", "Sessions")]
