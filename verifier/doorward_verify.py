@@ -46,7 +46,8 @@ except ImportError:
 
 MIB = 1 << 20
 BAD = (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RuntimeError, OSError, EOFError, struct.error,
-       zipfile.BadZipFile, zlib.error, InvalidSignature, InvalidTag, UnsupportedAlgorithm, x509.ExtensionNotFound, x509.DuplicateExtension)  # what parsing hostile bytes raises
+       zipfile.BadZipFile, zlib.error, InvalidSignature, InvalidTag, UnsupportedAlgorithm, x509.ExtensionNotFound,
+       x509.DuplicateExtension)  # what parsing hostile bytes raises
 
 
 # -- what does not hold ---------------------------------------------------------------------------------------------------------
@@ -394,15 +395,15 @@ class Log:
 
     def leaf(self, index):
         """What the leaf says, by member, as text; and the file that it is in."""
-        with at(self.checkpoint.file, f"leaf {index}"):
-            need(isinstance(index, int) and 0 <= index < self.size, f"one of {self.size} leaves", index)
+        if type(index) is not int or not 0 <= index < self.size:
+            raise Broken(Spot(self.checkpoint.file, f"leaf {index}"[:80], f"one of {self.size} leaves", "none"))
         if self._last[0] != index // 256:
             self._last = (index // 256, *self.bundle(index // 256))
         entry = self._last[2][index % 256]
         with at(self._last[1], f"leaf {index}"):
             found = LEAF.fullmatch(entry.decode("ascii"))
             need(found and len(entry) <= 1024, "a leaf (ledger.md, 3)", entry[:80])
-            need(max(int(found[each] or 0) for each in ("at", "n", "seq")) < 2**53, "integers below 2^53", entry[:80])
+            need(int(found["at"]) < 2**53 and int(found["seq"]) < 2**53 > int(found["n"] or 0), "integers below 2^53", entry[:80])
         return found.groupdict(), self._last[1]
 
     def check_tree(self):
@@ -444,8 +445,9 @@ class Log:
         if match[1] == "entries" and made:
             made = [len(entry).to_bytes(2, "big") + entry for entry in self.bundle(number)[1][:width]]
         raw, said = self.source.read(file, 256 * 4098), b"".join(made)
-        with at(file, f"byte {len(os.path.commonprefix([raw, said]))}"):  # one may be ahead of the checkpoint
-            need(raw[: len(said)] == said and (len(made) < width or len(raw) == len(said)), "what the leaves give")
+        if raw[: len(said)] != said or (len(made) == width and len(raw) != len(said)):  # one may be ahead of the checkpoint
+            place = len(os.path.commonprefix([raw, said]))
+            raise Broken(Spot(file, f"byte {place}", "what the leaves give", "something else"))
 
     def check_kept(self, kept):
         """8.3: a checkpoint kept elsewhere is of an earlier state of this log, or of this one."""
@@ -514,6 +516,7 @@ HEADER = re.compile(rb'DOORREC1\n\{"codec":"zstd","created":(?:%s),"retention":"
 
 def recording_path(sid):
     """Where a session's recording is: by the time in its UUIDv7."""
+    need(re.fullmatch(UUID, sid), "a file named after a session", sid[:80])
     day = datetime.fromtimestamp(int(sid[:8] + sid[9:13], 16) // 1000, timezone.utc)
     return f"recordings/{day:%Y}/{day:%m}/{sid}.dwr"
 
@@ -956,9 +959,10 @@ def check_stamps(source, log, trust, checkpoints, roots, report):
 def check_times(log, checkpoints, trust, report):
     """9.2 and 9.3: witnesses as the policy wants them, and leaves dated as witnesses saw them."""
     seen = max((each.size for each in checkpoints if trust.satisfied(each.signed)), default=-1)
-    with report.part(), at(log.checkpoint.file, kind=Gap):
+    with report.part(), at(log.checkpoint.file):
         need(seen >= 0, "cosignatures as the policy wants them", "too few")
-        tail = log.times[seen:] or [0]
+    with report.part(), at(log.checkpoint.file, kind=Gap):
+        tail = (log.times[seen:] if seen >= 0 else []) or [0]
         need(max(tail) - tail[0] <= 120_000, f"leaves that wait 120 s at most for witnesses; from leaf {seen} on", "older ones")
     for each in checkpoints:
         moments = [1000 * time for time in each.signed.values() if time] or [0]
@@ -970,18 +974,23 @@ def check_times(log, checkpoints, trust, report):
 
 
 def check_recordings(source, log, report):
-    """8.5: every recording against its leaves; every session has one."""
-    wanted = {recording_path(sid): sid for sid in log.sessions}
-    for file in sorted({*wanted, *[each for each in source.sizes if each.startswith("recordings/")]}):
-        with report.part():
+    """8.5: every recording against its leaves; every session has one, or a leaf that says that it was deleted."""
+    found = {}
+    for file in source.sizes:
+        if file.startswith("recordings/") and file.endswith(".dwr"):
+            found.setdefault(os.path.basename(file)[:-4], []).append(file)
+    for sid in sorted({*log.sessions, *found}):
+        with report.part(), at(f"recordings/{sid}.dwr"):
+            file = recording_path(sid)
+            need(set(found.get(sid, [])) <= {file}, f"the recording {file}, once", found.get(sid))
+            session = log.sessions.get(sid)
             with at(file, kind=Gap):
-                need(file in wanted, "a session in the log", "none")
-                deleted = log.sessions[wanted[file]].deleted
-                need(not deleted or file not in source.sizes, "a recording that is deleted", "one that is there")
-            if deleted:
+                need(session, "a session in the log", "none")
+                need(not session.deleted or sid not in found, "a recording that is deleted", "one that is there")
+            if session.deleted:
                 report.counts["recordings deleted when they were due"] += 1
-                continue
-            report.counts["segments"] += check_recording(source, file, wanted[file], log.sessions[wanted[file]])
+            else:
+                report.counts["segments"] += check_recording(source, file, sid, session)
 
 
 def check_manifest(source, trust, report):
@@ -1167,7 +1176,8 @@ class Pack:
                     sid = canonical_row(self.source.read(os.path.dirname(file) + "/row.json"))["sid"]
                     key = bytes.fromhex(self.source.read(os.path.dirname(file) + "/recording.key", 65).decode().strip())
                     check_recording(self.source, file, sid, self.log.sessions[sid], key)
-                    self.report.counts["opened recordings" if zstandard else "recordings under their keys, not unpacked (no zstandard)"] += 1
+                    how = "opened recordings" if zstandard else "recordings under their keys, not unpacked (no zstandard)"
+                    self.report.counts[how] += 1
 
     def _check_proof(self, raw):
         head, _, checkpoint = raw.partition(b"\n\n")

@@ -43,3 +43,12 @@ def test_it_writes_nothing() -> None:
     opened = [node for node in ast.walk(TREE) if isinstance(node, ast.Call) and ast.unparse(node.func) == "open"]
     assert opened
     assert {ast.unparse(node.args[1]) for node in opened} == {"'rb'"}
+
+
+def test_it_can_be_read_in_one_sitting() -> None:
+    """It does not grow: what is added has to be worth what it takes to read."""
+    assert len(PROGRAM.read_text().splitlines()) <= LINES
+    assert [line for line in PROGRAM.read_text().splitlines() if len(line) > 140] == []
+
+
+LINES = 1225

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -53,6 +54,13 @@ class Folder:
         shutil.rmtree(self.path)
         self.path.mkdir()
         self._holds = {}
+
+
+def agreed(files: Mapping[str, bytes], ours: Any, policy: str, *kept: bytes, roots: bytes = b"") -> None:
+    """That the independent verifier comes to the same result as ours did."""
+    with tempfile.TemporaryDirectory() as path:
+        theirs = Folder(Path(path)).check(files, policy, *kept, roots=roots)
+    assert theirs.code == ours.exit_code, (theirs.faults, theirs.gaps, ours.faults, ours.gaps)
 
 
 def spots(report: Any) -> Sequence[Any]:

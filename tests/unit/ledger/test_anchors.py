@@ -12,17 +12,18 @@ from doorward.ledger.checkpoint import NoteSigner, sign_checkpoint, split_note
 from doorward.ledger.cosignature import Cosigner
 from doorward.ledger.trust import parse_policy
 from doorward.ledger.verify import Report, Status, verify
+from tests.rig.verifier import agreed
 from tests.unit.ledger.conftest import SIGNER, FilesEvidence
 
 Files = dict[str, bytes]
 W = [Cosigner(f"w{n}.example.org", Ed25519PrivateKey.from_private_bytes(bytes([n]) * 32)) for n in range(3)]
-POLICY = parse_policy(
-    f"log {SIGNER.vkey}\nwitness a {W[0].vkey}\nwitness b {W[1].vkey}\ngroup both all a b\nquorum both\n".encode()
-)
+POLICY = f"log {SIGNER.vkey}\nwitness a {W[0].vkey}\nwitness b {W[1].vkey}\ngroup both all a b\nquorum both\n"
 
 
-def check(files: Files, policy_text: str = "") -> Report:
-    return verify(FilesEvidence(files), [], policy=parse_policy(policy_text.encode()) if policy_text else POLICY)
+def check(files: Files, policy_text: str = POLICY) -> Report:
+    report = verify(FilesEvidence(files), [], policy=parse_policy(policy_text.encode()))
+    agreed(files, report, policy_text)
+    return report
 
 
 def last_at(files: Files, entries: list[bytes]) -> int:

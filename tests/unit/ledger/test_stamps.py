@@ -7,6 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from doorward.errors import IntegrityError
 from doorward.ledger import leaf
@@ -14,6 +15,7 @@ from doorward.ledger.checkpoint import NoteVerifier
 from doorward.ledger.stamps import Authorities, ask, authorities, open_stamp
 from doorward.ledger.verify import Report, Status, verify
 from tests.rig.tsa import POLICY, TimeStampAuthority
+from tests.rig.verifier import agreed
 from tests.unit.ledger.conftest import SIGNER, FilesEvidence, Gateway, publish
 
 Files = dict[str, bytes]
@@ -32,7 +34,10 @@ def trusted(tsa: TimeStampAuthority) -> Authorities:
 
 
 def check(files: Files, trusted: Authorities | None) -> Report:
-    return verify(FilesEvidence(files), [NoteVerifier(SIGNER.vkey)], trusted=trusted)
+    report = verify(FilesEvidence(files), [NoteVerifier(SIGNER.vkey)], trusted=trusted)
+    roots = b"" if trusted is None else b"".join([root.public_bytes(Encoding.PEM) for root in trusted.roots])
+    agreed(files, report, SIGNER.vkey, roots=roots)
+    return report
 
 
 def test_a_stamp(tsa: TimeStampAuthority, trusted: Authorities, tmp_path: Path) -> None:
