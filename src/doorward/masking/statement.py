@@ -42,6 +42,8 @@ from doorward.masking.plan import (
 
 MAX_STORED = 64 << 10  # characters of one statement that are kept
 MAX_READ = 8 << 20  # characters of one statement that are looked at
+CLOSELY = 5 << 10  # bytes of parameters that are looked at closely, together
+_BEGIN = 8 << 10  # characters of one parameter that are looked at, more than are kept
 MAX_PARAMETER = 4 << 10  # characters of one parameter that are kept
 
 # One token per match, leftmost; what no branch takes is code, character by character in the scanner.
@@ -293,9 +295,11 @@ def mask_params(
 
     `formats`: none (all text), one (for all) or one each, as in Bind. `type_oids` may be shorter than `values`: not
     known. A binary value of a known type is shown as its text; of any other type in hexadecimal, unless something in
-    it is confidential or it is long: then as its size.
+    it is confidential or it is long: then as its size. What is looked at for long is bounded: beyond CLOSELY bytes in all, a
+    value in which anything may be is withheld.
     """
     shown: list[str | None] = []
+    left = CLOSELY
     for index, value in enumerate(values):
         if value is None:
             shown.append(None)
@@ -308,10 +312,16 @@ def mask_params(
             hidden = len(value) > 256 or judge(readable, detectors) or judge(value.decode("latin-1"), detectors)
             shown.append(f"[bytes:{len(value)}]" if hidden else "\\x" + value.hex())
             continue
-        masked, _ = detectors.mask(text)
-        if masked == text and (label := judge(text, detectors)) is not None:
+        begin = text[:_BEGIN]
+        if detectors.hit(begin.encode("utf-8", "surrogatepass")):
+            left -= len(text)
+            if left < 0:
+                shown.append(f"[{len(text)} characters, withheld]")
+                continue
+        masked, _ = detectors.mask(begin)
+        if masked == begin and (label := judge(begin, detectors)) is not None:
             masked = redaction(label)
-        if len(masked) > MAX_PARAMETER:
+        if len(masked) > MAX_PARAMETER or len(text) > _BEGIN:
             masked = f"{masked[:MAX_PARAMETER]} [of {len(text)} characters]"
         shown.append(masked)
     return tuple(shown)

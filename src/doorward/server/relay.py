@@ -43,7 +43,9 @@ UNJUDGED: Final = 1 << 20  # bytes of complete messages that wait to be judged b
 GATED: Final = 1 << 20  # bytes that wait for the record before the client is read no further
 ASKED: Final = "its client asked"
 TURN: Final = 0.02  # seconds that one answer is masked for before others have their turn
-STRIDE: Final = 256 << 10  # bytes of an answer that are masked at once, at most,
+HEARD: Final = 4096  # bytes of a client that are taken at once, where there are many
+LINES: Final = 12 << 10  # bytes of COPY data that are looked at together
+STRIDE: Final = 128 << 10  # bytes of an answer that are masked at once, at most,
 BEGINNING: Final = 32 << 10  # .. while nobody knows how slow it is,
 SHORTEST: Final = 4096  # .. and where it is slow
 LAST_WORDS: Final = 30.0  # seconds to learn the outcome of what ran when its client left, or was cancelled
@@ -100,6 +102,7 @@ class Relay:
         "_behind",
         "_busy",
         "_cancelled",
+        "_client_behind",
         "_client_paused",
         "_closed",
         "_closing",
@@ -119,6 +122,7 @@ class Relay:
         "_sent",
         "_server_paused",
         "_stride",
+        "_unheard",
         "_unread",
         "_unsent",
         "_vault",
@@ -186,6 +190,8 @@ class Relay:
         self._asking = False  # somebody else looks at a long value
         self._behind = False  # some of what the target sent waits for its turn
         self._unread: list[bytes] = []
+        self._client_behind = False  # some of what the client sent waits for its turn
+        self._unheard: list[bytes] = []
         self._stride = BEGINNING
         self._lost = False  # the target is gone, but not all that it said was read
         guarded.on_end = self._ended
@@ -194,6 +200,37 @@ class Relay:
 
     def from_client(self, data: bytes) -> None:
         """Plain bytes from the client."""
+        if self._client_behind:
+            self._unheard.append(data)
+        elif len(data) <= HEARD:
+            self._heard(data)
+        else:
+            self._hear(data)
+
+    def _hear(self, data: bytes) -> None:
+        """Take a lot that the client sent, for a turn at a time."""
+        began = self.listener.monotonic()
+        position = 0
+        while position < len(data) and not self._closing:
+            if position and self.listener.monotonic() - began > TURN:
+                self._unheard.insert(0, data[position:])
+                self._client_behind = True
+                self.pause_client("behind")
+                asyncio.get_running_loop().call_soon(self._hear_on)
+                return
+            self._heard(data[position : position + HEARD])
+            position += HEARD
+
+    def _hear_on(self) -> None:
+        """Others had their turn."""
+        self._client_behind = False
+        unheard, self._unheard = b"".join(self._unheard), []
+        self._hear(unheard)
+        if not self._client_behind:
+            self.resume_client("behind")
+
+    def _heard(self, data: bytes) -> None:
+        """A piece of what the client sent."""
         if self._closing:
             return
         conversation = self.conversation
@@ -218,6 +255,7 @@ class Relay:
         if self.client_gone:
             return
         self.client_gone = True
+        self._unheard.clear()
         if self._gone is not None:
             self._gone.set()
         self._withdraw()
@@ -381,7 +419,11 @@ class Relay:
             else:
                 self._say(out)
         for sent in conversation.request_data():
-            masked = self.guarded.guard.recorder.detectors.mask_bytes(sent)  # whole lines
+            detectors = self.guarded.guard.recorder.detectors
+            if len(sent) > LINES and detectors.hit(sent):  # a long line, at whose end somebody may have to look for long
+                self.guarded.record.request_data(b"[%d bytes, withheld]\n" % len(sent))
+                continue
+            masked = detectors.mask_bytes(sent)  # whole lines
             self.guarded.record.request_data(sent if masked is None else masked[0])
         self._to_client()
 

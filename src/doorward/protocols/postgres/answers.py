@@ -55,6 +55,11 @@ _ZONE: Final = re.compile(
     r"|<[+-]\d\d(?::?\d\d)?>[+-]\d{1,2}(?::\d\d)?"
 )
 _MOST_SEEN: Final = 256  # values of settings that are remembered
+MOST: Final = 2048  # bytes that are looked at before others have their turn, unless a row is longer
+_TEXTS: Final = frozenset(
+    {Backend.ERROR_RESPONSE, Backend.NOTICE_RESPONSE, Backend.NOTIFICATION_RESPONSE, Backend.PARAMETER_STATUS,
+     Backend.ROW_DESCRIPTION}
+)  # fmt: skip
 UNRESOLVED: Final = 256  # finished runs kept until ReadyForQuery says what became of their transaction
 
 
@@ -68,6 +73,7 @@ class Unread:
     def __init__(self) -> None:
         self.rows = 0
         self.cells: Counter[str] = Counter()
+        self.looked = 0
 
     def feed(self, payload: bytes) -> bytes:
         return b""
@@ -140,7 +146,9 @@ class Answers:
         self.stores: Callable[[int], Store | None] = _memory  # for a row of so many bytes; None: not now
         self.crowded = False  # it waits for a store
         self.held = WIDE  # bytes of a row that is masked in one go
-        self._told = False  # the row at hand can go on
+        self._more = False  # what was kept can go on
+        self._worked = 0  # bytes that were looked at in this turn
+        self._stop = 0  # where the rows end that were masked last
         self.asks = False  # somebody answers questions about long values
         self._wide: WideRow | WideLine | Passing | None = None  # the row, or line, at hand
         self._pieces: Iterator[bytes] | None = None  # .. that is whole, and goes on
@@ -203,7 +211,7 @@ class Answers:
     @property
     def behind(self) -> bool:
         """Whether there is more to say than was said: `feed` wants to be called again, with nothing."""
-        return self._pieces is not None or self.crowded or self._told or self.question is not None
+        return self._pieces is not None or self.crowded or self._more or self.question is not None
 
     @property
     def question(self) -> Question | None:
@@ -214,7 +222,7 @@ class Answers:
         """The answer to `question`. ValueError: the value cannot be masked."""
         if self._wide is not None:  # the session may have ended meanwhile
             self._wide.told(answer)
-            self._told = True
+            self._more = True
 
     def abandon(self) -> None:
         """Nobody hears the rest."""
@@ -237,7 +245,7 @@ class Answers:
                     self._out.append(piece)
                     return []
                 self.abandon()
-            self.crowded = self._told = False
+            self.crowded = self._more = False
             later, self._later = self._later, []
             data = b"".join(later)
         if self._wide is not None:
@@ -245,7 +253,8 @@ class Answers:
         return self._read(data) if data else []
 
     def _read(self, data: bytes) -> list[Result]:
-        """`feed`, where a message begins, or goes on."""
+        """`feed`, where a message begins, or goes on. What takes long is kept for another turn."""
+        self._worked = 0
         plain = self.plain
         if plain is not None:
             try:
@@ -289,7 +298,7 @@ class Answers:
             if end > size:
                 break
             if kind == Backend.DATA_ROW:
-                stop = self.extent(data, position, size)
+                self._stop = stop = self.extent(data, position, size)
                 try:
                     changed = self._rows(data, position, stop)
                 except TooLargeError as error:
@@ -297,8 +306,10 @@ class Answers:
                 if changed is not None:
                     self._pass(data, start, position)
                     self._out.append(changed)
-                    start = stop
-                position = stop
+                    start = self._stop
+                position = self._stop
+                if position < stop:
+                    break
                 continue
             try:
                 replaced = self._message(kind, data, position, end, results)
@@ -314,10 +325,16 @@ class Answers:
             elif self._differs:
                 self._kept.append(self._recorded(kind, data[position:end]))
             position = end
+            if self._worked > MOST:
+                break
         if start < position:
             self._pass(data, start, position)
         if position < size:
             rest = data[position:] if position else data
+            if self._worked > MOST:
+                self._later = [rest, *self._later]
+                self._more = True
+                return results
             self._parts = [rest]
             self._have = len(rest)
             self._need = 5 if self._have < 5 else 1 + read_i32_be(rest, 1)
@@ -532,12 +549,21 @@ class Answers:
         redactor = run.redactor
         assert redactor is not None
         before = redactor.rows
-        redacted = redactor.redact(data, start, end)
+        recorder = self._recorder(run, redactor) if self._differs else redactor
+        kept = b""
+        if recorder is not redactor:  # which looks at all that the other does
+            kept = recorder.some(data, start, end, MOST)
+            end = recorder.stop
+            redacted = redactor.redact(data, start, end)
+        else:
+            kept = redacted = redactor.some(data, start, end, MOST)
+            end = redactor.stop
+        if end < self._stop:
+            self._stop = end
+            self._worked = MOST + 1
         if run.permit.allowance is not None:
             self._count_on(run.permit.allowance, redactor.rows - before)
         if self._differs:
-            recorder = self._recorder(run, redactor)
-            kept = redacted if recorder is redactor else recorder.redact(data, start, end)
             self._keep_rows(kept, run.rows + before, redactor.rows - before)
             if self.observe:
                 return None
@@ -591,6 +617,8 @@ class Answers:
     def _message(self, kind: int, data: bytes, start: int, end: int, results: list[Result]) -> bytes | None:
         """One complete message that is not a row. None: pass it on; bytes: say this instead (b"" for nothing)."""
         pending = self.pending
+        if kind in _TEXTS:
+            self._worked += end - start
         if kind == Backend.READY_FOR_QUERY:
             return self._ready(data[start + 5 : end], results)
         if kind == Backend.ERROR_RESPONSE:
@@ -728,10 +756,14 @@ class Answers:
                     run.recording = Unread()
             return None
         if kind == Backend.COPY_DATA and self.copy_out is run and run.copier is not None:
+            looked = run.copier.looked
             if run.recording is not None:
+                looked += run.recording.looked
                 self._keep_copy(run, run.recording.feed(payload))
+                looked -= run.recording.looked
             before = run.copier.rows
             redacted = run.copier.feed(payload)
+            self._worked += run.copier.looked - looked
             if run.permit.allowance is not None:
                 self._count_on(run.permit.allowance, run.copier.rows - before)
             if self.observe or redacted == payload:

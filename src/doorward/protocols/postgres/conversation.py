@@ -54,7 +54,8 @@ from doorward.sql.classification import Classification, Facts
 MAX_PENDING: Final = 4096  # unanswered messages; a server answers long before this without being asked to flush
 MAX_DEFERRED: Final = 64
 LONGEST_NAME: Final = 63  # bytes: NAMEDATALEN - 1. The server takes longer names for the same if they begin the same
-LARGE: Final = 16 * 1024  # bytes of a text that is not judged on the event loop
+COPIED: Final = 4096  # bytes of COPY data that are taken at once
+LARGE: Final = 8 * 1024  # bytes of a text that is not judged on the event loop
 A_MESSAGE: Final = 64  # bytes that a waiting message costs besides its payload, about
 RESERVED: Final = b"_doorward"
 FIXED_BY_BIND: Final = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE"})  # the rest looks names up at Execute
@@ -116,7 +117,9 @@ class PostgresConversation:
         self.answers.labels = judge.labels
         self.answers.deaf = bool(judge.labels)
         self.leaving = False
-        self._frames = wire.Frames(max_message, frozenset({Frontend.COPY_DATA}), types=wire.FRONTEND_TYPES)
+        self._frames = wire.Frames(
+            max_message, frozenset({Frontend.COPY_DATA}), types=wire.FRONTEND_TYPES, piece=COPIED
+        )
         self._inbox: deque[tuple[int, bytes]] = deque()
         self._plain = b""  # a batch that may be taken whole, before anything of it is
         self._longest_plain = min(LARGE, max_message)

@@ -16,8 +16,8 @@ from doorward.masking.transforms import Transforms
 from doorward.masking.windows import Window, look
 from doorward.protocols.postgres.cells import Cells
 
-LONG: Final = 8 << 10  # bytes of a value that is looked at where the bytes are moved
-NARROW: Final = 16 << 10  # bytes of a row whose values are
+LONG: Final = 4 << 10  # bytes of a value that is looked at where the bytes are moved
+NARROW: Final = 6 << 10  # bytes of a row whose values are
 _UNTOUCHED: Final = Transforms()
 
 

@@ -15,13 +15,16 @@ from doorward.protocols.postgres.wire import Column
 
 
 class Redactor(Protocol):
-    """Rewrites complete DataRow messages. `rows` and `cells` are taken, and set back, when a run ends."""
+    """Rewrites complete DataRow messages: all, or `some`, up to `stop`. `rows` and `cells` are taken, and set back, when a run
+    ends."""
 
     rows: int
     cells: Counter[str]
     plan: Plan
+    stop: int
 
     def redact(self, data: bytes, start: int, end: int) -> bytes: ...
+    def some(self, data: bytes, start: int, end: int, most: int) -> bytes: ...
 
 
 class CopyRedactor(Protocol):
@@ -29,6 +32,9 @@ class CopyRedactor(Protocol):
 
     rows: int
     cells: Counter[str]
+
+    @property
+    def looked(self) -> int: ...
 
     def feed(self, payload: bytes) -> bytes: ...
     def finish(self) -> bytes: ...

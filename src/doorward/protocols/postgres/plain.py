@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _RUN: Final = wire.execute(b"", 0) + wire.SYNC
 _DESCRIBED: Final = wire.describe("P", b"") + _RUN
 _SHORTEST: Final = 5 + 8 + len(_RUN)  # Bind of two empty names and three empty lists
+_LONGEST: Final = 8 << 10  # bytes of an answer that is read, and looked at, in one piece
 _BOUND: Final = b"2\0\0\0\x04"
 _READY: Final = b"Z\0\0\0\x05I"
 
@@ -67,7 +68,7 @@ def answered(answers: Answers, whole: Pending, data: bytes) -> Result | None:
     assert run is not None
     assert entry is not None
     size = len(data)
-    if not data.startswith(_BOUND) or not data.endswith(_READY) or size > answers.max_row:
+    if not data.startswith(_BOUND) or not data.endswith(_READY) or size > _LONGEST:
         return None
     start = 5
     if whole.statement:

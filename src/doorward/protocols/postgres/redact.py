@@ -5,6 +5,8 @@ to change it returns the very bytes it was given. A row that does not fit its sh
 the limit TooLargeError (a ValueError): in both cases none of these rows has been returned. Columns behind the last
 masked one are not measured when no detector saw anything: they go as they came, whatever they are.
 
+`some` is for those who have other things to do: it stops behind the row with which it has looked for long enough.
+
 The order matters: labelled columns are replaced first, detectors look at what is left. So what is masked already costs
 no second look, and nothing that a label hides is counted under a detector's name.
 
@@ -36,9 +38,12 @@ if TYPE_CHECKING:
 
 MAX_ROW: Final = 16 << 20  # bytes of one row that may be held while a mask is active
 _GROUP: Final = 4096  # bytes of rows that are looked at together once a chunk has shown something
+_PREFILTERED: Final = 16  # bytes that the prefilter has looked at are as much work as one that detectors have
+_FEW: Final = 2048  # bytes of rows that are looked at together where that is slow
 _SHORT: Final = 24  # bytes that are copied one by one
 _NULL: Final = b"\xff\xff\xff\xff"
 _MAX_HEADS: Final = 4096
+_ENDLESS: Final = 1 << 62
 _COMPILED: Final = not __file__.endswith(".py")
 
 _KEEP: Final = 0
@@ -49,9 +54,15 @@ _MOVED: Final = 4  # computed with another column of its row
 
 
 class RowRedactor:
-    """Rewrites the rows of one result. `rows`: how many have passed; `cells`: how many cells changed, by label."""
+    """Rewrites the rows of one result. `rows`: how many have passed; `cells`: how many cells changed, by label; `stop`: where
+    what `some` returned ends in what it was given."""
 
     def __init__(self, plan: Plan, max_row: int = MAX_ROW) -> None:
+        self.stop: int = 0
+        self._bound: int = _ENDLESS  # of `looked`, behind which no further row is begun
+        self._stopped: int = -1  # where that was
+        self._heavy = any(column.action == Action.TRANSFORM for column in plan.columns)
+        self._slow = self._heavy  # whether much was looked at last time
         self.rows: int = 0
         self.cells: Counter[str] = Counter()
         self.plan = plan
@@ -88,6 +99,7 @@ class RowRedactor:
             self._looked_at.append(column.action == Action.DETECT)
             self._texts.append(column.reading == Reading.TEXT)
         self._kinds = self._kinds[:reach]
+        self._done: int = 0  # rows before `_stopped`
         self._constant_cells: list[int] = [0] * reach
         self._heads: dict[int, bytes] = {}
         # What `scan` finds becomes, and how many of it there were, by kind.
@@ -96,6 +108,56 @@ class RowRedactor:
         self._shown: list[bytes] = [b""] * (scan.PHONE + 1)
         for kind in self._kinds_found:
             self._shown[kind] = redaction(scan.LABELS[kind]).encode("ascii")
+
+    def some(self, data: bytes, start: int, end: int, most: int) -> bytes:
+        """`redact` of the first of these rows: no further one is begun once `most` bytes have been looked at."""
+        if self._slow:
+            end = self._ahead(data, start, end)
+        before = self._cells.looked
+        self._bound = before + most
+        self._stopped = -1
+        try:
+            shown = self.redact(data, start, end)
+        finally:
+            self._bound = _ENDLESS
+        self._slow = self._heavy or self._cells.looked - before > most // 2
+        if self._stopped < 0:
+            self.stop = end
+            return shown
+        self.stop = self._behind(data, start, end)
+        return shown
+
+    def _ahead(self, data: bytes, start: int, end: int) -> int:
+        """The end of the first few of these rows."""
+        pos: i64 = start
+        stop: i64 = end
+        most: i64 = pos + _FEW
+        while pos < stop and pos < most and stop - pos >= 7:
+            word: int = read_i32_be(data, pos + 1)
+            length: i64 = word
+            if length < 6 or length >= stop - pos:
+                break  # it will be refused
+            pos += 1 + length
+        return pos if pos > start else end
+
+    def _behind(self, data: bytes, start: int, end: int) -> int:
+        """Where the rows end that were looked at; those behind them were counted, and are not any more."""
+        pos: i64 = start
+        left: i64 = self._done
+        while left > 0:
+            word: int = read_i32_be(data, pos + 1)
+            length: i64 = word
+            pos += 1 + length
+            left -= 1
+        rows, cells = self.rows, self.cells.copy()
+        if self._masked:
+            self._replaced(data, pos, end)
+        else:
+            self._count(data, pos, end)
+        self.rows = 2 * rows - self.rows
+        for label in list(self.cells):
+            self.cells[label] = 2 * cells[label] - self.cells[label]
+        return pos
 
     def redact(self, data: bytes, start: int, end: int) -> bytes:
         """The complete DataRow messages of data[start:end], as the client may see them."""
@@ -274,17 +336,37 @@ class RowRedactor:
                 known = self._detectors.suspects(data[pos:ahead])
                 if known is not None:
                     last = self._group(data, pos, ahead, last, known, out)
+                self._cells.looked += (ahead - pos) // _PREFILTERED
                 pos = ahead
+                if self._stopped < 0 and self._cells.looked > self._bound and pos < end:
+                    self._stopped = ahead
+                if self._stopped >= 0:
+                    break
+        if self._stopped >= 0:
+            stop = self._stopped
+            self._done = self._number(data, stop)
         for kind in self._kinds_found:
             if self._found[kind]:
                 self.cells[scan.LABELS[kind]] += self._found[kind]
                 self._found[kind] = 0
         if last == 0:
-            return data
+            return data if stop == len(data) else data[:stop]
         self._warm = suspects.plain != 0 and _COMPILED
         if last < stop:
             out.write(data[last:stop])
         return out.getvalue()
+
+    def _number(self, data: bytes, stop: int) -> int:
+        """How many rows data[:stop] holds."""
+        pos: i64 = 0
+        end: i64 = stop
+        rows: i64 = 0
+        while pos < end:
+            word: int = read_i32_be(data, pos + 1)
+            length: i64 = word
+            pos += 1 + length
+            rows += 1
+        return rows
 
     def _group(self, data: bytes, pos: i64, end: i64, last: i64, suspects: Suspects, out: BytesWriter) -> i64:
         """The rows data[pos:end], in some of which something was seen; `last` as with `_row`."""
@@ -294,10 +376,16 @@ class RowRedactor:
             word: int = read_i32_be(data, pos + 1)
             length: i64 = word
             after: i64 = pos + 1 + length
-            row = known if known is not None else self._detectors.suspects(data[pos:after])
+            row = known
+            if row is None:
+                row = self._detectors.suspects(data[pos:after])
+                self._cells.looked += 1 + (after - pos) // _PREFILTERED
             if row is not None:
                 last = self._row(data, pos, after, last, row, out)
             pos = after
+            if self._cells.looked > self._bound and pos < len(data):
+                self._stopped = pos
+                break
         return last
 
     def _row(self, data: bytes, pos: i64, end: i64, last: i64, suspects: Suspects, out: BytesWriter) -> i64:

@@ -95,6 +95,7 @@ class CopyRedactor:
         self._escaped = False  # csv: the byte before was an unspent escape
         self._started = False  # binary: the file header has passed
         self._ended = False  # binary: the trailer has passed
+        self._split = 0  # what telling fields apart took
 
     def feed(self, payload: bytes) -> bytes:
         """The rows that this payload completes, as the client may see them."""
@@ -118,6 +119,11 @@ class CopyRedactor:
         if cut < len(payload):
             self._hold(payload[cut:])
         return self._lines(block)
+
+    @property
+    def looked(self) -> int:
+        """For how many bytes, about, it has been at work."""
+        return self._cells.looked + self._split
 
     @property
     def between(self) -> bool:
@@ -277,6 +283,7 @@ class CopyRedactor:
         if not columns and not body:
             return line
         fields = self._split_csv(body) if self.csv else self._split_text(body)
+        self._split += len(fields) + (len(body) >> 4)
         if len(fields) != len(columns):
             raise ProtocolError("a row of COPY data has another number of fields than was announced")
         looking = self._suspicious(line)

@@ -10,8 +10,8 @@ A value of at most WHOLE bytes is masked as in any row. Of a longer one: a const
 a transform that would look at it gives way to the redaction; text is looked at in windows (`masking.windows`); JSON in which
 something is found becomes its redaction, whole, and a value of any other type NULL. Memory: two windows, and WHOLE bytes.
 
-With `asks`, it does not look at a value of more than LONG bytes itself: `question` has what it needs to know then, and
-`feed` takes nothing until it was `told`.
+With `asks`, it does not look closely at a value of more than LONG bytes itself: where the prefilter says that somebody has to,
+`question` has what it needs to know then, and `feed` takes nothing until it was `told`.
 
 Of the row itself it reads the framing only; a length that does not fit raises ProtocolError.
 """
@@ -35,7 +35,11 @@ WHOLE: Final = 1 << 20  # bytes of one value of a wide row that may be held
 _PIECE: Final = 256 << 10
 _SMALL: Final = 4096  # bytes that are not worth putting aside
 _RECORDED: Final = 16 << 10  # bytes of a row's values that the record keeps, where it differs from what is shown
+_SEEN: Final = 64 << 10  # bytes that the prefilter looks at where they are moved
 _NULL: Final = b"\xff\xff\xff\xff"
+
+# Readings of which nothing becomes where the prefilter sees nothing in their bytes; others have to hold together.
+_WHOLE_TEXTS: Final = frozenset({Reading.TEXT, Reading.JSON, Reading.OPAQUE})
 
 _PASS, _DROP, _HOLD, _LOOK = range(4)  # what is done with the bytes of a value
 
@@ -135,6 +139,11 @@ class Aside:
 def changes(column: ColumnPlan, detectors: Detectors) -> bool:
     """Whether a value of this column may become another one."""
     return column.action >= Action.REPLACE or (column.action == Action.DETECT and bool(detectors.detectors))
+
+
+def asked(value: bytes, detectors: Detectors) -> bool:
+    """Whether somebody else is to look at a long value: anything may be in it, or to see that takes long."""
+    return len(value) > _SEEN or detectors.hit(value)
 
 
 class WideRow(Aside):
@@ -306,7 +315,7 @@ class WideRow(Aside):
         window = windows.due(last=last)
         if window is None:
             return
-        if self._asks:
+        if self._asks and self._masks.detectors.hit(window.text):
             self._window = window
             self.question = Question(window.text, self._labels, None, window.start, last)
         else:
@@ -328,7 +337,9 @@ class WideRow(Aside):
             if column.action == Action.TRANSFORM:
                 self.cells[column.label] += 1
                 self._field(self._masks.transformed(value, column.label, column.reading))
-            elif self._asks and len(value) > LONG:
+            elif self._asks and len(value) > LONG and (
+                column.reading not in _WHOLE_TEXTS or asked(value, self._masks.detectors)
+            ):  # fmt: skip
                 self.question = Question(value, self._labels, column.reading)
                 return
             else:

@@ -22,7 +22,7 @@ from doorward.masking.windows import Seen, Window, Windows, look
 from doorward.protocols.postgres.cells import UndecodableError
 from doorward.protocols.postgres.looking import LONG, Answer, Question
 from doorward.protocols.postgres.redact_copy import CopyRedactor, unescaped
-from doorward.protocols.postgres.wide import WHOLE, Aside, Store, changes
+from doorward.protocols.postgres.wide import WHOLE, Aside, Store, asked, changes
 
 _CONSTANT: Final = 4096  # bytes of a field that is replaced whatever it says that are held: it may be NULL
 _CUT: Final = "a line of COPY data does not end with its message"
@@ -232,7 +232,7 @@ class WideLine(Aside):
         if window is None:
             if last:
                 self._looked()
-        elif self._asks:
+        elif self._asks and self._detectors.hit(window.text):
             self._window = window
             self.question = Question(window.text, self._detectors.labels, None, window.start, last)
         else:
@@ -262,7 +262,7 @@ class WideLine(Aside):
             value = b"".join(self._value)
             if (
                 self._asks and column.action == Action.DETECT and len(value) > LONG
-                and not self._copy.stays(raw, column)
+                and not self._copy.stays(raw, column) and asked(value, self._detectors)
             ):  # fmt: skip
                 self.question = Question(value, self._detectors.labels, Reading.TEXT)
                 return

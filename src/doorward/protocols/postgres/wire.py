@@ -166,8 +166,8 @@ class Frames:
     """Cuts a stream of typed messages into (type byte, payload) pairs; any chunking gives the same pairs.
 
     `max_message` bounds the declared length (which counts its own four bytes) of a message. A longer one is refused as
-    soon as its length word is there, unless its type is in `stream`: then its payload is handed over in pieces of
-    `max_message` bytes, each as if it were a message of its own. That is right for CopyData only, whose boundaries
+    soon as its length word is there. Of a type in `stream`, what is longer than `piece` is handed over in pieces of so many
+    bytes, however long it is, each as if it were a message of its own. That is right for CopyData only, whose boundaries
     carry no meaning. `types`, when given, are the type bytes that exist: another is refused at its first byte, as the
     server does.
 
@@ -175,12 +175,13 @@ class Frames:
     resumed.
     """
 
-    __slots__ = ("_buffer", "_error", "_max", "_need", "_rest", "_stream", "_stream_type", "_types")
+    __slots__ = ("_buffer", "_error", "_max", "_need", "_piece", "_rest", "_stream", "_stream_type", "_types")
 
     def __init__(
-        self, max_message: int, stream: frozenset[int] = frozenset(), *, types: frozenset[int] | None = None
+        self, max_message: int, stream: frozenset[int] = frozenset(), *, types: frozenset[int] | None = None, piece: int = 0
     ) -> None:
         self._max = max_message
+        self._piece = piece or max_message
         self._stream = stream
         self._types = types
         self._buffer = bytearray()
@@ -211,12 +212,13 @@ class Frames:
         at: i64 = 0
         end: i64 = len(source)
         most: i64 = self._max
+        piece: i64 = self._piece
         rest: i64 = self._rest
         types = self._types
         self._need = 0
         while at < end:
             if rest:
-                take: i64 = rest if rest < most else most
+                take: i64 = rest if rest < piece else piece
                 if end - at < take:
                     self._need = int(take)
                     break
@@ -235,7 +237,7 @@ class Frames:
             length: i64 = word
             if length < 4:
                 raise self._fail(f"message 0x{kind:02x} declares a length of {word}, less than its length word")
-            if length > most:
+            if length > piece and (length > most or kind in self._stream):
                 if kind not in self._stream:
                     raise self._fail(f"message 0x{kind:02x} declares {word} bytes; at most {self._max} are accepted")
                 self._stream_type = kind

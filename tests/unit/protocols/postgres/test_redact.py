@@ -369,6 +369,26 @@ def test_any_split_into_rows_is_what_each_value_is_alone(rows: list[Values], cho
     assert (redactor.rows, redactor.cells) == (len(rows) + warm, counts)
 
 
+@settings(max_examples=200)
+@given(
+    st.lists(st.tuples(TEXTS, CELLS, CELLS), min_size=1, max_size=60), st.sampled_from(sorted(PLANS)), st.integers(1, 300)
+)
+def test_some_rows_and_then_the_others(rows: list[Values], name: str, most: int) -> None:
+    """Taken a few rows at a time, by what looking at them takes, all of them become what they become at once, counted once."""
+    data = b"".join(row(values) for values in rows)
+    whole, parts = RowRedactor(PLANS[name]), RowRedactor(PLANS[name])
+    expected = whole.redact(data, 0, len(data))
+    position, out = 0, []
+    while position < len(data):
+        before = parts.rows
+        out.append(parts.some(data, position, len(data), most))
+        assert parts.stop > position
+        assert parts.rows - before == len(rows_of(data[position : parts.stop]))
+        position = parts.stop
+    assert b"".join(out) == expected
+    assert (parts.rows, +parts.cells) == (whole.rows, +whole.cells)
+
+
 def test_memory_does_not_grow_with_rows() -> None:
     """Neither with rows of which each has a hit, nor with how many chunks there were: what is held is what one chunk needs."""
     redactor = RowRedactor(planned(("", TEXT, 0), ("", TEXT, 0), detectors=ALL))

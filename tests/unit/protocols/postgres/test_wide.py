@@ -211,7 +211,7 @@ HOSTILE = (
     ("unit", "length"), [*((unit, LOOKED + 9) for unit in HOSTILE), (b"bob@example.org " + b"lorem " * 800, LONG)]
 )
 def test_what_is_long_is_looked_at_elsewhere(unit: bytes, length: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """AT-25: where bytes are moved, detectors look at no value of a long row that has more than 8 KiB; and the row becomes what
+    """AT-25: where bytes are moved, detectors look at no value of a long row that has more than 4 KiB; and the row becomes what
     it would become there, with the same counts."""
     value = (unit * (length // len(unit) + 1))[:length]
     values = [value, b"to bob@example.org", b'{"a": 1}', value]
@@ -228,8 +228,11 @@ def test_what_is_long_is_looked_at_elsewhere(unit: bytes, length: int, monkeypat
     monkeypatch.setattr(Cells, "masked", masked)
     there, other, questions = asked(plan, values, 70_000)
     assert (there, other.cells) == (here, one.cells)
-    assert sum(len(question.value) for question in questions) >= length
-    assert seen == [18]
+    if ALL.hit(value):
+        assert sum(len(question.value) for question in questions) >= length
+        assert seen == [18]
+    else:
+        assert questions == []  # where nothing can be, there is nothing to ask
 
 
 def test_what_cannot_be_masked_elsewhere_ends_its_row() -> None:
