@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -59,3 +60,21 @@ def test_columns_are_named_once() -> None:
         names = ["leaf_index", "leaf_hash", "ts_utc", "gw_id", "boot_id", "gw_seq", *each.columns, "leaves"]
         assert len(set(names)) == len(names), each.name
         assert each.counts <= each.reads
+
+
+GUIDE = (Path(__file__).parents[3] / "docs/guides/audit.md").read_text()
+
+
+@pytest.mark.parametrize("control", CONTROLS, ids=lambda control: control.id)
+def test_the_guide_answers_for_each_control(control: table.Control) -> None:
+    """What is asked, the command, each table with its rule, each test, and what is outside the log, as the code has them."""
+    section = " ".join(GUIDE.partition(f"### {control.id} {control.title}\n")[2].partition("\n### ")[0].split())
+    assert control.asks in section
+    assert f"doorward evidence show {control.id} " in section
+    assert control.outside in section
+    for each in control.tables:
+        assert f"| `tables/{each.name}` | {each.rule.replace('|', chr(92) + '|')} |" in section
+    for name in control.also:
+        assert f"`tables/{name}`" in section
+    for test in control.tests:
+        assert f"| `{test.id}` | {test.severity} | {test.expected} |" in section

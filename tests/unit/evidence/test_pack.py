@@ -10,10 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from doorward.adapters.blobs.paper import pdf
 from doorward.cli.main import run
 from doorward.evidence.controls import CONTROLS, TESTS
 from doorward.evidence.controls.privileged import asked, ran, settled, spent, voted
+from doorward.evidence.examination import Result, Tally, rehearse
+from doorward.evidence.summary import summary
 from doorward.evidence.table import Planted
+from doorward.model import Checkpoint
 from tests.rig.history import recorded
 from tests.rig.packs import Pack, check
 from tests.rig.verifier import PROGRAM, VERIFIER
@@ -46,13 +50,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def made(data: Path, out: Path, *more: str) -> Path:
-    assert run(["evidence", "pack", str(data), "--out", str(out), "--auditor", "Ms Auditor", *more]) == 0
+    paper = () if "--pdf" in more else ("--no-pdf",)
+    assert run(["evidence", "pack", str(data), "--out", str(out), "--auditor", "Ms Auditor", *more, *paper]) == 0
     return next(each for each in out.iterdir() if each.is_dir())
 
 
 @pytest.fixture(scope="module")
 def pack(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Pack:
-    folder = made(data, tmp_path_factory.mktemp("out"), "--recordings")
+    folder = made(data, tmp_path_factory.mktemp("out"), "--recordings", "--pdf")
     return check(folder, (data / "log" / "vkey").read_text().strip())
 
 
@@ -113,8 +118,8 @@ def test_the_sample_is_the_one_that_the_seed_draws(pack: Pack) -> None:
 
 def test_it_is_made_again_byte_for_byte(data: Path, pack: Pack, tmp_path: Path) -> None:
     """From the same record, period and checkpoint: folder and zip, and the zip has the folder's files in the said order."""
-    first = made(data, tmp_path / "one", "--recordings")
-    again = made(data, tmp_path / "two", "--recordings", "--checkpoint", str(pack.folder / "log/checkpoint.end"))
+    first = made(data, tmp_path / "one", "--recordings", "--pdf")
+    again = made(data, tmp_path / "two", "--recordings", "--pdf", "--checkpoint", str(pack.folder / "log/checkpoint.end"))
     assert first.with_name(first.name + ".zip").read_bytes() == again.with_name(again.name + ".zip").read_bytes()
     assert (first / "manifest.note").read_bytes() == (pack.folder / "manifest.note").read_bytes()
     with zipfile.ZipFile(first.with_name(first.name + ".zip")) as archive:
@@ -127,7 +132,7 @@ def test_it_is_made_again_byte_for_byte(data: Path, pack: Pack, tmp_path: Path) 
 def test_what_is_there_is_not_overwritten(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A second pack of the same name is an error that says what to do."""
     made(data, tmp_path, "--no-zip")
-    assert run(["evidence", "pack", str(data), "--out", str(tmp_path), "--no-zip"]) == 3
+    assert run(["evidence", "pack", str(data), "--out", str(tmp_path), "--no-zip", "--no-pdf"]) == 3
     assert "is there already" in capsys.readouterr().err
 
 
@@ -209,3 +214,27 @@ def test_the_tests_are_tested(capsys: pytest.CaptureFixture[str]) -> None:
     found = json.loads(capsys.readouterr().out)
     assert {each["test"] for each in found} == set(TESTS)
     assert all(each["caught"] and each["synthetic"] for each in found)
+
+
+def test_each_control_has_a_summary_on_paper(pack: Pack) -> None:
+    """A PDF that says of itself that it is PDF/A-2b."""
+    for control in CONTROLS:
+        octets = (pack.folder / f"summaries/{control.id}.pdf").read_bytes()
+        assert octets.startswith(b"%PDF-")
+        assert b"pdfaid" in octets
+
+
+@pytest.mark.parametrize("words", ['#read("/etc/passwd")', '"]) #panic()', "\\u{41}*_$[", "\u202e\x00\n= x"])
+def test_no_text_of_the_record_is_a_command_on_paper(words: str) -> None:
+    """Whatever a client writes is set as it is: nothing of it is read as markup, and no file is."""
+    test = TESTS["alerts.delivered"]
+    event = Planted("notification.dropped", {"channel": words, "kind": words, "count": 2, "reason": words})
+    examination = rehearse(test, [event])
+    control = next(each for each in CONTROLS if test in each.tests)
+    assert examination.exceptions
+    for name in {*(table.name for table in control.tables), *control.also} - set(examination.tallies):
+        examination.tallies[name] = Tally()
+    for each in control.tests:
+        examination.results.setdefault(each.id, Result(each))
+    source = summary(examination, control, Checkpoint("doorward.test/log", 1, bytes(32), ()))
+    assert pdf(source, 1_790_000_000_000).startswith(b"%PDF-")

@@ -36,6 +36,7 @@ def pack(
     sample: int = 25,
     recordings: Annotated[bool, Parameter(negative="")] = False,
     archive: Annotated[bool, Parameter(name="--zip", negative="--no-zip")] = True,
+    pdf: Annotated[bool, Parameter(negative="--no-pdf")] = True,
     checkpoint: Path | None = None,
     start_checkpoint: Path | None = None,
     as_json: _Json = False,
@@ -64,6 +65,8 @@ def pack(
         Put the recordings of the sampled sessions in, with their keys: whoever has the pack can read them.
     archive
         Write it as a zip too.
+    pdf
+        Set a summary of each control as a PDF (PDF/A-2b).
     checkpoint
         Make it at this earlier checkpoint of the log instead of the newest: the same pack comes out again.
     start_checkpoint
@@ -84,7 +87,7 @@ def pack(
     async def write() -> Made:
         async with gather(_data(data, config), at) as gathered:
             first, end = gathered.period(since, until)
-            wanted = Wanted(first, end, auditor, sample, recordings, start, snapshots, trust)
+            wanted = Wanted(first, end, auditor, sample, recordings, start, snapshots, trust, pdf)
             with progress_bar() as progress:
                 return await write_pack(gathered, out, wanted, zipped=archive, progress=progress)
 

@@ -16,6 +16,7 @@ import msgspec
 
 from doorward import __version__
 from doorward.adapters.blobs.packs import PackFolder, PackStream, write_zip
+from doorward.adapters.blobs.paper import pdf
 from doorward.cli.evidence.gather import Gathered
 from doorward.errors import ConfigError
 from doorward.evidence.controls import CONTROLS, of_table
@@ -28,6 +29,7 @@ from doorward.evidence.outward.ocsf import ocsf
 from doorward.evidence.prose import methodology, readme
 from doorward.evidence.record import Record, Ref, Row, csv, csv_header, jsonl
 from doorward.evidence.sample import Sampler, seed
+from doorward.evidence.summary import summary
 from doorward.evidence.table import Table
 from doorward.evidence.trust import Trust, policy
 from doorward.guard.evidence import examine, openings_of
@@ -196,6 +198,11 @@ async def _fill(pack: PackFolder, gathered: Gathered, wanted: Wanted, progress: 
     pack.file("oscal/assessment-results.json", assessment_results(examination, checkpoint, __version__))
     for path, octets in {**wanted.snapshots, **_verifier()}.items():
         pack.file(path, octets)
+    if wanted.summaries:
+        for number, control in enumerate(examination.controls):
+            progress("summaries", number, len(examination.controls))
+            pack.file(f"summaries/{control.id}.pdf", pdf(summary(examination, control, checkpoint), examination.at))
+        progress("summaries", len(examination.controls), len(examination.controls))
     pack.file("methodology.md", methodology(examination, checkpoint, __version__).encode())
     pack.file("README.md", readme(examination, checkpoint, pack.target.name).encode())
     frame = manifest(
