@@ -14,6 +14,8 @@ import psycopg
 import pytest
 
 from doorward.protocols.postgres import wire
+from tests.rig.approvers import call
+from tests.rig.faults import until
 from tests.rig.gateway import Gateway
 from tests.rig.postgres import PostgresServer
 from tests.rig.rawclient import RawClient, Reply, extended
@@ -179,6 +181,26 @@ def test_pg_55_code_that_changes_the_name_is_followed(
                 marked(administrator, pid)
     finally:
         administrator.execute("drop function rename_quietly() cascade")
+
+
+def test_pg_55_the_mark_leads_to_who_acts_and_on_whose_behalf(door: Gateway, server: PostgresServer) -> None:
+    """PG-55: what an administrator of the target reads names the session, and the session names the whole chain."""
+    with RawClient.to(door, sub="principal", groups=["anyone"], act={"sub": "agent-of-theirs"}) as client:
+        pid = backend(client)
+        client.query("set application_name = 'dba'")
+        with server.connect(application_name="rig") as connection:
+            row = connection.execute("select application_name from pg_stat_activity where pid = %s", (pid,)).fetchone()
+        assert row is not None
+        session = row[0].split()[1]
+        until(lambda: call(door, f"/api/sessions/{session}", sub="ada", groups=["auditors"])[0] == 200)
+        found = call(door, f"/api/sessions/{session}", sub="ada", groups=["auditors"])[1]
+        assert (found["identity"], found["on_behalf_of"]) == (
+            f"{door.issuer.url}|agent-of-theirs", [f"{door.issuer.url}|principal"]
+        )
+        shown = door.cli("sessions", "show", session, "--gateway", f"http://127.0.0.1:{door.http_port}",
+                         token=door.token(sub="ada", groups=["auditors"]))  # fmt: skip
+        assert "agent-of-theirs" in shown.stdout
+        assert "principal" in shown.stdout
 
 
 # -- clients as they are ---------------------------------------------------------------------------------------------

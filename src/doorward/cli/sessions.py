@@ -101,6 +101,7 @@ def show_command(session: str, /, *, as_json: Json = False, connection: Connecti
         ("session", see(found["id"])),
         ("state", output.styled(found["state"])),
         ("who", see(f"{output.who(found['identity'])}, {found['kind']}")),
+        ("for", ", for ".join(see(output.who(each)) for each in found["on_behalf_of"])),
         ("assurance", see(found["assurance"])),
         ("target", see(found["target"])),
         ("client", see(found["client"])),

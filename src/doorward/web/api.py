@@ -148,9 +148,13 @@ def application(gateway: Served) -> Litestar:
 
     @get("/api/sessions/{session_id:str}")
     async def session(request: Request[Any, Any, Any], session_id: FromPath[str]) -> dict[str, Any]:
-        """One session's line of the index."""
+        """One session's line of the index, and on whose behalf it is, as its record says."""
         row = await session_for(await who(request), session_id)
-        return (await lines([row]))[0]
+        (line,) = await lines([row])
+        line["on_behalf_of"] = []
+        async for opened in gateway.reader.events(session_id=session_id, types=("session.opened",)):
+            line["on_behalf_of"] = list(opened.event.body.get("on_behalf_of", ()))
+        return line
 
     @get("/api/sessions/{session_id:str}/records")
     async def records(request: Request[Any, Any, Any], session_id: FromPath[str], skip: FromQuery[int] = 0) -> dict[str, Any]:
