@@ -316,7 +316,7 @@ async def test_who_has_no_right_learns_and_does_nothing(served: Served, method: 
         elif path == "/api/policy/reload":
             assert (answer.status_code, served.reloads) == (403, [])
         elif path.startswith(
-            ("/api/revocations", "/api/notifications", "/api/retention", "/api/holds", "/api/log")
+            ("/api/revocations", "/api/notifications", "/api/exports", "/api/retention", "/api/holds", "/api/log")
         ) or path == "/api/agents" or path.endswith(("/enable", "/transfer")):
             assert answer.status_code == 403
         else:
