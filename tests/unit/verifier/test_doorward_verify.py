@@ -20,8 +20,7 @@ from hypothesis import strategies as st
 from doorward.cli.main import run
 from doorward.errors import DoorwardError
 from doorward.ledger import checkpoint, encoding, leaf, tiles
-from tests.bypass.evidence import make
-from tests.bypass.test_evidence_attacks import EARLIER, PACK, RECORD, SIGNER
+from tests.bypass.evidence import EARLIER, PACK, RECORD, SIGNER, make
 from tests.fitness.test_house import ROOT
 from tests.rig.specpack import seal_pack, write_pack
 from tests.rig.verifier import VERIFIER, Folder
