@@ -155,10 +155,12 @@ class Keyring:
             return None
         return HKDFExpand(SHA256(), 32, b"doorward/gateway/v1\0").derive(key)
 
-    def seal_record(self, key: bytes, boot: str, seq: int, salt: bytes, record: bytes) -> bytes:
-        """An event's private record with its salt, bound to the place of its leaf, under a data key or one `of_events`."""
+    def seal_record(self, key: bytes | AESGCM, boot: str, seq: int, salt: bytes, record: bytes) -> bytes:
+        """An event's private record with its salt, bound to the place of its leaf, under a data key or one `of_events`; or its
+        `record_cipher`, where many are sealed."""
         nonce = secrets.token_bytes(_NONCE)
-        return nonce + record_cipher(key).encrypt(nonce, salt + record, f"{boot}/{seq}".encode())
+        cipher = record_cipher(key) if isinstance(key, bytes) else key
+        return nonce + cipher.encrypt(nonce, salt + record, f"{boot}/{seq}".encode())
 
     def open_record(self, key: bytes | AESGCM, boot: str, seq: int, sealed: bytes) -> tuple[bytes, bytes]:
         """(salt, record), under the key or its `record_cipher`. IntegrityError when it is not what was sealed there."""

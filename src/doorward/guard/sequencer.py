@@ -28,8 +28,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
 from doorward.errors import IntegrityError, UpstreamError
-from doorward.guard.keyring import NO_SESSION, SALT, Keyring, epoch_of
+from doorward.guard.keyring import NO_SESSION, SALT, Keyring, epoch_of, record_cipher
 from doorward.guard.outbox import Outgoing
 from doorward.guard.ports import LogFiles
 from doorward.guard.stores import Boot, Fold, Head, OpenOperation, RecordStore, SessionRow, StoredEvent
@@ -287,7 +289,7 @@ class Sequencer:
             if event is None:
                 continue
             salt = secrets.token_bytes(SALT)
-            key_id, retention, key = self._sealed_under(event, changes)
+            key_id, retention, cipher = self._sealed_under(event, changes)
             public = _public(event)
             if event.type == ROTATED and (digest := self._hand_over(event, head.size + len(leaves), more)):
                 public = {"segment_hash": digest}
@@ -295,7 +297,7 @@ class Sequencer:
                 event.type, gateway=gateway, boot=boot.id, seq=seq, prev=last, at=event.at,
                 commitment=commit(salt, event.type, entry.record), retention=retention, **public,
             )
-            sealed = self._keyring.seal_record(key, boot.id, seq, salt, entry.record)
+            sealed = self._keyring.seal_record(cipher, boot.id, seq, salt, entry.record)
             stored.append(
                 StoredEvent(
                     head.size + len(leaves), boot.id, seq, event.type, event.at, event.session_id, event.actor, key_id,
@@ -333,23 +335,26 @@ class Sequencer:
         files |= {f"{FOLDER}/{place}": note, "vkey": f"{found.new.vkey}\n".encode()}
         return found.digest
 
-    def _sealed_under(self, event: Event, changes: _Changes) -> tuple[str, str, bytes]:
-        """The id of the key of an event's record, its retention class, and the key."""
-        if is_lasting(event.type):
-            lasting = self._keyring.of_events(NO_SESSION)
-            assert lasting is not None  # never destroyed
-            return NO_SESSION, LASTING, lasting
+    def _sealed_under(self, event: Event, changes: _Changes) -> tuple[str, str, AESGCM]:
+        """The id of the key of an event's record, its retention class, and what seals under it."""
         control = is_control(event.type)
         found = None if control else changes.deks.get(event.session_id)
-        if found is not None:
-            return event.session_id, *found
-        retention = self._control if control else self._records
-        name = epoch(retention, event.at)
-        self._keyring.make(name)
-        key = self._keyring.of_events(name)
-        if key is None:
-            raise OSError(f"the key of {name} was destroyed while it was in use")
-        return name, retention, key
+        if is_lasting(event.type):
+            key_id, retention, key = NO_SESSION, LASTING, None
+        elif found is not None:
+            key_id, (retention, key) = event.session_id, found
+        else:
+            retention, key = self._control if control else self._records, None
+            key_id = epoch(retention, event.at)
+        cipher = changes.ciphers.get(key_id)
+        if cipher is None:  # of a step's thousands of events most are under a few keys, and deriving costs as much as sealing
+            if key is None and key_id != NO_SESSION:
+                self._keyring.make(key_id)
+            key = self._keyring.of_events(key_id) if key is None else key
+            if key is None:
+                raise OSError(f"the key of {key_id} was destroyed while it was in use")
+            cipher = changes.ciphers[key_id] = record_cipher(key)
+        return key_id, retention, cipher
 
     async def _project(self, boot_id: str, entry: Entry, changes: _Changes) -> None:
         """What an entry changes in the store's tables, besides its own row."""
@@ -410,6 +415,7 @@ class _Changes:
     def __init__(self) -> None:
         self.sessions: dict[str, SessionRow] = {}
         self.keys: dict[str, bytes] = {}
+        self.ciphers: dict[str, AESGCM] = {}  # by the id of a record's key
         self.deks: dict[str, tuple[str, bytes]] = {}
         self.permitted: dict[str, OpenOperation] = {}
         self.settled: list[str] = []

@@ -284,6 +284,30 @@ async def test_an_approved_statement_runs_once(world: World) -> None:
     assert isinstance(again.result(), Refusal)
 
 
+async def test_without_witnesses_nothing_that_needs_a_yes_runs(world: World) -> None:
+    """While the log has been without its witnesses for too long nobody is asked, and an approval is not spent; reads go on, and
+    the approval is good once they are back."""
+    session = await world.session()
+    late = "the log has been without its witnesses for 121 s"
+    async with asyncio.TaskGroup() as group:
+        held = group.create_task(hold(session, turn(Effect.WRITE)))
+        approval = await world.waiting()
+        world.guard.overdue = lambda: late
+        await sign_and_vote(world.approvals, DORA, SHOP, approval.id, approve=True)
+    refusal = held.result()
+    assert isinstance(refusal, Refusal)
+    assert (refusal.code, refusal.reason) == ("unrecorded", late)
+    again = await hold(session, turn(Effect.WRITE))
+    assert isinstance(again, Refusal)
+    assert len(await world.approvals.list(ApprovalState.WAITING)) == 0
+    assert isinstance(session.admit_now(turn()), Permit)
+    world.guard.overdue = str
+    permit = await hold(session, turn(Effect.WRITE))
+    assert isinstance(permit, Permit)
+    assert permit.approval is not None
+    assert permit.approval.id == approval.id
+
+
 async def test_a_vote_says_how_its_voter_had_signed_in(world: World) -> None:
     """What the issuer said of it is in the vote's record, and in that of the key's registration."""
     dora = dataclasses.replace(DORA, claims={"amr": "hwk pwd", "acr": "2", "email": "d@x"})
