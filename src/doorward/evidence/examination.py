@@ -275,9 +275,15 @@ class Examination:
         totals = {
             "tests": len(results), "run": sum(r.population > 0 for r in results),
             "failed": sum(r.failed > 0 for r in results),
-            "ever_failed": sum(r.ever_failed > 0 or r.synthetic_failed > 0 for r in results),
+            "ever_failed": sum(r.ever_failed > 0 for r in results),
+            "synthetic_failed": sum(r.synthetic_failed > 0 for r in results),
         }  # fmt: skip
         return {"tests": shown, "totals": totals}
+
+    def rehearse(self) -> None:
+        """Show each test the violation that stands with it: `synthetic_failed` says how many exceptions that made."""
+        for result in self.results.values():
+            result.synthetic_failed = rehearse(result.test, result.test.violation).results[result.test.id].failed
 
     def exception_rows(self) -> list[Row]:
         """The rows of `exceptions`."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from doorward.adapters.blobs.packs import PackFolder
 from doorward.adapters.blobs.paper import pdf
 from doorward.cli.main import run
 from doorward.evidence.controls import CONTROLS, TESTS
@@ -206,6 +207,42 @@ def test_one_control_in_the_terminal(data: Path, capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().out.count("not evidenced") == len(CONTROLS)
     assert run(["evidence", "show", "A.9.9", "--data", str(data)]) == 1
     assert "there are A.5.3" in capsys.readouterr().err
+
+
+def test_a_pack_says_that_its_tests_can_fail(pack: Pack) -> None:
+    """Each test was shown its violation when the pack was made, and made an exception of it."""
+    said = pack.json("tests.json")
+    assert said["totals"]["synthetic_failed"] == said["totals"]["tests"] == len(TESTS)
+    assert {each["test"] for each in said["tests"] if each["synthetic_failed"]} == set(TESTS)
+
+
+@pytest.mark.parametrize("after", [0, 1, 7, 40])
+def test_a_pack_that_cannot_be_written_is_none(
+    after: int, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A disk that fills up at any file leaves no pack and no part of one; the next attempt, with room, makes it whole, also
+    over what somebody who was killed left behind."""
+    create, count = PackFolder.create, 0
+
+    def full(self: PackFolder, path: str) -> Path:
+        nonlocal count
+        count += 1
+        if count > after:
+            raise OSError(28, "No space left on device", path)
+        return create(self, path)
+
+    monkeypatch.setattr(PackFolder, "create", full)
+    assert run(["evidence", "pack", str(data), "--out", str(tmp_path), "--no-pdf"]) == 6
+    assert "No space left" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.undo()
+    made(data, tmp_path / "first", "--no-zip")
+    name = next((tmp_path / "first").iterdir()).name
+    (tmp_path / "second" / f"{name}.partial" / "log").mkdir(parents=True)
+    (tmp_path / "second" / f"{name}.partial" / "log" / "stray").write_bytes(b"killed here")
+    folder = made(data, tmp_path / "second", "--no-zip")
+    assert (folder / "manifest.json").read_bytes() == (tmp_path / "first" / name / "manifest.json").read_bytes()
+    assert not (folder / "log/stray").exists()
 
 
 def test_the_tests_are_tested(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ fixed order, times and modes (docs/spec/pack.md, section 1).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import zipfile
@@ -35,6 +36,7 @@ class PackStream:
         self._digest, self._size, self.rows = sha256(), 0, 0
         self._pending: list[bytes] = []
         self._waiting = 0
+        pack.open.add(self)
 
     def write(self, octets: bytes, *, rows: int = 0) -> None:
         self._pending.append(octets)
@@ -53,10 +55,16 @@ class PackStream:
 
     def close(self, *, counted: bool = True) -> None:
         self._flush()
-        self._file.close()
+        self.discard()
         self._pack.files[self._path] = PackFile(
             self._path, self._digest.hexdigest(), self._size, self.rows if counted else None
         )
+
+
+    def discard(self) -> None:
+        """Close the file as it is."""
+        self._pack.open.discard(self)
+        self._file.close()
 
 
 class PackFolder:
@@ -72,6 +80,7 @@ class PackFolder:
             shutil.rmtree(self._partial)
         self._partial.mkdir(mode=0o700)
         self.files: dict[str, PackFile] = {}
+        self.open: set[PackStream] = set()
         self._made: set[Path] = {self._partial}
 
     def create(self, path: str) -> Path:
@@ -108,21 +117,28 @@ class PackFolder:
         sync_directory(self.target.parent)
 
     def abandon(self) -> None:
+        for stream in list(self.open):
+            with contextlib.suppress(OSError):
+                stream.discard()
         shutil.rmtree(self._partial, ignore_errors=True)
 
 
 def write_zip(folder: Path, paths: Iterable[str], target: Path) -> None:
     """The pack in `folder` as a zip below its own name: manifest and note first, then the others in this order."""
     partial = target.with_name(target.name + PARTIAL)
-    with zipfile.ZipFile(partial, "w", allowZip64=True) as archive:
-        for path in (MANIFEST, NOTE, *paths):
-            entry = zipfile.ZipInfo(f"{folder.name}/{path}", _TIME)
-            entry.create_system = 3
-            entry.external_attr = 0o100644 << 16
-            entry.compress_type = zipfile.ZIP_STORED if path.startswith(_STORED) else zipfile.ZIP_DEFLATED
-            entry._compresslevel = 1  # type: ignore[attr-defined]  # ZipFile.writestr sets it so; open() takes it from here
-            size = (folder / path).stat().st_size
-            entry.file_size = size
-            with open(folder / path, "rb") as source, archive.open(entry, "w") as out:
-                shutil.copyfileobj(source, out, PIECE)
+    try:
+        with zipfile.ZipFile(partial, "w", allowZip64=True) as archive:
+            for path in (MANIFEST, NOTE, *paths):
+                entry = zipfile.ZipInfo(f"{folder.name}/{path}", _TIME)
+                entry.create_system = 3
+                entry.external_attr = 0o100644 << 16
+                entry.compress_type = zipfile.ZIP_STORED if path.startswith(_STORED) else zipfile.ZIP_DEFLATED
+                entry._compresslevel = 1  # type: ignore[attr-defined]  # ZipFile.writestr sets it so; open() takes it from here
+                size = (folder / path).stat().st_size
+                entry.file_size = size
+                with open(folder / path, "rb") as source, archive.open(entry, "w") as out:
+                    shutil.copyfileobj(source, out, PIECE)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
     os.rename(partial, target)

@@ -182,6 +182,7 @@ async def _fill(pack: PackFolder, gathered: Gathered, wanted: Wanted, progress: 
         pack.file(f"log/{path}", octets)
     await _write_openings(pack, gathered, openings, examination)
     pack.file("unopened.jsonl", b"".join(openings.lost), rows=len(openings.lost))
+    examination.rehearse()
     _write_findings(pack, examination)
     pack.file("log/checkpoint.end", note)
     if wanted.start:
