@@ -18,6 +18,7 @@ from typing import Any
 from doorward import __version__
 from doorward import config as configuration
 from doorward.adapters.blobs.backup import DELETING, check_declared, on_record
+from doorward.adapters.blobs.bucket import LocalCursor, S3Bucket
 from doorward.adapters.blobs.bulletin import LocalBulletin
 from doorward.adapters.blobs.files import LocalKeyFiles, LocalLogFiles, LocalRecordingFiles, LocalWalFiles, Lock, turn
 from doorward.adapters.clock import SystemClock
@@ -46,6 +47,7 @@ from doorward.guard.admission import Admission
 from doorward.guard.agents import Agents
 from doorward.guard.approvals import Approvals
 from doorward.guard.approver_keys import ApproverKeys
+from doorward.guard.archive import Archive
 from doorward.guard.budgets import Budgets
 from doorward.guard.exchange import Exchange
 from doorward.guard.export import Export, Exports
@@ -158,6 +160,7 @@ class Gateway:
         self.retention = Retention(
             self.recorder, self.clock, turn(data, DELETING), every=float(config.retention.every)
         )
+        self.archive = self._archive()
         self.reviews = Reviews(self.approvals, self.recorder, self.clock, lambda: self.reader)
         self.reveals = self._reveals()
         self.guard.vault = None if self.reveals is None else self.reveals.vault
@@ -299,6 +302,8 @@ class Gateway:
                     background.append(group.create_task(self.witnessing.run()))
                 if self.stamping is not None:
                     background.append(group.create_task(self.stamping.run()))
+                if self.archive is not None:
+                    background.append(group.create_task(self.archive.follow()))
                 if self.reveals is not None:
                     background.append(group.create_task(self.reveals.vault.run()))
                 web = await self._serve_web(group)
@@ -428,6 +433,25 @@ class Gateway:
         return Stamping(
             said.urls, self.config.authorities, self.elsewhere, LocalLogFiles(data), turn(data, "timestamp"), self.recorder,
             self.clock, every=said.every, heard=heard,
+        )  # fmt: skip
+
+    def _archive(self) -> Archive | None:
+        said, data = self.config.archive, self.config.gateway.data
+        if not said.url:
+            return None
+        sources = SecretSources(data)
+        access, key = (bytes(sources.get(ref)).decode() if ref else "" for ref in (said.access_key, said.secret_key))
+        bucket = S3Bucket(said.url, endpoint=said.endpoint, region=said.region, access_key=access, secret_key=key)
+
+        def heard(why: str) -> None:
+            if why:
+                self.log.warning("archive.failed", reason=why)
+            else:
+                self.log.info("archive.restored")
+
+        return Archive(
+            self.recorder, LocalLogFiles(data), bucket, LocalCursor(data), turn(data, "archive"), every=float(said.every),
+            behind=float(said.behind), heard=heard,
         )  # fmt: skip
 
     def _reveals(self) -> Reveals | None:

@@ -26,6 +26,7 @@ from doorward.adapters.notify.settings import EMAIL, SLACK, TEAMS, WEBHOOK, Chan
 from doorward.config.outward import ways_out
 from doorward.config.reading import no_more, read
 from doorward.config.settings import (
+    Archive,
     Gateway,
     HttpListener,
     Issuer,
@@ -88,6 +89,7 @@ class Config:
     senders: tuple[ChannelSettings, ...]  # and how it gets there, in the same order
     exports: tuple[WayOut, ...]
     retention: Retention
+    archive: Archive
     limits: Limits
     ledger: Ledger
     trust: TrustPolicy | None  # `ledger.witnesses`, read
@@ -247,7 +249,8 @@ def _checked(path: Path, settings: Settings, wrong: list[str], written: str) -> 
         path=path, gateway=settings.gateway, listen=settings.listen, issuers=tuple(issuers),
         policy_files=settings.policy.files, targets=targets, masking=settings.masking,
         choice=_choice(settings.masking), detectors=detectors,
-        retention=settings.retention, limits=settings.limits, ledger=settings.ledger, trust=trust, authorities=stamped_by,
+        retention=settings.retention, archive=settings.archive, limits=settings.limits, ledger=settings.ledger,
+        trust=trust, authorities=stamped_by,
         log=settings.log, channels=channels, senders=senders, exports=exports,
     )  # fmt: skip
 

@@ -357,6 +357,26 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Archive:
+    """A second copy of the log and of every sealed recording, in an S3 bucket. With Object Lock, nobody can change it."""
+
+    url: str = setting(
+        text("s3://bucket/prefix, or nothing", r"(s3://[a-z0-9][a-z0-9.-]{1,62}(/[A-Za-z0-9._/-]{1,200})?)?"),
+        "The bucket, and what paths in it begin with. Without one, there is no archive.", "",
+    )  # fmt: skip
+    endpoint: str = setting(text("a URL"), "Where it is, if not at Amazon.", "")
+    region: str = setting(text(), "Its region.", "us-east-1")
+    access_key: SecretRef | None = setting(
+        secret(), "Where the id of the key is. Without one, it is looked for where Amazon's own tools look.", None
+    )
+    secret_key: SecretRef | None = setting(secret(), "Where the key is.", None)
+    every: int = setting(duration("1s", "1d"), "How often what is new is copied.", 300)
+    behind: int = setting(
+        duration("0s", "30d"), "How long the bucket may be out of reach before nothing new may run; 0s: for ever.", 0
+    )
+
+
+@dataclass(frozen=True)
 class Retention:
     """How long what is recorded is kept. It is fixed when it is recorded: another class holds for what comes after."""
 
@@ -485,6 +505,7 @@ class Settings:
     notify: tuple[NotifySettings, ...] = setting(sections(NotifySettings), "Whom to tell that something waits.", ())
     export: tuple[ExportSettings, ...] = setting(sections(ExportSettings), "Where events go that leave the gateway.", ())
     retention: Retention = setting(section(Retention), "How long what is recorded is kept.")
+    archive: Archive = setting(section(Archive), "A second copy of the record, elsewhere.")
     limits: Limits = setting(section(Limits), "What clients may use.")
     ledger: Ledger = setting(section(Ledger), "Who watches the record from elsewhere.", Ledger())
     log: Log = setting(section(Log), "What the gateway says of itself.")

@@ -388,13 +388,13 @@ class Recorder:
             try:
                 position = await self.sequencer.fold(self.boot, entries, ended=ended)
             except IntegrityError as error:
-                self._trouble("the log", f"{error.message} ({error.spot})")
+                self.trouble("the log", f"{error.message} ({error.spot})")
                 raise
             except (UpstreamError, OSError) as error:
                 # Until the backlog is full, events wait in the write-ahead log and in memory: nothing need stop.
-                self._trouble("the store", in_words(error), blocks=self._entries_size > BACKLOG)
+                self.trouble("the store", in_words(error), blocks=self._entries_size > BACKLOG)
                 raise
-            self._relieve("the store")
+            self.relieve("the store")
             while self._entries and self._entries[0].position <= position:
                 entry = self._entries.popleft()
                 self._entries_size -= len(entry.record)
@@ -439,16 +439,17 @@ class Recorder:
         self._sessions.pop(session.session.id, None)
 
     def sealing_failed(self, session_id: str, why: str) -> None:
-        self._trouble(f"the recording of {session_id}", why)
+        self.trouble(f"the recording of {session_id}", why)
 
     def sealing_works(self, session_id: str) -> None:
-        self._relieve(f"the recording of {session_id}")
+        self.relieve(f"the recording of {session_id}")
 
-    def _trouble(self, what: str, why: str, *, blocks: bool = True) -> None:
+    def trouble(self, what: str, why: str, *, blocks: bool = True) -> None:
+        """Something that the record needs does not work; with `blocks`, nothing new may run until it does."""
         self._troubles[what] = (why, blocks)
         self._block()
 
-    def _relieve(self, what: str) -> None:
+    def relieve(self, what: str) -> None:
         if self._troubles.pop(what, None) is not None:
             self._block()
 

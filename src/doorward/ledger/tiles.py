@@ -11,7 +11,7 @@ Bundles are stored as they are, not compressed: the verifier hashes stored bytes
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from typing import Final, NamedTuple
 
@@ -138,6 +138,15 @@ class TileNodes:
                 self._tiles.clear()
             found = self._tiles[level, index] = read_tile(level, index, self._size, self._read)
         return found
+
+
+def paths(size: int, since: int = 0) -> Iterator[str]:
+    """Every tile and bundle of a log of that size that is not of the log of size `since`, or was narrower then."""
+    for level in range(-1, MAX_LEVEL + 1):
+        number = since >> 8 * (max(level, 0) + 1)
+        while width := width_at(max(level, 0), number, size):
+            yield bundle_path(number, width) if level < 0 else tile_path(level, number, width)
+            number += 1
 
 
 def read_tile(level: int, index: int, size: int, read: Read) -> bytes:

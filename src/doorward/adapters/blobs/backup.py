@@ -123,7 +123,7 @@ def _snapshot(data: Path, snapshot: Path, id_: str, now: int) -> tuple[Backup, d
                     "the log is not as its store has it: a gateway died in the middle of a step",
                     hint="start the gateway, which finishes it, and try again",
                 )
-            partial = {path: log.read(path) or b"" for path in _log_paths(size) if ".p/" in path}
+            partial = {path: log.read(path) or b"" for path in tiles.paths(size) if ".p/" in path}
             log.unlock()  # from here on the gateway may go on
             with contextlib.closing(sqlite3.connect(snapshot, isolation_level=None)) as copy:
                 os.chmod(snapshot, 0o600)
@@ -138,15 +138,6 @@ def _snapshot(data: Path, snapshot: Path, id_: str, now: int) -> tuple[Backup, d
     finally:
         log.unlock()
     return Backup(id_, VERSION, now, origin, size, root.hex(), note.decode()), {"checkpoint": note, **partial}
-
-
-def _log_paths(size: int) -> Iterator[str]:
-    """Every tile and bundle of a log of that size."""
-    for level in range(-1, tiles.MAX_LEVEL + 1):
-        number = 0
-        while width := tiles.width_at(max(level, 0), number, size):
-            yield tiles.bundle_path(number, width) if level < 0 else tiles.tile_path(level, number, width)
-            number += 1
 
 
 def _fill(
@@ -171,7 +162,7 @@ def _fill(
         first = json.dumps(asdict(backup)).encode()
         tar.addfile(_entry(FIRST, len(first)), io.BytesIO(first))
         add_file(STORE, snapshot)
-        for part in ("checkpoint", *_log_paths(backup.size)):
+        for part in ("checkpoint", *tiles.paths(backup.size)):
             octets = kept.get(part)
             if octets is None:
                 add_file(f"log/{part}", data / "log" / part)
