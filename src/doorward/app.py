@@ -43,6 +43,7 @@ from doorward.adapters.telemetry.metrics import GatewayMetrics
 from doorward.config import Config
 from doorward.errors import ConfigError, DoorwardError
 from doorward.evidence.outward import writer
+from doorward.guard.access_reviews import AccessReviews
 from doorward.guard.admission import Admission
 from doorward.guard.agents import Agents
 from doorward.guard.approvals import Approvals
@@ -176,6 +177,9 @@ class Gateway:
             identities, self.authenticator, self.recorder, self.clock,
             must_bind={i.url: PLATFORMS[i.workload or "oidc"].must_bind for i in config.issuers},
         )  # fmt: skip
+        self.access_reviews = AccessReviews(
+            identities, self.store, self.policies, lambda: self.targets, self.recorder, self.clock, self.authenticator.refusal,
+        )  # fmt: skip
         self.revocations = Revocations(identities, self.authenticator, self.approvals, self.recorder, self.clock)
         self.exchange = Exchange(
             self.authenticator, identities, self.own, self.recorder, self.clock, config.targets,
@@ -272,6 +276,7 @@ class Gateway:
             self.neighbours.on_news(self.approvals.look_again)
             self.neighbours.on_news(self.authenticator.look_again)
             await self.approvals.load(self.reader)
+            await self.access_reviews.load(self.reader)
             await self.guard.grants.load(self.reader)
             stack.push_async_callback(self.guard.grants.flush)
             stack.callback(self.refusals.flush)

@@ -214,6 +214,9 @@ class MemoryIdentities:
     async def principals(self, ids: Sequence[str]) -> list[Principal]:
         return [self._principals[each] for each in ids if each in self._principals]
 
+    async def everybody(self, limit: int) -> list[Principal]:
+        return [self._principals[each] for each in sorted(self._principals)][:limit]
+
     async def keep_principal(self, principal: Principal) -> None:
         old = self._principals.get(principal.id)
         if old is None:
@@ -335,6 +338,13 @@ class MemoryStore(MemoryBudgets, MemoryLabels, MemoryVault):
     @property
     def approvals(self) -> MemoryApprovals:
         return self._approvals
+
+    async def used(self, since: int) -> dict[tuple[str, str], tuple[int, int]]:
+        found: dict[tuple[str, str], tuple[int, int]] = {}
+        for row in self._sessions.values():
+            count, last = found.get((row.identity, row.target), (0, 0))
+            found[row.identity, row.target] = (count + (row.opened >= since), max(last, row.opened))
+        return found
 
     async def mark(self, name: str) -> int:
         return self._marks.get(name, 0)

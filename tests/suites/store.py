@@ -43,6 +43,15 @@ def row(number: int, **more: Any) -> SessionRow:
 
 
 class StoreSuite:
+    async def test_what_was_used(self, store: Any) -> None:
+        """By identity and target: sessions opened since, and the last one ever."""
+        rows = [row(1, target="shop"), row(2, target="shop"), row(3, target="ware"), row(4, identity="idp|eve", target="shop")]
+        await store.fold(Fold(None, HEAD, sessions=rows))
+        assert await store.used(20) == {
+            ("idp|bot", "shop"): (1, 20), ("idp|bot", "ware"): (1, 30), ("idp|eve", "shop"): (1, 40),
+        }  # fmt: skip
+        assert (await store.used(100))["idp|bot", "shop"] == (0, 20)
+
     async def test_marks(self, store: Any) -> None:
         """0 until one is kept; the latest is what counts; names are apart."""
         assert await store.mark("export:siem") == 0
@@ -294,6 +303,8 @@ class IdentitiesSuite:
         first = await identities.version()
         await identities.keep_principal(replace(ann, issued_at=20, seen_at=200))
         assert await identities.version() == first
+        assert await identities.everybody(10) == await identities.principals(["idp|ann"])
+        assert await identities.everybody(0) == []
         assert await identities.principals(["idp|ann", "idp|bob"]) == [replace(ann, issued_at=20, seen_at=200)]
         await identities.keep_principal(replace(ann, groups=("old",), issued_at=15, seen_at=300))
         assert await identities.principals(["idp|ann"]) == [replace(ann, issued_at=20, seen_at=300)]

@@ -36,6 +36,7 @@ for _name, _where, _help in (
     ("approvals", "approvals:app", "See, answer and wait for requests that need a person."),
     ("request", "request:request", "Ask in advance for several statements to be approved; or break glass."),
     ("keys", "keys:app", "Register, list and revoke the keys that you approve with."),
+    ("access", "access:app", "See who can reach what and what they used, and review it."),
     ("exports", "exports:exports", "See how far events have got that leave the gateway."),
     ("notify", "notify:app", "See how the channels do that tell people what waits, and test one."),
     ("sessions", "sessions:app", "List, show, replay and end sessions."),

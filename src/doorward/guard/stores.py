@@ -169,6 +169,10 @@ class SessionStore(Protocol):
         `before` is the id of the last session of the page before this one."""
         ...
 
+    async def used(self, since: int) -> dict[tuple[str, str], tuple[int, int]]:
+        """By identity and target: how many sessions were opened since, and when the last was, ever (Unix ms)."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Used:
@@ -292,6 +296,10 @@ class IdentityStore(Protocol):
 
     async def principals(self, ids: Sequence[str]) -> list[Principal]:
         """Those of them that are known."""
+        ...
+
+    async def everybody(self, limit: int) -> list[Principal]:
+        """All that are known, by id."""
         ...
 
     async def keep_principal(self, principal: Principal) -> None:

@@ -26,7 +26,19 @@ from doorward.guard.reader import RecordReader
 from doorward.guard.stores import SessionRow
 from doorward.model import Assurance, Identity, Kind, Outcome
 from doorward.policy.decide import may
-from doorward.web import agents, approvals, exports, keys, log, notify, oauth, retention, targets, tokens
+from doorward.web import (
+    access_reviews,
+    agents,
+    approvals,
+    exports,
+    keys,
+    log,
+    notify,
+    oauth,
+    retention,
+    targets,
+    tokens,
+)
 from doorward.web.access import WHO, Access, Authenticator, tell
 from doorward.web.browser import page
 from doorward.web.headers import protection
@@ -40,7 +52,7 @@ MOST_BYTES = 8 << 20  # and their bytes, about
 
 class Served(
     targets.Served, tokens.Served, approvals.Served, keys.Served, agents.Served, notify.Served, exports.Served, log.Served,
-    oauth.Served,
+    access_reviews.Served, oauth.Served,
     sign_in.Served, retention.Served, Protocol,
 ):  # fmt: skip
     """What of the gateway the API and the pages serve."""
@@ -217,7 +229,8 @@ def application(gateway: Served) -> Litestar:
         *approvals.routes(gateway, who, allowed), *keys.routes(gateway, who, allowed),
         *targets.routes(gateway, who, allowed), *tokens.routes(gateway, who, allowed),
         *agents.routes(gateway, who, administers), *notify.routes(gateway, who, administers),
-        *exports.routes(gateway, who, administers), *log.routes(gateway, who, administers),
+        *exports.routes(gateway, who, administers), *access_reviews.routes(gateway, who, administers),
+        *log.routes(gateway, who, administers),
         *retention.routes(gateway, who, administers), *oauth.routes(gateway),
     )  # fmt: skip
     answers = {path: each.fn for each in routes if "GET" in each.http_methods for path in each.paths}

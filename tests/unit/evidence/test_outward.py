@@ -28,7 +28,7 @@ DECISION = {"outcome": "hold", "rules": ["writes-wait", "all"], "reason": "", "p
 OPERATION = {
     "operation": "0194a1b2-0000-7000-8000-00000000000a", "action": "UPDATE", "effect": "write",
     "text": "UPDATE a SET b = c|d\\e",
-    "resources": [{"kind": "table", "name": "public.a", "access": "write"}], "labels": ["email"], "decision": DECISION,
+    "resources": [["Table", "public.a", "write"]], "labels": ["email"], "decision": DECISION,
 }  # fmt: skip
 
 # Of OCSF 1.8.0, what each class requires beyond the base event, and the values of its activity_id.

@@ -21,6 +21,7 @@ import pytest
 from doorward.adapters.identity.dpop import DpopProofs
 from doorward.errors import AuthenticationError, UpstreamError
 from doorward.evidence.reconcile import Seen
+from doorward.guard.access_reviews import AccessReviews
 from doorward.guard.approvals import MOST_WAITING, Approvals
 from doorward.guard.approver_keys import ApproverKeys
 from doorward.guard.budgets import Budgets
@@ -148,6 +149,9 @@ class Served:
         self.identities = Identities(disk=self.disk, verifier=self, guard=self.guard)
         self.own, self.exchange, self.refusals = self.identities.own, self.identities.exchange, self.identities.refusals
         self.dpop = DpopProofs(lambda: [self.url], CLOCK.now)
+        self.access_reviews = AccessReviews(
+            self.disk.store.identities, self.disk.store, policies, lambda: self.targets, self.recorder, CLOCK, lambda _: ""
+        )
         self.agents, self.revocations = self.identities.agents, self.identities.revocations
         self.exports = Exports([], self.disk.store, lambda: self.reader, self.disk.log, CLOCK)
         self.notifications = Notifications(
@@ -316,7 +320,8 @@ async def test_who_has_no_right_learns_and_does_nothing(served: Served, method: 
         elif path == "/api/policy/reload":
             assert (answer.status_code, served.reloads) == (403, [])
         elif path.startswith(
-            ("/api/revocations", "/api/notifications", "/api/exports", "/api/retention", "/api/holds", "/api/log")
+            ("/api/revocations", "/api/notifications", "/api/exports", "/api/access", "/api/retention", "/api/holds",
+             "/api/log")
         ) or path == "/api/agents" or path.endswith(("/enable", "/transfer")):
             assert answer.status_code == 403
         else:

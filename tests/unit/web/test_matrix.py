@@ -85,6 +85,12 @@ TABLE: dict[tuple[str, str], dict[str, int]] = {
     ("POST", "/api/holds"): only(FORM, "administrator", others=NO),
     ("POST", "/api/holds/{case:str}/release"): only(GONE, "administrator", others=NO),
     ("GET", "/api/notifications"): only(OK, "administrator", others=NO),
+    ("GET", "/api/access"): only(OK, "administrator", others=NO),
+    ("GET", "/api/access-reviews"): only(OK, "administrator", others=NO),
+    ("GET", "/api/access-reviews/{review:str}"): only(GONE, "administrator", others=NO),
+    ("POST", "/api/access-reviews"): only(OK, "administrator", others=NO),
+    ("POST", "/api/access-reviews/{review:str}/decisions"): only(GONE, "administrator", others=NO),
+    ("POST", "/api/access-reviews/{review:str}/close"): only(GONE, "administrator", others=NO),
     ("GET", "/api/exports"): only(OK, "administrator", others=NO),
     ("POST", "/api/notifications/{name:str}/test"): only(GONE, "administrator", others=NO),
     ("GET", "/api/log"): only(OK, "administrator", others=NO),
@@ -202,7 +208,7 @@ async def door() -> AsyncIterator[tuple[Held, dict[str, str], httpx2.AsyncClient
             await served.events()
             names = {
                 "approval_id": approval.id, "session_id": next(iter(served.guard.sessions)), "target": "shop", "proof": "p2",
-                "name": "x", "case": "x", "key": "x", "revocation_id": "x",
+                "name": "x", "case": "x", "key": "x", "revocation_id": "x", "review": "x",
             }  # fmt: skip
             transport = httpx2.ASGITransport(app=application(served))  # type: ignore[arg-type]
             async with httpx2.AsyncClient(transport=transport, base_url=HERE) as client:

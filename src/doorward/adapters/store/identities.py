@@ -40,8 +40,14 @@ class SqlIdentities:
         return int(found or 0)
 
     async def principals(self, ids: Sequence[str]) -> list[Principal]:
+        return await self._principals(select(principals).where(principals.c.id.in_(ids)))
+
+    async def everybody(self, limit: int) -> list[Principal]:
+        return await self._principals(select(principals).order_by(principals.c.id).limit(limit))
+
+    async def _principals(self, query: Any) -> list[Principal]:
         async with self._store.transaction() as connection:
-            rows = (await connection.execute(select(principals).where(principals.c.id.in_(ids)))).all()
+            rows = (await connection.execute(query)).all()
         return [
             Principal(r.id, r.kind, tuple(json.loads(r.groups)), json.loads(r.claims), r.issued_at, r.seen_at) for r in rows
         ]

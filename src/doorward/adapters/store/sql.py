@@ -235,6 +235,13 @@ class SqlStore:
                             octets = value.encode("utf-8", "surrogatepass") if isinstance(value, str) else bytes(value)
                             yield table.name, column.name, octets
 
+    async def used(self, since: int) -> dict[tuple[str, str], tuple[int, int]]:
+        c = sessions.c
+        count = func.count().filter(c.opened >= since)
+        query = select(c.identity, c.target, count, func.max(c.opened)).group_by(c.identity, c.target)
+        async with self.transaction() as connection:
+            return {(row[0], row[1]): (row[2], row[3]) for row in (await connection.execute(query)).all()}
+
     # MarkStore
 
     async def mark(self, name: str) -> int:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from doorward.evidence.controls.privileged import opened
 from doorward.evidence.record import Record, Ref, Row, Value, moment
 from doorward.evidence.table import MAJOR, MINOR, Cells, Control, Planted, Table, Test, each, names, number, text_of
+
+MOST_LEAVES = 1000  # that one row names
 
 
 @dataclass(slots=True)
@@ -221,11 +223,76 @@ REVOCATIONS = Table(
 
 _WHO = opened().actor
 
+
+@dataclass(slots=True)
+class _Review:
+    ref: Ref
+    by: str
+    targets: list[str]
+    lines: int
+    due: int
+    kept: int = 0
+    revoked: int = 0
+    leaves: list[int | str] = field(default_factory=list)
+
+
+class _Reviews:
+    """Bounded by how many reviews are open, and how many decisions of revoked lines."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, _Review] = {}
+
+    def add(self, record: Record) -> Iterable[Row]:
+        ref, body = record.ref, record.body
+        id_ = str(body.get("review", ""))
+        if ref.type == "access_review.opened":
+            self._open[id_] = _Review(
+                ref, record.actor, names(body.get("targets")), number(body.get("lines")) or 0, number(body.get("due")) or 0
+            )
+            return ()
+        found = self._open.get(id_)
+        if found is None:
+            return ()
+        if ref.type == "access_review.decided":
+            if body.get("verdict") == "revoke":
+                found.revoked += 1
+            else:
+                found.kept += 1
+            if len(found.leaves) < MOST_LEAVES:
+                found.leaves.append(ref.leaf)
+            return ()
+        del self._open[id_]
+        found.leaves.append(ref.leaf)
+        return (self._row(id_, found, ref.at),)
+
+    def end(self, at: int) -> Iterable[Row]:
+        for id_, found in self._open.items():
+            yield self._row(id_, found, 0, late=bool(found.due) and found.due < at)
+
+    def _row(self, id_: str, found: _Review, closed: int, *, late: bool = False) -> Row:
+        overdue = late or bool(closed and found.due and closed > found.due)
+        values: list[Value] = [
+            id_, found.by, found.targets, found.lines, found.kept, found.revoked, found.lines - found.kept - found.revoked,
+            moment(found.due), moment(closed), overdue,
+        ]  # fmt: skip
+        return Row(found.ref, values, found.leaves, open=not closed)
+
+
+REVIEWS = Table(
+    "access_reviews",
+    ("review", "by", "targets", "lines", "kept", "revoked", "undecided", "due", "closed", "overdue"),
+    frozenset(("access_review.opened", "access_review.decided", "access_review.closed")),
+    "Every review of who can reach what: by whom, when it was due, what was decided. Its lines are in the records of "
+    "access_review.listed.",
+    _Reviews,
+    counts=frozenset(("access_review.opened",)),
+)
+
 RIGHTS = Control(
     "A.5.18",
     "Access rights",
     "How rights are given, for how long, by whom; that they end. The last leavers, and that their access was revoked.",
-    (REVOCATIONS,),
+    (REVOCATIONS, REVIEWS),
     "Who left, and when: give the auditor the list, to be looked up in `identities` and `revocations`. Standing "
     "rights follow from "
     "the issuer's groups and the policies in `snapshots/`. Requests and grants for limited time are in `approvals`.",
@@ -235,6 +302,12 @@ RIGHTS = Control(
             lambda row: f"{row['sessions_after']} sessions were opened after it" if row["sessions_after"] else "",
             (Planted("identity.revoked", {"revocation": "r", "kind": "subject", "value": _WHO, "before": 0, "until": 0}),
             opened()),
+        ),
+        Test(
+            "access_reviews.done", "access_reviews", MINOR, "reviews of access are done when they are due, to the last line",
+            lambda row: "it was not closed when it was due" if row["overdue"]
+            else f"{row['undecided']} lines were never decided" if row["closed"] and row["undecided"] else "",
+            (Planted("access_review.opened", {"review": "v", "targets": [], "days": 90, "due": 1, "lines": 2, "digest": ""}),),
         ),
     ),
     also=("approvals", "breakglass", "identities"),

@@ -107,10 +107,7 @@ def read(record: Record, opened: Mapping[str, Any] | None = None) -> Facts:
         outcome=_text(body, "outcome") or _text(decision, "outcome"),
         reason=_text(body, "reason") or _text(decision, "reason") or _text(body, "why"),
         rules=_texts(decision.get("rules") or body.get("rules")), policy=_text(decision, "policy") or _text(body, "policy"),
-        resources=tuple(
-            f"{each['kind']} {each['name']}"
-            for each in _mappings(body.get("resources")) if each.get("kind") and each.get("name")
-        ),
+        resources=tuple(" ".join(each[:2]) for each in map(_texts, _lists(body.get("resources"))) if len(each) > 1),
         labels=_texts(body.get("labels")), operation=_text(body, "operation"),
     )  # fmt: skip
 
@@ -160,5 +157,5 @@ def _texts(found: object) -> tuple[str, ...]:
     return tuple(each for each in found if isinstance(each, str)) if isinstance(found, list | tuple) else ()
 
 
-def _mappings(found: object) -> list[Mapping[str, Any]]:
-    return [each for each in found if isinstance(each, Mapping)] if isinstance(found, list | tuple) else []
+def _lists(found: object) -> list[object]:
+    return list(found) if isinstance(found, list | tuple) else []

@@ -122,7 +122,7 @@ def _statement(facts: Facts) -> dict[str, Any]:
     }  # fmt: skip
     if facts.operation:
         more["query_info"]["uid"] = facts.operation
-    if tables := [name.partition(" ")[2] for name in facts.resources if name.startswith("table ")]:
+    if tables := [name.partition(" ")[2] for name in facts.resources if name.startswith("Table ")]:
         more["table"] = {"name": tables[0]}
     return more
 
