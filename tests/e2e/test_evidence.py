@@ -88,6 +88,14 @@ def _story(door: Gateway) -> None:
     who = f"{door.issuer.url}|mallory"
     left = {"kind": "subject", "value": who, "reason": "left"}
     assert call(door, "/api/revocations", left, sub="dana", groups=["dba"])[0] == 201
+    dba: dict[str, Any] = {"groups": ["dba"]}
+    hold = {"case": "CASE-7", "reason": "a dispute", "sessions": [recorded.id]}
+    assert call(door, "/api/holds", hold, sub="dana", **dba)[0] == 200
+    assert call(door, "/api/holds/CASE-7/release", {}, sub="dana", **dba)[0] == 200
+    assert call(door, "/api/holds/CASE-7/release", {}, sub="dora", **dba)[0] == 200
+    agent = {"name": "cleaner", "owner": f"{door.issuer.url}|dana", "issuer": door.issuer.url, "bound": {"sub": "cleaner"}}
+    assert call(door, "/api/agents", agent, sub="dana", **dba)[0] == 201
+    assert call(door, "/api/agents/cleaner/disable", {}, sub="dana", **dba)[0] == 200
     with door.connect(sub="ann", groups=["agents"], act={"sub": "robot"}) as connection, pytest.raises(psycopg.Error):
         connection.execute("select 1")  # no policy is about robot
     newest(door, "robot")  # its session is closed and in the log, and with it all that was before
@@ -138,6 +146,11 @@ def test_the_pack_holds(pack: Pack) -> None:
         ("utilities", {"kind": "statement", "program": "CHECKPOINT"}),
         ("changes", {"action": "ALTER TABLE", "outcome": "completed"}),
         ("log_access", {}),
+        ("legal_holds", {"event": "applied", "case": "CASE-7"}),
+        ("legal_holds", {"event": "released", "case": "CASE-7"}),
+        ("agents", {"event": "registered", "agent": "cleaner"}),
+        ("agents", {"event": "disabled", "agent": "cleaner"}),
+        ("identities", {"kind": "agent", "status": "disabled"}),
         ("log_integrity", {"seq_gaps": 0, "starts": 1}),
         ("clock", {}),
     ],
