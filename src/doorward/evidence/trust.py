@@ -49,6 +49,6 @@ def _plain(owner: str) -> str:
     return "".join(letter if letter.isprintable() and letter not in '"*?!,\\' else "_" for letter in owner)
 
 
-def policy(vkey: str) -> bytes:
-    """A C2SP tlog-policy that asks for the log's own signature alone."""
-    return f"log {vkey}\nquorum none\n".encode()
+def policy(*vkeys: str) -> bytes:
+    """A C2SP tlog-policy that asks for the log's own signature alone, by any of its keys."""
+    return "".join([*(f"log {vkey}\n" for vkey in vkeys), "quorum none\n"]).encode()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from doorward.cli.evidence.gather import gather
 from doorward.errors import IntegrityError, UpstreamError
+from doorward.evidence.trust import policy
 from doorward.guard.recorder import Recorder
-from doorward.ledger.checkpoint import NoteSigner, NoteVerifier, sign_checkpoint, split_note
+from doorward.ledger.checkpoint import NoteSigner, NoteVerifier, open_checkpoint, sign_checkpoint, split_note
 from doorward.ledger.handover import sign_handover
 from doorward.ledger.verify import Report, Status, verify
 from tests.memory.faults import Fault, Faults, KilledError
@@ -172,3 +175,21 @@ async def test_dead_at_each_write(fault: Fault) -> None:
             assert at > 3
             return
     raise AssertionError("a change of keys has more writes than that")
+
+
+async def test_packs_are_of_a_log_with_several_keys(tmp_path: Path) -> None:
+    """Once only the newest key signs, what gathers evidence signs with it, and opens what the older ones signed."""
+    disk = Disk(tmp_path)
+    await disk.open()
+    recorder = await started(disk)
+    await beat(recorder)
+    old = (tmp_path / "log/vkey").read_text().strip()
+    first = (tmp_path / "log/checkpoint").read_bytes()
+    new = await recorder.rotate_key(-1, actor="")
+    await beat(recorder)
+    await recorder.stop()
+    await disk.close()
+    async with gather(tmp_path, first) as found:
+        assert (found.signer.vkey, [each.vkey for each in found.verifiers]) == (new, [new, old])
+        assert found.checkpoint.size == open_checkpoint(first, [NoteVerifier(old)]).size
+    assert policy(new, old).decode().count("log ") == 2

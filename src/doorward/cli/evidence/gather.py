@@ -22,6 +22,7 @@ from doorward.guard.keyring import Keyring
 from doorward.guard.reader import RecordReader
 from doorward.ledger import leaf, tiles
 from doorward.ledger.checkpoint import NoteSigner, NoteVerifier, open_checkpoint
+from doorward.ledger.handover import FOLDER, handovers
 from doorward.model import Checkpoint
 
 DAY = 86_400_000
@@ -36,6 +37,7 @@ class Gathered:
     reader: RecordReader
     recordings: LocalRecordingFiles
     signer: NoteSigner
+    verifiers: list[NoteVerifier]  # of all keys that signed this log; the one that signs now is first
     note: bytes
     checkpoint: Checkpoint
 
@@ -84,12 +86,12 @@ async def gather(data: Path, checkpoint: bytes = b"") -> AsyncIterator[Gathered]
         newest = source.checkpoint()
     except FileNotFoundError:
         raise IntegrityError("there is no signed log yet", spot="log/checkpoint") from None
-    signer = NoteSigner(newest.partition(b"\n")[0].decode("utf-8", "replace"), keyring.log)
+    signer, verifiers = _keys(source, keyring, newest.partition(b"\n")[0].decode("utf-8", "replace"))
     note = newest
     if checkpoint:
         note = checkpoint
-    found = open_checkpoint(note, [NoteVerifier(signer.vkey)])
-    if found.size > open_checkpoint(newest, [NoteVerifier(signer.vkey)]).size:
+    found = open_checkpoint(note, verifiers)
+    if found.size > open_checkpoint(newest, verifiers).size:
         raise IntegrityError(
             f"the log is shorter than the checkpoint of {found.size} leaves that was kept", spot="log/checkpoint"
         )
@@ -99,7 +101,7 @@ async def gather(data: Path, checkpoint: bytes = b"") -> AsyncIterator[Gathered]
     try:
         await store.open_to_read()
         recordings = LocalRecordingFiles(data)
-        yield Gathered(data, source, RecordReader(store, recordings, keyring), recordings, signer, note, found)
+        yield Gathered(data, source, RecordReader(store, recordings, keyring), recordings, signer, verifiers, note, found)
     finally:
         await store.close()
 
@@ -124,3 +126,15 @@ def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
             bar.update(tasks[stage], completed=done, total=total)
 
         yield show
+
+
+def _keys(source: DirectoryEvidence, keyring: Keyring, origin: str) -> tuple[NoteSigner, list[NoteVerifier]]:
+    """The key that signs the log now, and all that have, by the notes in `log/keys`. IntegrityError."""
+    signers = {each.vkey: each for each in [NoteSigner(origin, key) for key in keyring.log_keys()]}
+    found = handovers(source.names(FOLDER), source.read, [NoteVerifier(vkey) for vkey in signers])
+    if not found:
+        signer = NoteSigner(origin, keyring.log)
+        return signer, [NoteVerifier(signer.vkey)]
+    if found[-1].new.vkey not in signers:
+        raise IntegrityError("the key that signs the log is not in keys/", spot=f"log/{FOLDER}", hint="restore it from a backup")
+    return signers[found[-1].new.vkey], [*(each.new for each in reversed(found)), found[0].old]

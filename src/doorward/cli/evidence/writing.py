@@ -192,7 +192,7 @@ async def _fill(pack: PackFolder, gathered: Gathered, wanted: Wanted, progress: 
         stamped = gathered.data / "log" / "tsr" / f"{name.removesuffix('.tsr')}.note"
         if stamped.is_file():
             pack.file(f"log/kept/{stamped.stem}", stamped.read_bytes())
-    trusted = wanted.trust or policy(gathered.signer.vkey)
+    trusted = wanted.trust or policy(*(verifier.vkey for verifier in gathered.verifiers))
     for path, octets in openings.trust.files(trusted).items():
         pack.file(path, octets)
     await _write_samples(pack, gathered, wanted, samplers, seed_, stamp)
