@@ -136,5 +136,5 @@ def _keys(source: DirectoryEvidence, keyring: Keyring, origin: str) -> tuple[Not
         signer = NoteSigner(origin, keyring.log)
         return signer, [NoteVerifier(signer.vkey)]
     if found[-1].new.vkey not in signers:
-        raise IntegrityError("the key that signs the log is not in keys/", spot=f"log/{FOLDER}", hint="restore it from a backup")
+        raise IntegrityError("the key of the log is not in keys/", spot=f"log/{FOLDER}", hint="restore it from a backup")
     return signers[found[-1].new.vkey], [*(each.new for each in reversed(found)), found[0].old]
