@@ -111,3 +111,21 @@ def test_portals_side_by_side_keep_their_own_masks(client: RawClient) -> None:
     client.send(extended("select ssn from people", rows=1), wire.SYNC)
     assert client.ready().values == ["[ssn]"]
     assert leaks(bytes(client.received), CANARIES) == []
+
+
+@pytest.mark.parametrize("size", [2_000, 9_000, 40_000, 70_000, 300_000])
+def test_a_line_of_any_length_that_is_copied_in_is_kept_masked(arena: Arena, client: RawClient, size: int) -> None:
+    """MK-16: what a client sends by COPY is on record masked, or as its length, wherever the values in it are cut: what was
+    kept is searched when the arena closes. The target has it as it was sent."""
+    values = " ".join(DETECTABLE["a"].values()).encode()
+    line = (b". " * (size // 4) + values + b" ." * (size // 4)) + b"\n"
+    try:
+        assert not client.query("create table scrap.lines (line text)").errors
+        client.send(wire.query(b"copy scrap.lines from stdin")).until("G")
+        for _ in range(3):
+            client.send(wire.copy_data(line[: size // 2]), wire.copy_data(line[size // 2 :]))
+        client.send(wire.COPY_DONE)
+        assert client.ready().tags == ["COPY 3"]
+        assert client.query("select sum(length(line)) from scrap.lines").values == [str(3 * (len(line) - 1))]
+    finally:
+        arena.restore(["create"])

@@ -184,3 +184,19 @@ def test_what_may_be_seen_stays() -> None:
     seen = Detectors().without(frozenset({"ssn"}))
     assert mask_statement(f"select '{SSN}'", detectors=seen)[0] == f"select '{SSN}'"
     assert mask_params([SSN.encode()], [0], [TEXT], detectors=seen) == (SSN,)
+
+
+def test_what_is_looked_at_of_parameters_is_bounded() -> None:
+    """Parameters beyond what is looked at closely are withheld if anything may be in them; others are shown as far as they are
+    kept, and none shows a part of what is cut at the end of what was looked at."""
+    long = f"{SSN} to bob@example.org " * 100
+    shown = mask_params([long.encode()] * 4 + [b"x" * 5000, b"plain"], [], [])
+    assert shown[0] is not None
+    assert shown[0].startswith("[ssn] to [email] ")
+    assert shown[3] == f"[{len(long)} characters, withheld]"
+    assert shown[4:] == ("x" * 4096 + " [of 5000 characters]", "plain")
+    for place in range(8170, 8200):
+        cut = mask_params([b"." * place + b" " + SSN.encode() + b"." * 9000], [], [])[0]
+        assert cut is not None
+        assert SSN[:5] not in cut
+    assert mask_params([SSN.encode() + b"." * 9000], [], []) == (f"[{9000 + len(SSN)} characters, withheld]",)

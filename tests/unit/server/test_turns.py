@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from doorward.server.relay import BEGINNING, SHORTEST, TURN, Relay
+from doorward.server.relay import BEGINNING, HEARD, SHORTEST, TURN, Relay
 
 
 class Paced(Relay):
@@ -34,6 +34,19 @@ class Paced(Relay):
         self._unread = []
         self._stride = BEGINNING
         self._server_paused = set()
+        self._client_paused = set()
+        self._client_behind = self._closing = False
+        self._unheard = []
+        pause, resume = transport.pause_reading, transport.resume_reading
+        self.door = cast("Any", SimpleNamespace(pause=pause, resume=resume))
+
+    def _heard(self, data: bytes) -> None:
+        self._answered(data)
+
+    def _hear(self, data: bytes) -> None:
+        before = self.clock
+        super()._hear(data)
+        self.turns.append(self.clock - before)
 
     def _answered(self, data: bytes) -> None:
         self.pieces.append(data)
@@ -83,3 +96,21 @@ async def test_what_comes_meanwhile_waits_and_a_lost_target_is_heard_out() -> No
         await asyncio.sleep(0)
     assert b"".join(relay.pieces) == b"a" * 100_000 + b"b" * 10
     assert relay.gone == ["settled", "the client left"]
+
+
+@pytest.mark.parametrize("speed", [1e-9, 1e-6, 1e-5])
+async def test_what_a_client_sends_takes_turns(speed: float) -> None:
+    """A client's bytes are taken a few at a time, in order, and the client is not read meanwhile: others have their turn."""
+    relay = Paced(speed)
+    sent = [bytes([number]) * (100 << 10) for number in range(3)] + [b"short"]
+    for data in sent:
+        relay.from_client(data)
+    for _ in range(10_000):
+        if not relay._client_behind:
+            break
+        await asyncio.sleep(0)
+    assert b"".join(relay.pieces) == b"".join(sent)
+    assert max(map(len, relay.pieces)) <= HEARD
+    assert relay.pauses.count("pause") == relay.pauses.count("resume")
+    assert relay._client_paused == set()
+    assert max(relay.turns) <= TURN + HEARD * speed

@@ -468,3 +468,18 @@ def test_every_type_byte_has_its_name() -> None:
     assert len(wire.BACKEND_NAMES) == 24
     assert wire.FRONTEND_NAMES[ord("Q")] == "QUERY"
     assert wire.BACKEND_NAMES[ord("Z")] == "READY_FOR_QUERY"
+
+
+@pytest.mark.parametrize("size", [1, 7, 50, 4096])
+def test_long_copy_data_is_handed_over_in_pieces(size: int) -> None:
+    """What is longer than a piece comes in pieces, before all of it is there; what is shorter, or another message, whole."""
+    frames = Frames(1 << 10, frozenset({0x64}), piece=100)
+    copied = b"".join(wire.copy_data(data) for data in (b"a" * 250, b"b" * 90, b"c" * 5000))
+    stream = copied + wire.query(b"select 1" + b" " * 500)
+    taken = [message for at in range(0, len(stream), size) for message in frames.feed(stream[at : at + size])]
+    assert max(len(payload) for kind, payload in taken if kind == 0x64) <= 100
+    assert b"".join(payload for kind, payload in taken if kind == 0x64) == b"a" * 250 + b"b" * 90 + b"c" * 5000
+    assert (0x64, b"b" * 90) in taken
+    assert taken[-1] == (0x51, b"select 1" + b" " * 500 + b"\0")
+    with pytest.raises(ProtocolError):
+        frames.feed(wire.query(b" " * 1100))
