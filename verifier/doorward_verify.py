@@ -221,7 +221,7 @@ class VerifierKey:
     """`name+id+base64(type || key)`: Ed25519 of a log (1) or a witness (4), ML-DSA-44 of a witness (6). ValueError."""
 
     def __init__(self, line):
-        self.name, id_, text = line.split("+", 2)
+        self.line, (self.name, id_, text) = line, line.split("+", 2)
         raw = unbase64(text)
         self.id, self.type, sizes = sha256(self.name.encode(), b"\n", raw)[:4], raw[0], {1: 33, 4: 33, 6: 1313}
         need(self.name and self.id.hex() == id_ and sizes.get(self.type) == len(raw), "a verifier key", line[:80])
@@ -289,6 +289,27 @@ class Trust:
             known = [key.name for key in self.logs if key.id in signed]
             need(set(known) == {name or text.partition("\n")[0]}, "a first signature by the trusted key of this log", signer[:80])
         return text, signed
+
+
+def hand_over(source, trust):
+    """6.1: the keys that follow and precede a believed one are believed. The index and the id of the last new key; -1, None."""
+    keys, last = [], (-1, None)
+    for index in sorted(int(each[9:]) for each in source.sizes if re.fullmatch("log/keys/(0|[1-9][0-9]{0,14})", each)):
+        with at(f"log/keys/{index}"):
+            text, _, block = source.read(f"log/keys/{index}", 65536).decode().rpartition("\n\n")
+            mark, *pair, until = text.split("\n")
+            pair, lines = [VerifierKey(line) for line in pair], block.split("\n")
+            need(mark == "doorward/log-key/v1" and re.fullmatch(INT, until) and len(pair) == 2, "a change of the key", text[:80])
+            need(not keys or keys[-1].line == pair[0].line, "a change from the key before", pair[0].line)
+            need(len(lines) == 3 and not lines[2], "two signatures", lines)
+            for key, line in zip(pair, lines):
+                dash, name, blob = line.split(" ")
+                need((dash, name, unbase64(blob)[:4]) == ("\u2014", key.name, key.id), f"a signature by {key.line}", line)
+                key.verify(unbase64(blob)[4:], text.encode() + b"\n")
+            keys, last = [*(keys or pair[:1]), pair[1]], (index, pair[1].id)
+    if {key.line for key in keys} & {key.line for key in trust.logs}:
+        trust.logs += [key for key in keys if key.line not in [known.line for known in trust.logs]]
+    return last
 
 
 Checkpoint = namedtuple("Checkpoint", "file raw origin size root signed")
@@ -476,8 +497,8 @@ class Log:
                     self._keep(leaf["t"], self.sessions.get(leaf["sid"]), int(leaf["at"]))
                 elif leaf["t"] == "retention.deleted":
                     self._delete(int(leaf["n"]), leaf["sh"], int(leaf["at"]))
-                elif leaf["t"] == "log.stamped":
-                    self.stamped.append((index, leaf["n"], leaf["sh"]))
+                elif leaf["t"] in ("log.stamped", "log.key_rotated"):
+                    self.stamped.append((index, leaf["t"], leaf["sh"]))
 
     def _keep(self, type_, session, time):
         need(session, "a session that was opened", "none")
@@ -911,6 +932,7 @@ def check(path, policy, kept=(), roots=b""):
         with at("--trust", kind=Gap):
             trust = Trust(policy)
         source = Source(path)
+        last_key = hand_over(source, trust)
         pack = check_manifest(source, trust, report) if "manifest.json" in source.sizes else None
         file = "log/checkpoint.end" if pack else "log/checkpoint"
         with at(file, kind=Gap):
@@ -925,6 +947,14 @@ def check(path, policy, kept=(), roots=b""):
                 log.check_kept(checkpoints[-1])
                 report.counts["checkpoints kept elsewhere"] += name not in others
         log.check_leaves()
+        for each in checkpoints:
+            with report.part(), at(each.file):
+                need(each.size <= last_key[0] or last_key[1] in (None, *each.signed), "a signature by the log's newest key", "older ones")
+        rotated = {index: digest for index, type_, digest in log.stamped if type_ == "log.key_rotated" and digest}
+        for index in {*rotated, *(int(each[9:]) for each in source.sizes if re.fullmatch("log/keys/[0-9]{1,15}", each))}:
+            with report.part(), at(f"log/keys/{index}"):
+                found = b64(sha256(source.read(f"log/keys/{index}", 65536))) if not pack or f"log/keys/{index}" in source.sizes else None
+                need(index >= log.size or found in (None, rotated.get(index)), f"the change of key in leaf {index}", found)
         check_stamps(source, log, trust, checkpoints, roots, report)
         check_times(log, checkpoints, trust, report)
         report.counts.update({"leaves": log.size, "sessions": len(log.sessions)})
@@ -951,9 +981,9 @@ def check_stamps(source, log, trust, checkpoints, roots, report):
             checkpoints.append(seen[0]._replace(file=name, signed={**seen[0].signed, "authority": made if roots else 0}))
             report.counts["time stamps" if roots else "time stamps, whose authority nobody vouches for (--tsa)"] += 1
     stamped = {b64(sha256(source.read(each, MIB))) for each in source.sizes if each.startswith("log/tsr/") and each.endswith(".tsr")}
-    for index, size, digest in log.stamped:
-        with report.part(), at(f"log/tsr/{size}", f"leaf {index}"):
-            need(digest in stamped, f"the time stamp {digest}", "none")
+    for index, type_, digest in log.stamped:
+        with report.part(), at("log/tsr", f"leaf {index}"):
+            need(type_ != "log.stamped" or digest in stamped, f"the time stamp {digest}", "none")
 
 
 def check_times(log, checkpoints, trust, report):

@@ -14,17 +14,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
 from doorward.cli.main import run
 from doorward.errors import DoorwardError
 from doorward.ledger import checkpoint, encoding, leaf, tiles
+from doorward.ledger.handover import sign_handover
+from doorward.ledger.verify import verify
 from tests.bypass.evidence import EARLIER, PACK, RECORD, SIGNER, make
 from tests.fitness.test_house import ROOT
 from tests.rig.specpack import seal_pack, write_pack
 from tests.rig.verifier import VERIFIER, Folder
-from tests.unit.ledger.conftest import build_record
+from tests.unit.ledger.conftest import SIGNER as SIGNER_OF_RECORDS
+from tests.unit.ledger.conftest import FilesEvidence, Gateway, build_record, publish
 
 VECTORS = {
     name: json.loads((ROOT / "vectors" / f"{name}.json").read_text()) for name in ("ledger", "recording", "approval")
@@ -341,6 +345,42 @@ def test_garbage_stamps(octets: bytes) -> None:
     """DER that is none."""
     with pytest.raises(VERIFIER.BAD):
         VERIFIER.check_stamp(octets, [])
+
+
+# -- changes of the log's key ----------------------------------------------------------------------------------------
+
+
+def test_a_change_of_key(tmp_path: Path) -> None:
+    """Who believes the old key believes the new one by the note that both signed; not by another, nor by one that no leaf
+    names, and what the old key alone signed afterwards is not believed."""
+    old = SIGNER_OF_RECORDS
+    new = checkpoint.NoteSigner(old.name, Ed25519PrivateKey.from_private_bytes(b"n" * 32))
+    entries: list[bytes] = []
+    one = Gateway("gw-1", entries)
+    one.start("00000000000000a1")
+    note = sign_handover(old, new, 1_900_000_000)
+    one.say("log.key_rotated", hash_=sha256(note).digest())
+    files = publish(entries)
+    text = files["log/checkpoint"].decode().partition("\n\n")[0] + "\n"
+
+    def signed(*signers: checkpoint.NoteSigner, **more: bytes) -> dict[str, bytes]:
+        lines = "".join([signer.sign(text) for signer in signers])
+        return {**files, "log/keys/1": note, "log/checkpoint": f"{text}\n{lines}".encode(), **more}
+
+    thief = checkpoint.NoteSigner(old.name, Ed25519PrivateKey.from_private_bytes(b"t" * 32))
+    for code, tried in (
+        (0, signed(new, old)),
+        (1, signed(old)),
+        (1, signed(thief)),
+        (1, signed(new, old, **{"log/keys/1": sign_handover(old, new, 1_900_000_001)})),
+        (1, signed(new, old, **{"log/keys/1": sign_handover(thief, new, 1_900_000_000)})),
+        (1, signed(new, old, **{"log/keys/0": note})),
+        (1, {path: octets for path, octets in signed(new, old).items() if "keys" not in path}),
+    ):
+        report = Folder(tmp_path / str(len(list(tmp_path.iterdir())))).check(tried, old.vkey)
+        assert report.code == code, (report.faults, report.gaps)
+        if code == 0 or "log/keys/0" not in tried:
+            assert verify(FilesEvidence(tried), [checkpoint.NoteVerifier(old.vkey)]).exit_code == code
 
 
 # -- time stamps ---------------------------------------------------------------------------------------------
