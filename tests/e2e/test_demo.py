@@ -48,7 +48,7 @@ def test_the_story_comes_true(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     for words in (
         "[ssn]", "NOTICE: held: request", "would delete 100 rows", "cannot approve its own request", "DELETE 100",
-        "SOUND", "BROKEN", "Every step did what it says",
+        "SOUND", "BROKEN", "doorward_verify.py pack-doorward", "Every step did what it says",
     ):  # fmt: skip
         assert words in done.stdout, done.stdout
     assert "\x1b" not in done.stdout
