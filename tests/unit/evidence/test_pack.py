@@ -186,6 +186,9 @@ def test_a_stranger_finds_it_sound(tmp_path: Path, capsys: pytest.CaptureFixture
     asyncio.run(recorded(data, [REFUSED, Planted("recording.viewed", {"session": "x"}, OTHER)]))
     folder = made(data, tmp_path / "out", "--recordings")
     policy, kept = (data / "log/vkey").read_text(), (data / "log/checkpoint").read_bytes()
+    assert not (folder / "log/kept").exists()
+    (data / "log/witnessed").write_bytes(kept)  # as if the quorum had just cosigned it
+    assert (made(data, tmp_path / "seen", "--no-zip") / "log/kept/witnessed").read_bytes() == kept
     report = VERIFIER.check(str(folder.with_name(folder.name + ".zip")), policy, [("kept", kept)], b"")
     assert (report.faults, report.gaps) == ([], [])
     table = folder / "tables/denials.jsonl"

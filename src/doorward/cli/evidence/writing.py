@@ -34,6 +34,7 @@ from doorward.evidence.table import Table
 from doorward.evidence.trust import Trust, policy
 from doorward.guard.evidence import examine, openings_of
 from doorward.ledger import tiles
+from doorward.ledger.checkpoint import NoteVerifier, open_checkpoint
 from doorward.ledger.encoding import canonical
 from doorward.ledger.proof import encode_proof
 from doorward.ledger.tree import inclusion_proof
@@ -187,6 +188,9 @@ async def _fill(pack: PackFolder, gathered: Gathered, wanted: Wanted, progress: 
     pack.file("log/checkpoint.end", note)
     if wanted.start:
         pack.file("log/checkpoint.start", wanted.start)
+    witnessed = _witnessed(gathered)
+    if witnessed:
+        pack.file("log/kept/witnessed", witnessed)
     for name, octets in stamps.items():
         pack.file(f"log/tsr/{name}", octets)
         stamped = gathered.data / "log" / "tsr" / f"{name.removesuffix('.tsr')}.note"
@@ -214,6 +218,16 @@ async def _fill(pack: PackFolder, gathered: Gathered, wanted: Wanted, progress: 
     text = note_text(checkpoint, wanted.since, wanted.until, frame)
     pack.finish(frame, (text + "\n" + gathered.signer.sign(text)).encode())
     return Made(pack.target, None, examination, checkpoint, len(pack.files) + 2, frame)
+
+
+def _witnessed(gathered: Gathered) -> bytes:
+    """The newest checkpoint that a quorum of witnesses cosigned, where there is one that this pack's log covers."""
+    try:
+        note = gathered.source.read("witnessed")
+    except FileNotFoundError:
+        return b""
+    found = open_checkpoint(note, [NoteVerifier(gathered.signer.vkey)])
+    return note if found.size <= gathered.checkpoint.size else b""
 
 
 def _size_of(name: str) -> int:
