@@ -24,6 +24,7 @@ from doorward.ledger import (
     commitment,
     cosignature,
     encoding,
+    handover,
     leaf,
     proof,
     seal,
@@ -43,6 +44,8 @@ KEY: Final = bytes(range(32))
 SIGNER: Final = checkpoint.NoteSigner(ORIGIN, Ed25519PrivateKey.from_private_bytes(KEY))
 VKEY: Final = SIGNER.vkey
 OTHER_VKEY: Final = checkpoint.NoteSigner(ORIGIN, Ed25519PrivateKey.from_private_bytes(bytes(32))).vkey
+NEXT_KEY: Final = sha256(b"doorward vectors: the log's next key").digest()
+NEXT: Final = checkpoint.NoteSigner(ORIGIN, Ed25519PrivateKey.from_private_bytes(NEXT_KEY))
 WITNESS_KEY: Final = sha256(b"doorward vectors: a witness's key").digest()
 WITNESS: Final = cosignature.Cosigner("witness.example.com/w1", Ed25519PrivateKey.from_private_bytes(WITNESS_KEY))
 TRUST: Final = f"""# whom to believe
@@ -141,6 +144,10 @@ def outside_vectors() -> dict[str, Any]:
         "witness": {
             "path": f"{witness.origin_hash(ORIGIN)}/checkpoint",
             "request": witness.request(3, tree.consistency_proof(3, size, node), record()["log/checkpoint"]).decode(),
+        },
+        "handover": {
+            "private_keys": [KEY.hex(), NEXT_KEY.hex()], "until": AT // 1000 + 604_800,
+            "note": handover.sign_handover(SIGNER, NEXT, AT // 1000 + 604_800).decode(),
         },
         "proof": {
             "leaf": 4,

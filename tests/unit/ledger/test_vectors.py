@@ -147,9 +147,21 @@ def test_what_others_say_from_the_specification_alone() -> None:
     key.public_key().verify(blob[12:], said["message"].encode())
     assert outside["witness"]["path"] == f"{sha256(text.split(chr(10))[0].encode()).hex()}/checkpoint"
 
+    said = outside["handover"]
+    text, _, lines = said["note"].partition("\n\n")
+    header, old, new, until = text.split("\n")
+    assert (header, int(until), old) == ("doorward/log-key/v1", said["until"], LEDGER["checkpoint"]["vkey"])
+    for private, vkey, line in zip(said["private_keys"], (old, new), lines.split("\n"), strict=False):
+        key = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(private))
+        name, number, public = vkey.split("+", 2)
+        assert b64decode(public) == b"\1" + key.public_key().public_bytes_raw()
+        blob = b64decode(line.split(" ")[2])
+        assert (blob[:4].hex(), line.split(" ")[1]) == (number, name)
+        key.public_key().verify(blob[4:], text.encode() + b"\n")
+
     head, _, note = outside["proof"]["file"].partition("\n\n")
     first, extra, index, *hashes = head.split("\n")
-    assert (first, index, note) == ("c2sp.org/tlog-proof@v1", f"index {outside['proof']['leaf']}", said["note"])
+    assert (first, index, note) == ("c2sp.org/tlog-proof@v1", f"index {outside['proof']['leaf']}", outside["cosignature"]["note"])
     value, at, size = sha256(b"\0", b64decode(extra.removeprefix("extra "))), outside["proof"]["leaf"], 7
     path = [b64decode(each) for each in hashes]
     assert value.hex() == LEDGER["leaves"][at]["hash"]
