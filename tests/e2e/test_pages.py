@@ -431,6 +431,52 @@ def test_a_session_is_ended_from_its_line(alice: Person, place: Place) -> None:
     connection.close()
 
 
+def test_a_session_is_watched_and_ended(alice: Person, place: Place) -> None:
+    """Its timeline follows it by itself, with pauses, verdicts, masked answers; page by page and row by row; each look is on
+    record; End, from there, ends it."""
+    alice.sign_in("alice", "/sessions")
+    page = alice.page
+    with place.gateway.connect(sub="watched", groups=["agents"], autocommit=True) as connection:
+        connection.execute("select id, note from pages_notes where id < %s", (3,))
+        link = page.locator("a.row", has_text="watched")
+        link.click(timeout=20_000)
+        page.click("text=Watch it live")
+        items = page.locator(".timeline > li[id]")
+        expect(items).to_have_count(1, timeout=20_000)
+        expect(items.first).to_contain_text("select id, note from pages_notes")
+        expect(items.first.locator("tbody tr")).to_have_count(2)
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("drop table pages_notes")
+        connection.execute("select n from generate_series(1, 450) n")
+        expect(items).to_have_count(3, timeout=20_000)  # nobody touched the page
+        expect(items.nth(1)).to_contain_text("refused")
+        assert page.locator(".gap").count() == 2
+        for number in range(60):
+            connection.execute(f"select {number} as pages_{number}")
+        expect(items.last).to_contain_text("pages_59", timeout=20_000)
+        assert items.count() == 50
+        page.click("text=Beginning >> nth=0")
+        expect(items).to_have_count(50)
+        page.click("text=Later >> nth=0")
+        expect(items.last).to_contain_text("pages_59")
+        page.click("text=Beginning >> nth=0")
+        items.nth(2).locator("text=More rows").click()
+        expect(page.locator("tbody tr")).to_have_count(200)
+        page.click("text=Further rows")
+        page.click("text=Further rows")
+        expect(page.locator("tbody tr")).to_have_count(50)
+        expect(page.locator("tbody tr").last).to_have_text("450")
+        page.click("text=Replay")
+        page.click("text=End >> nth=0")
+        page.click("text=End this session")
+        page.click("text=Really end it?")
+        expect(page.locator(".lead")).to_contain_text("closed", timeout=20_000)
+        with pytest.raises(psycopg.OperationalError):
+            connection.execute("select 1")
+    viewed = json.loads(place.gateway.cli("verify", place.gateway.data, "--json").stdout)
+    assert viewed["faults"] == []
+
+
 # Contrast ----------------------------------------------------------------------------------------------------------------
 
 CSS = Path(__file__).resolve().parents[2] / "src/doorward/web/static/doorward.css"

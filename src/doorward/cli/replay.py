@@ -96,7 +96,7 @@ def _print(
             time.sleep(min((statement.at - last) / 1000 / speed, LONGEST_PAUSE))
         last = statement.at or last
         if as_json:
-            output.print_json_line(timeline.as_json(statement, replay.record, rows=rows))
+            output.print_json_line(statement.as_json(replay.record, rows=rows))
         else:
             timeline.show(statement, rows=rows)
     if not shown and not as_json:

@@ -1,17 +1,13 @@
 """The HTTP API: who am I, approvals, sessions, policy; health and metrics; and the pages, which show what it answers.
 
 Everything below `/api` needs a bearer token of a trusted issuer, or a browser that is signed in (`access`), and each route
-asks Cedar for its own right. A route that
-shows a recording writes an event first. Answers are JSON; an error is `{"error": ..., "hint": ...}` with a status that
+asks Cedar for its own right. Answers are JSON; an error is `{"error": ..., "hint": ...}` with a status that
 fits. Nothing here can see a statement's unmasked text: the gateway does not keep it.
 """
 
 from __future__ import annotations
 
-import asyncio
-import base64
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Sequence
 from typing import Annotated, Any, Protocol
 from urllib.parse import quote
 
@@ -35,6 +31,7 @@ from doorward.web import (
     log,
     notify,
     oauth,
+    recordings,
     retention,
     targets,
     tokens,
@@ -46,8 +43,6 @@ from doorward.web.pages import sign_in, views
 
 ENDED = "an administrator ended this session"
 LONGEST_END = 3600  # seconds that the process which has a session may hang, and finds it ended when it does no more
-MOST_RECORDS = 20_000  # records of a recording that one answer holds
-MOST_BYTES = 8 << 20  # and their bytes, about
 
 
 class Served(
@@ -168,24 +163,6 @@ def application(gateway: Served) -> Litestar:
             line["on_behalf_of"] = list(opened.event.body.get("on_behalf_of", ()))
         return line
 
-    @get("/api/sessions/{session_id:str}/records")
-    async def records(request: Request[Any, Any, Any], session_id: FromPath[str], skip: FromQuery[int] = 0) -> dict[str, Any]:
-        """The records of a recording, from number `skip` on. Needs `replay`; that somebody looked is an event."""
-        caller = await who(request)
-        row = await session_for(caller, session_id)
-        if not allowed(caller, "replay", row.target, ("Recording", row.id), (row.identity,)):
-            raise PermissionDeniedException(detail="policy does not let you replay this session")
-        # Every part that is shown, wherever somebody begins to read.
-        await gateway.guard.recorder.event("recording.viewed", {"session": session_id, "from": skip}, actor=caller.id)
-        try:
-            found = await gateway.reader.recording(session_id)
-        except KeyError:
-            raise NotFoundException(detail="the key of this recording is not there (any more)") from None
-        # Files, ciphers and decompression: in a thread, so that nobody's session waits for it.
-        shown, more = await asyncio.to_thread(_page, found, skip)
-        (line,) = await lines([row])
-        return {"session": line, "records": shown, "more": more, "next": skip + len(shown)}
-
     @post("/api/sessions/{session_id:str}/end", status_code=HTTP_200_OK)
     async def end(request: Request[Any, Any, Any], session_id: FromPath[str]) -> dict[str, Any]:
         """End a live session. Needs `administer` on its target."""
@@ -225,7 +202,8 @@ def application(gateway: Served) -> Litestar:
         return answer
 
     routes: Sequence[Any] = (
-        health, readiness, metrics, whoami, sessions, session, records, end, reload,
+        health, readiness, metrics, whoami, sessions, session, end, reload,
+        *recordings.routes(gateway, who, session_for, lines, allowed),
         *approvals.routes(gateway, who, allowed), *keys.routes(gateway, who, allowed),
         *targets.routes(gateway, who, allowed), *tokens.routes(gateway, who, allowed),
         *agents.routes(gateway, who, administers), *notify.routes(gateway, who, administers),
@@ -242,18 +220,6 @@ def application(gateway: Served) -> Litestar:
         request_max_body_size=64 * 1024, logging_config=None,
         exception_handlers={DoorwardError: failed, HTTPException: denied, RecursionError: _deep, Exception: _unexpected},
     )  # fmt: skip
-
-
-def _page(found: Iterator[tuple[int, int, bytes]], skip: int) -> tuple[list[dict[str, Any]], bool]:
-    """The records from number `skip` on that fit one answer, and whether there are more."""
-    shown: list[dict[str, Any]] = []
-    size = 0
-    for kind, at, body in islice(found, skip, None):
-        if len(shown) >= MOST_RECORDS or size > MOST_BYTES:
-            return shown, True
-        size += len(body)
-        shown.append({"kind": kind, "at": at, "body": base64.b64encode(body).decode()})
-    return shown, False
 
 
 def _answer(request: Request[Any, Any, Any], status: int, error: str, hint: str = "") -> Response[Any]:

@@ -117,6 +117,7 @@ TABLE: dict[tuple[str, str], dict[str, int]] = {
     ("GET", "/api/sessions"): ANYONE,
     ("GET", "/api/sessions/{session_id:str}"): only(OK, *SEES_SESSION),
     ("GET", "/api/sessions/{session_id:str}/records"): only(OK, "auditor") | {"agent": NO, "administrator": NO},
+    ("GET", "/api/sessions/{session_id:str}/statements"): only(OK, "auditor") | {"agent": NO, "administrator": NO},
     ("POST", "/api/sessions/{session_id:str}/end"): only(OK, "administrator"),
     ("POST", "/api/policy/reload"): only(OK, "administrator", others=NO),
     ("GET", "/api/targets"): ANYONE,

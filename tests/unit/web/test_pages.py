@@ -482,7 +482,7 @@ def test_what_others_wrote_is_text(text: str) -> None:
         render("approval.html", a={**one, "you_may_vote": False}, radius=[], similar="", open=True, **common),
         render("approval.html", a=granted, radius=[], similar="", open=False, **common),
         render("sessions.html", going=[row], past=[row], may_end={text: True}, news="01a2:waiting:1", **common),
-        render("session.html", s=row, may_end=True, statements=None, **common),
+        render("session.html", s=row, may_end=True, **common),
         render("me.html", identity={**known, "on_behalf_of": known}, claims={text: text}, **common),
         render("keys.html", keys=[{"id": "k1", "name": text, "fingerprint": text, "method": text}], **common),
         render("agents.html", agents=[{**agent, "enabled": on, "owner_gone": on} for on in (True, False)], **common),

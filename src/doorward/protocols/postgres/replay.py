@@ -72,6 +72,23 @@ class Answer:
             return [name for name, _, _ in self.shape]
         return ["?"] * len(wire.parse_data_row(self.kept[0])) if self.kept else []
 
+    def as_json(self, *, rows: bool = True) -> dict[str, Any]:
+        """For programs. NULL is null."""
+        shown: dict[str, Any] = {"kind": self.kind, "tag": self.tag, "rows_recorded": self.rows}
+        if self.shape is not None:
+            shown["columns"] = [{"name": name, "type": oid} for name, oid, _ in self.shape]
+        if rows and self.kept:
+            shown["rows"] = self.table()
+        if self.error:
+            shown["error"] = dict(self.error)
+        if self.notices:
+            shown["notices"] = list(self.notices)
+        if self.copy:
+            shown["copy"] = {"direction": self.copy, "bytes": self.copied_bytes}
+            if rows:
+                shown["copy"]["text"] = self.copied.decode("utf-8", "replace")
+        return shown
+
 
 @dataclass(slots=True)
 class Statement:
@@ -118,17 +135,36 @@ class Statement:
         """From the verdict to the outcome; None without one."""
         return max(0, self.settled_at - self.at) if self.settled_at else None
 
+    def as_json(self, record: str, *, rows: bool = True) -> dict[str, Any]:
+        """For programs. Times are Unix ms; NULL is null. `record`: how much of results there is (`Replay.record`)."""
+        shown: dict[str, Any] = {
+            "number": self.number, "at": self.at, "verdict": self.verdict, "text": self.text,
+            "params": list(self.params), "action": self.action, "effect": self.effect,
+            "resources": [list(resource) for resource in self.resources], "labels": list(self.labels),
+            "role": self.role, "search_path": self.search_path, "decision": dict(self.decision),
+            "outcome": self.outcome, "rows": self.rows, "sqlstate": self.sqlstate,
+            "masked": dict(self.masked), "statements": [dict(fate) for fate in self.fates],
+            "in_transaction": self.in_transaction, "duration_ms": self.duration_ms, "record": record,
+            "answers": [answer.as_json(rows=rows) for answer in self.answers],
+        }  # fmt: skip
+        for name in ("by", "operation", "approval", "code", "reason", "note"):
+            if value := getattr(self, name):
+                shown[name] = value
+        if self.approval:
+            shown["approved_by"], shown["held_ms"] = list(self.approved_by), self.held_ms
+        return shown
+
 
 _READY: Final = Answer("ready")
 
 
 class Replay:
-    """Reads one recording. `max_rows`: rows kept of each answer."""
+    """Reads one recording. Of each answer at most `max_rows` rows and `max_bytes` are kept, after the first `skip_rows`."""
 
-    def __init__(self, *, max_rows: int = 100) -> None:
+    def __init__(self, *, max_rows: int = 100, skip_rows: int = 0, max_bytes: int = MAX_BYTES) -> None:
         self.opened: Mapping[str, Any] = {}
         self.trouble = ""
-        self._max_rows = max_rows
+        self._max_rows, self._skip_rows, self._max_bytes = max_rows, skip_rows, max_bytes
         self._frames = wire.Frames(MAX_MESSAGE, frozenset({Backend.COPY_DATA}))
         self._number = 0
         self._templates: dict[int, Mapping[str, Any]] = {}
@@ -329,8 +365,10 @@ class Replay:
     def _message(self, kind: int, payload: bytes) -> None:
         answer = self._answer
         if kind == Backend.DATA_ROW:
+            # What is kept is one run of rows: after one that is too large, none is.
+            wanted = answer.rows == self._skip_rows + len(answer.kept) and len(answer.kept) < self._max_rows
             answer.rows += 1
-            if len(answer.kept) < self._max_rows and answer.kept_bytes + len(payload) <= MAX_BYTES:
+            if wanted and answer.kept_bytes + len(payload) <= self._max_bytes:
                 wire.parse_data_row(payload)
                 answer.kept.append(payload)
                 answer.kept_bytes += len(payload)
@@ -371,8 +409,8 @@ class Replay:
 
     def _copied(self, answer: Answer, payload: bytes) -> None:
         answer.copied_bytes += len(payload)
-        if len(answer.copied) < MAX_BYTES:
-            answer.copied += payload[: MAX_BYTES - len(answer.copied)]
+        if len(answer.copied) < self._max_bytes:
+            answer.copied += payload[: self._max_bytes - len(answer.copied)]
 
     def _end(self, kind: str) -> None:
         self._answer.kind = kind

@@ -54,6 +54,7 @@ def _environment() -> Any:
     environment.globals.update(static=_named)
     environment.filters.update(
         seen=seen, statement=statement, moment=moment, iso=lambda at: moment(at).replace(" ", "T"), lasting=lasting, who=who,
+        clock=clock,
         subject=lambda who: str(who).rpartition("|")[2], glyph=lambda state: _STATES.get(str(state), "·"),
         visible=lambda text: visible(str(text)),
     )  # fmt: skip
@@ -64,6 +65,11 @@ def render(template: str, **shown: Any) -> str:
     """A page."""
     html: str = _environment().get_template(template).render(**shown)
     return html
+
+
+def clock(at: int) -> str:
+    """Unix ms as the time of a day, UTC."""
+    return f"{moment(at)[11:19]}.{at % 1000:03}"
 
 
 def seen(text: Any, *, lines: bool = False) -> Any:

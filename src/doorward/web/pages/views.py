@@ -6,20 +6,17 @@ not for this person, is the API's answer too.
 
 from __future__ import annotations
 
-import asyncio
-import base64
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Annotated, Any, Final
 from urllib.parse import quote, urlsplit
 
 from litestar import Request, Response, get
 from litestar.exceptions import NotFoundException
-from litestar.params import FromPath
+from litestar.params import FromPath, FromQuery, QueryParameter
 
 from doorward.guard import blast
 from doorward.guard.ports import Clock
 from doorward.model import Identity
-from doorward.protocols.postgres.replay import Replay, Statement
 from doorward.web.access import Access
 from doorward.web.browser import BrowserSession, WithBrowsers
 from doorward.web.headers import CACHED, page_policy
@@ -28,8 +25,9 @@ from doorward.web.pages.render import render, static
 OPEN: Final = ("waiting", "parked")
 LATELY: Final = 20  # decided requests that the first page shows
 MOST: Final = 200  # requests or sessions on one page
-STATEMENTS: Final = 200  # of a recording on one page
-ROWS: Final = 20  # of an answer
+STATEMENTS: Final = 50  # of a recording on one page
+ROWS: Final = 20  # of an answer, there
+ROWS_OF_ONE: Final = 200  # where its statement is alone on a page
 
 Answer = Callable[..., Awaitable[Any]]
 Allowed = Callable[[Identity, str, str], bool]
@@ -112,16 +110,25 @@ def routes(
         """One session's line."""
         found = await answers["/api/sessions/{session_id:str}"](request, session_id=session_id)
         may_end = found["state"] == "open" and allowed(await access.who(request), "administer", found["target"])
-        return await shown(request, "session.html", "/sessions", s=found, may_end=may_end, statements=None)
+        return await shown(request, "session.html", "/sessions", s=found, may_end=may_end)
 
     @get("/sessions/{session_id:str}/statements")
-    async def statements(request: Request[Any, Any, Any], session_id: FromPath[str]) -> Response[Any]:
-        """Its recording, statement by statement. That somebody looked is on record."""
-        page = await answers["/api/sessions/{session_id:str}/records"](request, session_id=session_id, skip=0)
-        replayed, trouble, more = await asyncio.to_thread(_replayed, page["records"])
+    async def statements(
+        request: Request[Any, Any, Any], session_id: FromPath[str],
+        first: Annotated[int, QueryParameter(name="from")] = 1,
+        only: Annotated[int, QueryParameter(name="statement")] = 0, row: FromQuery[int] = 0,
+    ) -> Response[Any]:  # fmt: skip
+        """Its recording on a timeline, from one statement on; of 0, the end; or one statement alone. That somebody looked is
+        on record."""
+        found = await answers["/api/sessions/{session_id:str}/statements"](
+            request, session_id=session_id, first=only or first, limit=1 if only else STATEMENTS,
+            rows=ROWS_OF_ONE if only else ROWS, row=row if only else 0,
+        )  # fmt: skip
+        s = found["session"]
+        may_end = s["state"] == "open" and allowed(await access.who(request), "administer", s["target"])
         return await shown(
-            request, "session.html", "/sessions", s=page["session"], may_end=False, statements=replayed,
-            trouble=trouble, more=more or page["more"],
+            request, "replay.html", "/sessions", s=s, may_end=may_end, only=only, found=found,
+            live=s["state"] == "open" and not only and not found["next"],
         )  # fmt: skip
 
     @get("/me")
@@ -166,19 +173,3 @@ def failed(status: int, what: str, hint: str = "") -> Response[str]:
         render("error.html", session=None, who=None, here="", nav=(), what=what, hint=hint, to="/", again=False),
         status_code=status, media_type="text/html", headers={"content-security-policy": page_policy()},
     )  # fmt: skip
-
-
-def _replayed(records: Sequence[Mapping[str, Any]]) -> tuple[list[Statement], str, bool]:
-    """The statements of a recording that one page shows, what was wrong with it, and whether there is more."""
-    replay = Replay(max_rows=ROWS)
-    found: list[Statement] = []
-    for record in records:
-        found += replay.feed(int(record["kind"]), int(record["at"]), base64.b64decode(record["body"]))
-        if len(found) > STATEMENTS:
-            break
-    else:
-        found += replay.finish()
-    own = [each for each in found if not each.by]
-    return own[:STATEMENTS], replay.trouble, len(found) > STATEMENTS
-
-

@@ -100,6 +100,25 @@ async function lookForNews(place) {
   }
 }
 
+// A recording that grows is shown again when more of it is sealed: each time that somebody is shown something, it is on record.
+async function follow(place) {
+  const bottom = () => window.innerHeight + window.scrollY >= document.documentElement.scrollHeight - 40;
+  if (sessionStorage.getItem('bottom')) window.scrollTo(0, document.documentElement.scrollHeight);
+  sessionStorage.removeItem('bottom');
+  for (;;) {
+    await pause(2000);
+    await untilShown();
+    try {
+      const now = await call('GET', `/api/sessions/${place.dataset.live}`, undefined, { live: true });
+      if (`${now.state}:${now.segments}` === place.dataset.known) continue;
+      if (bottom()) sessionStorage.setItem('bottom', '1');
+      return reload(now.state === 'open' ? 'More was sealed' : 'The session is over');
+    } catch (error) {
+      if (error.status === 401 || error.status === 404) return location.reload();
+    }
+  }
+}
+
 // One request -----------------------------------------------------------------------------------------------------------
 
 async function watchRequest(article) {
@@ -288,6 +307,8 @@ arrived();
 countDown();
 const news = document.querySelector('[data-news]');
 if (news) lookForNews(news);
+const followed = document.querySelector('[data-live]');
+if (followed) follow(followed);
 const article = byId('request');
 if (article) watchRequest(article);
 if (byId('decide')) voting(article);
