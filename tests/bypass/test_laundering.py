@@ -1,4 +1,4 @@
-"""Getting a labelled value into a place without its label, and reading it there. IDs MK-10 and MK-11 in docs/bypasses.md."""
+"""Getting a labelled value into a place without its label, and reading it there. MK-10, MK-11 and MK-26 in docs/bypasses.md."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import psycopg
 import pytest
 
+from doorward.protocols.postgres.conversation import LARGE
 from tests.bypass.conftest import LABELS, POLICY
 from tests.rig.gateway import Gateway
 from tests.rig.rawclient import RawClient, Reply
@@ -77,6 +78,26 @@ def test_mk_10_a_label_follows_its_data(door: Gateway, way: str) -> None:
                 values = set(ask(reader, look, way).values)
                 assert values == {"[ssn]"}, (name, look)
         assert not any(leak in client.received or leak in other.received for leak in LEAK)
+
+
+@pytest.mark.parametrize("way", ["simple", "extended"])
+def test_mk_26_a_long_text_is_judged_by_the_same_facts(door: Gateway, way: str) -> None:
+    """MK-26: texts over 16 KiB are judged in another process: it knows where labelled data was copied to, and that code has
+    run which may have put some into a setting; what it says of a catalogue that is old by now is not waited for."""
+    long = f" -- {'x' * LARGE}"
+    table = f"mk10.long_{way}"
+    with RawClient.to(door, groups=["writers"]) as client:
+        assert not ask(client, f"create table {table} as select ssn as a from customers", way).errors
+        assert set(ask(client, f"select reverse(a) from {table}{long}", way).values) == {"[ssn]"}
+        assert not client.query(f"copy (select reverse(a) from {table}) to stdout{long}").errors
+        assert not any(leak in client.received for leak in LEAK)
+    with RawClient.to(door, groups=["anyone"]) as client:
+        put = "do $$ begin perform set_config('app.x', (select min(ssn) from customers), false); end $$"
+        assert not ask(client, put, way).errors
+        for what in ("current_setting('app.x')", "setting) from pg_settings where (name = 'app.x'"):
+            look = f"select reverse({what})"
+            assert ask(client, look, way).values == ask(client, look + long, way).values
+        assert not any(leak in client.received for leak in LEAK)
 
 
 @pytest.mark.parametrize("way", ["simple", "extended"])

@@ -163,6 +163,36 @@ def test_pg_56_a_name_is_not_changed_and_used_in_one_text(
     assert direct.execute(f"select * from {table} order by id").fetchall() == [(1, "one"), (2, "two")]
 
 
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["begin", "set application_name = 'dba'", "commit; {}"],
+        ["begin; set application_name = 'dba'", "commit; begin; {}; commit"],
+        ["begin; set application_name = 'dba'; savepoint a", "rollback to a; {}", "commit"],
+        ["begin; set application_name = 'dba'; savepoint a", "set local application_name = 'x'", "rollback to a; {}"],
+        ["begin; set application_name = 'dba'; savepoint a; savepoint b", "release b; rollback to a; {}", "end"],
+    ],
+    ids="; ".join,
+)
+def test_pg_57_a_mark_that_goes_with_its_transaction_does_not_uncover_what_follows(
+    door: Gateway, table: str, direct: psycopg.Connection, texts: list[str]
+) -> None:
+    """PG-57: within a transaction the mark is put back for that transaction only: what ends it, or goes back to a savepoint
+    from before, and then acts in the same text is refused. On its own it runs, and what follows is marked."""
+    steal = f"insert into {table} values ({{}}, current_setting('application_name'))"
+    with RawClient.to(door, sub="namer", groups=["anyone"]) as client:
+        for text in texts[:-1] if texts[-1] in ("commit", "end") else texts:
+            reply = client.query(text.format(steal.format(11)))
+        assert reply.sqlstate == "55P02"
+        client.query("rollback")
+        for text in ("begin", "set application_name = 'dba'", "commit", steal.format(12)):
+            assert client.query(text).errors == []
+        assert client.query(f"commit; {steal.format(13)}").errors == []  # nothing was changed in this one
+    found = direct.execute(f"select id, v from {table} where id > 10 order by id").fetchall()
+    assert [number for number, _ in found] == [12, 13]
+    assert all(MARKED.fullmatch(value) for _, value in found), found
+
+
 @pytest.mark.parametrize("target", ["shop"])
 def test_pg_55_code_that_changes_the_name_is_followed(
     door: Gateway, table: str, administrator: psycopg.Connection

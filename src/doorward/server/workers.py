@@ -45,10 +45,12 @@ class _Question(msgspec.Struct, frozen=True):
     setters: frozenset[str]
     search_path: tuple[str, ...]
     labels: dict[str, str]
+    copied: dict[str, frozenset[str]]
     temporary: frozenset[str]
     changed: frozenset[tuple[str, str]]
     pinned: frozenset[str]
     unsettled: bool
+    opaque: bool
     max_bytes: int
     max_statements: int
 
@@ -57,15 +59,16 @@ class _Question(msgspec.Struct, frozen=True):
         known = facts.catalogue
         return cls(
             text, known.relations, dict(known.functions), dict(known.operators), known.schemas, known.setters,
-            facts.search_path, dict(facts.labels), facts.temporary, facts.changed, facts.pinned, facts.unsettled,
-            facts.max_bytes, facts.max_statements,
+            facts.search_path, dict(facts.labels), dict(facts.copied), facts.temporary, facts.changed, facts.pinned,
+            facts.unsettled, facts.opaque, facts.max_bytes, facts.max_statements,
         )  # fmt: skip
 
     def facts(self) -> Facts:
         return Facts(
             catalogue=Catalogue(self.relations, self.functions, self.operators, self.schemas, setters=self.setters),
-            search_path=self.search_path, labels=self.labels, temporary=self.temporary, changed=self.changed,
-            pinned=self.pinned, unsettled=self.unsettled, max_bytes=self.max_bytes, max_statements=self.max_statements,
+            search_path=self.search_path, labels=self.labels, copied=self.copied, temporary=self.temporary,
+            changed=self.changed, pinned=self.pinned, unsettled=self.unsettled, opaque=self.opaque,
+            max_bytes=self.max_bytes, max_statements=self.max_statements,
         )  # fmt: skip
 
 

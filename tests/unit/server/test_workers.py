@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 from doorward.masking.defined import Choice, Pattern
 from doorward.model import Effect
 from doorward.server import workers
@@ -36,6 +38,22 @@ async def test_the_worker_judges_as_the_gateway_does() -> None:
             assert "EMP-471147" not in shown
     finally:
         await worker.close()
+
+
+def test_a_question_carries_every_fact() -> None:
+    """Whatever the gateway judges a text by, the worker does: none of the facts is left at what it is by default."""
+    catalogue = Catalogue(
+        CATALOGUE.relations, CATALOGUE.functions, {"+": frozenset({("a", "b", "c")})}, frozenset({"x"}), "", frozenset({"code"})
+    )
+    facts = Facts(
+        catalogue=catalogue, search_path=("x",), labels={"public.customers.ssn": "ssn"}, copied={"x.y.*": frozenset({"ssn"})},
+        temporary=frozenset({"t"}), changed=frozenset({("a", "b")}), pinned=frozenset({"role"}), unsettled=True, opaque=True,
+        max_bytes=1, max_statements=2,
+    )  # fmt: skip
+    plain = Facts(CATALOGUE)
+    same = {one.name for one in fields(Facts) if getattr(facts, one.name) == getattr(plain, one.name)}
+    assert same == {"namespace"}  # which stays behind
+    assert workers._Question.of("select 1", facts).facts() == facts
 
 
 async def test_what_takes_too_long_is_unknown() -> None:

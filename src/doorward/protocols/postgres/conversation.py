@@ -61,6 +61,10 @@ RESERVED: Final = b"_doorward"
 FIXED_BY_BIND: Final = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE"})  # the rest looks names up at Execute
 UNNAMED: Final = ("P", b"")  # the portal of most batches
 MOVED: Final = "what its names stand for has changed since it was prepared"
+BORROWED: Final = (
+    "application_name tells the target whose session this is, and was changed in this transaction: "
+    "end the transaction, or go back to its savepoint, in a statement of its own, then do the rest"
+)
 
 # Asked on the session's own connection, because only that one knows its settings and its temporary relations. $1 is the mark
 # that its name must begin with, $2 whether it is put back for this transaction only (`named`).
@@ -136,6 +140,7 @@ class PostgresConversation:
         self._probing = False
         self._catalogue_due = ""
         self._moved = False  # settings were changed in the open transaction
+        self._borrowed = False  # the session's mark was put back for the open transaction only, or for a part of it
         self._deferred = self.answers.deferred
         self._batch: set[tuple[str, bytes]] = set()  # names (S a statement's, P a portal's) that this batch changed
         self._unsure: set[tuple[str, bytes]] = set()  # and those of batches that the server has yet to answer
@@ -493,6 +498,9 @@ class PostgresConversation:
         refusal: Refusal | None = None
         if template.forbidden:
             refusal = Refusal(None, None, "setting", template.forbidden)
+        elif self._borrowed and any(s.transaction for s in template.statements[:-1]):
+            # The mark goes with what ends here, and what stands behind it in the same text would run without one.
+            refusal = Refusal(None, None, "setting", BORROWED)
         objection = partial(self.masks.copies, template) if template.copies_out and template.labels else None
         if portal is None:
             return Turn(template, phase, (), (), (), False, self.in_transaction, refusal, part, objection)
@@ -956,6 +964,7 @@ class PostgresConversation:
                 self.names.version += 1
 
     def _transaction_ended(self) -> None:
+        self._borrowed = False
         if self._moved:
             self._probe_due = True
             self._moved = False
@@ -994,6 +1003,8 @@ class PostgresConversation:
     def _learn(self, rows: Sequence[Sequence[bytes | None]]) -> None:
         """Take over what the server said of this session. A role nobody granted ends it."""
         self.judge.learn(rows)
+        if rows[0][5] is not None and self.in_transaction:
+            self._borrowed = True
         self.answers.zone((rows[0][4] or b"").decode("utf-8", "replace"))
 
     # -- names, for classification -----------------------------------------------------------------------------------

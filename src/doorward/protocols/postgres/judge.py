@@ -365,6 +365,8 @@ class Judge:
 
     def asked(self, text: bytes, names: Names) -> tuple[str, Facts] | None:
         """What somebody else needs to judge a text in our place; None if it is no text at all."""
+        if self._moved():  # or what is said by the old catalogue would be asked about for ever
+            self._renew()
         try:
             return text.decode("utf-8"), self._facts(names)
         except UnicodeDecodeError:
