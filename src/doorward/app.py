@@ -37,6 +37,7 @@ from doorward.adapters.notify.slack import SlackSender
 from doorward.adapters.notify.teams import TeamsSender
 from doorward.adapters.notify.webhook import WebhookSender
 from doorward.adapters.secrets.sources import SecretSources
+from doorward.adapters.store.search import SqliteSearch
 from doorward.adapters.store.sql import SqlStore
 from doorward.adapters.telemetry.logs import configure
 from doorward.adapters.telemetry.metrics import GatewayMetrics
@@ -65,6 +66,7 @@ from doorward.guard.retention import Retention
 from doorward.guard.reveals import Reveals
 from doorward.guard.reviews import Reviews
 from doorward.guard.revocation import Revocations
+from doorward.guard.search import Search
 from doorward.guard.stamping import Stamping
 from doorward.guard.stores import SessionRow
 from doorward.guard.token_vault import TokenVault
@@ -158,8 +160,10 @@ class Gateway:
             self.policies, self.recorder, self.approvals, self.clock, budgets=self.budgets,
             hold_in_transaction=config.limits.hold_in_transaction, longest_hold=config.limits.hold,
         )  # fmt: skip
+        found = SqliteSearch(data)
+        self.search = Search(self.recorder, found, turn(data, "search"))
         self.retention = Retention(
-            self.recorder, self.clock, turn(data, DELETING), every=float(config.retention.every)
+            self.recorder, self.clock, turn(data, DELETING), every=float(config.retention.every), forget=found.delete
         )
         self.archive = self._archive()
         self.reviews = Reviews(self.approvals, self.recorder, self.clock, lambda: self.reader)
@@ -297,6 +301,7 @@ class Gateway:
                     group.create_task(self.reviews.run()),
                     group.create_task(self.reconciliations.run()),
                     group.create_task(self.retention.follow()),
+                    group.create_task(self.search.follow()),
                     group.create_task(self.authenticator.run()),
                     group.create_task(self.refusals.run()),
                     group.create_task(self.notifications.run()),

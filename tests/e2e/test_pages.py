@@ -473,6 +473,18 @@ def test_a_session_is_watched_and_ended(alice: Person, place: Place) -> None:
         expect(page.locator(".lead")).to_contain_text("closed", timeout=20_000)
         with pytest.raises(psycopg.OperationalError):
             connection.execute("select 1")
+    limit = time.monotonic() + 30
+    while page.locator("a.row").count() != 1:  # the index is some seconds behind
+        assert time.monotonic() < limit, page.locator("main").inner_text()
+        page.goto("/sessions?words=Pages_59+who:watched+target:shop+decision:refused")
+    expect(page.locator("a.row")).to_contain_text("watched")
+    page.goto("/sessions")
+    page.fill("#words-asked", "pages_59 label:nothing")
+    page.keyboard.press("Enter")
+    expect(page.locator("main .none")).to_contain_text("No ended session")
+    page.fill("#words-asked", "colour:red")
+    page.click("text=Search")
+    expect(page.locator("main .bad")).to_contain_text("there is no field colour")
     viewed = json.loads(place.gateway.cli("verify", place.gateway.data, "--json").stdout)
     assert viewed["faults"] == []
 

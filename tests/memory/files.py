@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from uuid import UUID
 
 from doorward.errors import ConfigError
@@ -141,3 +141,34 @@ def _checked(path: str) -> str:
     if any(part in ("", ".", "..") for part in path.split("/")):
         raise ValueError(path)
     return path
+
+
+class MemorySearchFiles:
+    """Satisfies `SearchFiles`."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, dict[str, frozenset[bytes]]] = {}
+        self._progress = -1
+
+    def names(self) -> list[str]:
+        return sorted(self.files)
+
+    def add(self, epoch: str, sessions: Sequence[tuple[str, Sequence[bytes]]]) -> None:
+        for session, tokens in sessions:
+            self.files.setdefault(epoch, {}).setdefault(session, frozenset(tokens))
+
+    def find(self, epoch: str, tokens: Sequence[bytes], before: int, limit: int) -> list[tuple[int, str]]:
+        there = [
+            (number, session) for number, (session, have) in enumerate(self.files.get(epoch, {}).items(), 1)
+            if have.issuperset(tokens) and (not before or number < before)
+        ]  # fmt: skip
+        return there[::-1][:limit]
+
+    def delete(self, epoch: str) -> None:
+        self.files.pop(epoch, None)
+
+    def progress(self) -> int:
+        return self._progress
+
+    def keep_progress(self, leaf: int) -> None:
+        self._progress = leaf

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
-from cyclopts import App
+from typing import Annotated
+
+from cyclopts import App, Parameter
 
 from doorward.cli import output
 from doorward.cli.gateway import HERE, Connection, GatewayClient
@@ -79,6 +81,48 @@ def list_command(
     if "observed" in counts:
         output.note("OBSERVED ran only because their target is in observe mode: they would have been refused or held")
     return 0
+
+
+@app.command(name="search")
+def search_command(
+    *words: str, limit: int = 50, rebuild: Annotated[bool, Parameter(negative="")] = False, wide: Wide = False,
+    as_json: Json = False, connection: Connection = HERE,
+) -> int:  # fmt: skip
+    """Find ended sessions that you may replay by words of their statements (masked), and by who:, target:, label:,
+    decision: and action:. All the words must be there. That you searched is recorded. Exit code 1: there is none.
+
+    Parameters
+    ----------
+    words
+        `refunds who:ada label:email decision:refused`. Whole words; capitals do not matter.
+    limit
+        How many at most.
+    rebuild
+        Make the index again from the recordings first. Needs `administer` on the gateway.
+    """
+    with GatewayClient(connection) as gateway:
+        if rebuild:
+            count = gateway.post("sessions", "search", "rebuild")["sessions"]
+            output.note(f"{count} sessions are in the index")
+            if not words:
+                return 0
+        found = gateway.get("sessions", "search", words=" ".join(words), limit=limit)
+    if as_json:
+        output.print_json(found)
+        return 0 if found["sessions"] else 1
+    output.listing(
+        found["sessions"],
+        ("ID", "OPENED", "TARGET", "KIND", "RUN", "REFUSED", "HELD", "ROWS", "WHO"),
+        lambda s: (
+            s["id"], output.moment(s["opened_at"]), s["target"], s["kind"], str(s["statements"]), str(s["refused"]),
+            str(s["held"]), str(s["rows"]), output.who(s["identity"]),
+        ),
+        none="no session that you may replay has all of these words",
+        fold=2, wide=wide, as_json=False,
+    )  # fmt: skip
+    if found["more"]:
+        output.note("there are more: add words, or raise --limit")
+    return 0 if found["sessions"] else 1
 
 
 @app.command(name="show")

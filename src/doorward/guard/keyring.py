@@ -155,6 +155,12 @@ class Keyring:
             return None
         return HKDFExpand(SHA256(), 32, b"doorward/gateway/v1\0").derive(key)
 
+    def of_search(self, epoch: str) -> bytes | None:
+        """Under which the words of an epoch's sessions are tokens (`guard.search`). None: its key is gone."""
+        if not self.has(epoch):
+            return None
+        return HKDFExpand(SHA256(), 32, b"doorward/search/v1\0").derive(self._keys[epoch])
+
     def seal_record(self, key: bytes | AESGCM, boot: str, seq: int, salt: bytes, record: bytes) -> bytes:
         """An event's private record with its salt, bound to the place of its leaf, under a data key or one `of_events`; or its
         `record_cipher`, where many are sealed."""

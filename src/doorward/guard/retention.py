@@ -21,7 +21,7 @@ It never changes when something is due: that is in the leaves.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any, Final
@@ -65,9 +65,12 @@ class Retention:
     """See the module. Methods raise UpstreamError when the record, the store or the disk do not work; what was begun is then
     finished by the next run."""
 
-    def __init__(self, recorder: Recorder, clock: Clock, turn: Turn, *, every: float = 0.0) -> None:
+    def __init__(
+        self, recorder: Recorder, clock: Clock, turn: Turn, *, every: float = 0.0,
+        forget: Callable[[str], None] | None = None,
+    ) -> None:  # fmt: skip
         self._recorder, self._clock, self._turn = recorder, clock, turn
-        self._every = every
+        self._every, self._forget = every, forget
         self.last: dict[str, Any] = {}  # what came of the last run here
 
     @property
@@ -178,6 +181,8 @@ class Retention:
     async def _carry_out(self, name: str, by: str) -> int:
         """What `retention.deleted` says of an epoch; how many recordings. Can be done again."""
         await self._destroy(name)
+        if self._forget is not None:  # what is derived from the epoch's content, and kept beside it
+            await asyncio.to_thread(self._forget, name)
         count = 0
         async for page in self._pages(*split(name)):
             sessions = await self._store.retention.deleted([row.id for row in page])

@@ -33,6 +33,7 @@ from doorward.web import (
     oauth,
     recordings,
     retention,
+    search,
     targets,
     tokens,
 )
@@ -48,7 +49,7 @@ LONGEST_END = 3600  # seconds that the process which has a session may hang, and
 class Served(
     targets.Served, tokens.Served, approvals.Served, keys.Served, agents.Served, notify.Served, exports.Served, log.Served,
     access_reviews.Served, oauth.Served,
-    sign_in.Served, retention.Served, Protocol,
+    sign_in.Served, retention.Served, search.Served, Protocol,
 ):  # fmt: skip
     """What of the gateway the API and the pages serve."""
 
@@ -204,6 +205,7 @@ def application(gateway: Served) -> Litestar:
     routes: Sequence[Any] = (
         health, readiness, metrics, whoami, sessions, session, end, reload,
         *recordings.routes(gateway, who, session_for, lines, allowed),
+        *search.routes(gateway, who, lines, allowed, administers),
         *approvals.routes(gateway, who, allowed), *keys.routes(gateway, who, allowed),
         *targets.routes(gateway, who, allowed), *tokens.routes(gateway, who, allowed),
         *agents.routes(gateway, who, administers), *notify.routes(gateway, who, administers),

@@ -22,11 +22,12 @@ from doorward.guard.keyring import Keyring
 from doorward.guard.reader import RecordReader
 from doorward.guard.recorder import Recorder
 from doorward.guard.retention import BusyError, Retention
+from doorward.guard.search import Search
 from doorward.ledger.checkpoint import NoteVerifier
 from doorward.ledger.verify import Report, Status, verify
 from doorward.model import Target
 from tests.memory.faults import Fault, Faults, KilledError
-from tests.memory.files import MemoryTurn
+from tests.memory.files import MemorySearchFiles, MemoryTurn
 from tests.suites.lives import Disk, a_session
 
 ADA, BEA = "https://idp.test|ada", "https://idp.test|bea"
@@ -129,6 +130,35 @@ async def test_what_is_due_goes_and_nothing_else() -> None:
     assert (body["class"], body["recordings"], body["held"]) == ("std-13m", 3, 0)
     assert sorted(one for _, one, _ in await told(disk, "recording.deleted")) == sorted(gone)
     assert [body["epoch"] for _, _, body in await told(disk, "key_epoch.destroyed")] == [NOVEMBER]
+
+
+async def test_what_is_derived_from_a_month_goes_with_it() -> None:
+    """Its search index, once its key is gone; no other month's; and again by the run after a deletion that died there."""
+    disk, clock, files = Disk(), Calendar(2026, 11, 20), MemorySearchFiles()
+    async with living(disk, clock) as (recorder, _):
+        await session(recorder)
+        clock.at(2026, 12, 2)
+        await session(recorder)
+        await recorder.fold()
+        assert await Search(recorder, files, MemoryTurn()).catch_up() == 2
+    december = NOVEMBER.replace("-11", "-12")
+    assert files.names() == [NOVEMBER, december]
+    clock.at(2028, 1, 1)
+
+    def forget(epoch: str) -> None:
+        assert f"kek.{epoch}" not in disk.keys.names()
+        if not died:
+            died.append(epoch)
+            raise OSError("the disk is away")
+        files.delete(epoch)
+
+    died: list[str] = []
+    async with living(disk, clock) as (recorder, _):
+        retention = Retention(recorder, clock, MemoryTurn(), forget=forget)
+        with pytest.raises(OSError, match="the disk is away"):
+            await retention.run(ADA)
+        await retention.run(ADA)
+    assert files.names() == [december]
 
 
 async def test_control_records_go_after_their_years_and_a_new_life_goes_on() -> None:

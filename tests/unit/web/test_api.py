@@ -36,6 +36,7 @@ from doorward.guard.reconciliation import Source
 from doorward.guard.retention import Retention
 from doorward.guard.reveals import Reveals
 from doorward.guard.reviews import Reviews
+from doorward.guard.search import Search
 from doorward.guard.stamping import Stamping
 from doorward.guard.stores import SessionRow
 from doorward.guard.template import Template
@@ -49,7 +50,7 @@ from doorward.model import Approval, Effect, Identity, Kind, Permit, Phase, Refu
 from doorward.policy.policies import load
 from doorward.web.api import application
 from doorward.web.browser import Browsers, SignIn
-from tests.memory.files import MemoryTurn
+from tests.memory.files import MemorySearchFiles, MemoryTurn
 from tests.rig.identities import Identities
 from tests.rig.signers import Authenticator, sign_and_vote, ssh
 from tests.suites.lives import CLOCK, Disk
@@ -132,6 +133,7 @@ class Served:
         self.approvals = Approvals(self.disk.store.approvals, self.recorder, CLOCK, policies, keys)
         self.guard = Guard(policies, self.recorder, self.approvals, CLOCK)
         self.retention = Retention(self.recorder, CLOCK, MemoryTurn())
+        self.search = Search(self.recorder, MemorySearchFiles(), MemoryTurn())
         self.reviews = Reviews(self.approvals, self.recorder, CLOCK, lambda: self.reader)
         self.targets = {"shop": SHOP, "ware": WARE}
         self.wrong = self.why = ""
@@ -317,6 +319,10 @@ async def test_who_has_no_right_learns_and_does_nothing(served: Served, method: 
             assert served.approvals.keys.of(f"{ISSUER}|eve") == []
         elif path == "/api/targets":  # those that this policy lets everybody connect to, and of them not where they are
             assert [set(each) for each in answer.json()] == [{"name", "protocol", "mode", "port", "tls"}] * 2
+        elif path == "/api/sessions/search":
+            assert answer.status_code == 400  # there is no word in it
+        elif path == "/api/sessions/search/rebuild":
+            assert answer.status_code == 403
         elif path == "/api/policy/reload":
             assert (answer.status_code, served.reloads) == (403, [])
         elif path.startswith(

@@ -115,6 +115,8 @@ TABLE: dict[tuple[str, str], dict[str, int]] = {
     ("POST", "/api/keys/webauthn"): only(FORM, others=FORM),
     ("DELETE", "/api/keys/{key:str}"): only(GONE),
     ("GET", "/api/sessions"): ANYONE,
+    ("GET", "/api/sessions/search"): only(FORM, others=FORM),  # whoever asks rightly says at least one word
+    ("POST", "/api/sessions/search/rebuild"): only(OK, "administrator", others=NO),
     ("GET", "/api/sessions/{session_id:str}"): only(OK, *SEES_SESSION),
     ("GET", "/api/sessions/{session_id:str}/records"): only(OK, "auditor") | {"agent": NO, "administrator": NO},
     ("GET", "/api/sessions/{session_id:str}/statements"): only(OK, "auditor") | {"agent": NO, "administrator": NO},

@@ -483,6 +483,8 @@ def test_what_others_wrote_is_text(text: str) -> None:
         render("approval.html", a=granted, radius=[], similar="", open=False, **common),
         render("sessions.html", going=[row], past=[row], may_end={text: True}, news="01a2:waiting:1", **common),
         render("session.html", s=row, may_end=True, **common),
+        render("found.html", sessions=[row], words=text, wrong="", more=True, **common),
+        render("found.html", sessions=[], words=text, wrong=text, more=False, **common),
         render("me.html", identity={**known, "on_behalf_of": known}, claims={text: text}, **common),
         render("keys.html", keys=[{"id": "k1", "name": text, "fingerprint": text, "method": text}], **common),
         render("agents.html", agents=[{**agent, "enabled": on, "owner_gone": on} for on in (True, False)], **common),

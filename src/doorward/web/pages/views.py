@@ -11,8 +11,9 @@ from typing import Annotated, Any, Final
 from urllib.parse import quote, urlsplit
 
 from litestar import Request, Response, get
-from litestar.exceptions import NotFoundException
+from litestar.exceptions import HTTPException, NotFoundException
 from litestar.params import FromPath, FromQuery, QueryParameter
+from litestar.status_codes import HTTP_400_BAD_REQUEST
 
 from doorward.guard import blast
 from doorward.guard.ports import Clock
@@ -60,6 +61,14 @@ def routes(
             return Response(None, status_code=307, headers={"location": gateway.url + request.url.path})
         return None
 
+    async def searched(request: Request[Any, Any, Any], words: str) -> dict[str, Any]:
+        try:
+            return {**await answers["/api/sessions/search"](request, words=words, limit=MOST), "wrong": ""}
+        except HTTPException as error:
+            if error.status_code != HTTP_400_BAD_REQUEST:
+                raise
+            return {"sessions": [], "more": False, "wrong": error.detail}
+
     def fresh(session: BrowserSession | None, to: str) -> str:
         """Where to log in anew for what needs that."""
         issuers = [each.issuer for each in gateway.sign_ins]
@@ -93,8 +102,10 @@ def routes(
         )  # fmt: skip
 
     @get("/sessions")
-    async def sessions(request: Request[Any, Any, Any]) -> Response[Any]:
-        """Sessions that go on, and past ones."""
+    async def sessions(request: Request[Any, Any, Any], words: FromQuery[str] = "") -> Response[Any]:
+        """Sessions that go on, and past ones; or those that have some words."""
+        if words.strip():
+            return await shown(request, "found.html", "/sessions", words=words, **await searched(request, words))
         who = await access.who(request)
         ask = answers["/api/sessions"]
         going = await ask(request, identity="", target="", in_state="open", since=0, before="", limit=MOST)
