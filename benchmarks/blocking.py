@@ -26,7 +26,8 @@ from doorward.protocols.postgres.redact import RowRedactor
 from doorward.protocols.postgres.redact_copy import CopyRedactor
 from doorward.protocols.postgres.wide import WHOLE, Memory, WideRow
 from doorward.protocols.postgres.wide_copy import WideLine
-from doorward.server.relay import HEARD, LINES, STRIDE
+from doorward.server.relay import HEARD, STRIDE
+from doorward.sql.classification import Copy
 
 DETECTORS_ALL = Detectors()
 MADE = (
@@ -127,14 +128,12 @@ def sent(unit: bytes, size: int) -> Iterator[Step]:
     """The steps of recording what a client sends: parameters, and COPY data."""
     value = filled(unit, size)
     yield lambda: mask_params([value] * 3, (), (), detectors=DETECTORS_ALL)
-    copied = CopiedIn(binary=False)
+    copied = CopiedIn(Copy("in"), DETECTORS_ALL)
     data = value + b"\n"
     for position in range(0, len(data), HEARD):
 
         def step(position: int = position) -> None:
-            kept = copied.feed(data[position : position + HEARD])
-            if kept and (len(kept) <= LINES or not DETECTORS_ALL.hit(kept)):
-                DETECTORS_ALL.mask_bytes(kept)
+            copied.feed(data[position : position + HEARD])
 
         yield step
 

@@ -20,7 +20,7 @@ PLACES = [
     *(ROOT / "tests" / name for name in (
         "unit/protocols/postgres/test_wire.py", "unit/model/test_visible.py", "unit/guard/test_guard.py", "e2e/test_pages.py",
         "unit/masking/test_scan.py", "unit/masking/test_detectors.py", "unit/protocols/postgres/test_wide.py",
-        "unit/server/test_lookers.py", "unit/adapters/test_store.py",
+        "unit/server/test_lookers.py", "unit/adapters/test_store.py", "unit/protocols/postgres/test_copied.py",
     )),
 ]  # fmt: skip
 TESTS = {

@@ -44,7 +44,6 @@ GATED: Final = 1 << 20  # bytes that wait for the record before the client is re
 ASKED: Final = "its client asked"
 TURN: Final = 0.02  # seconds that one answer is masked for before others have their turn
 HEARD: Final = 4096  # bytes of a client that are taken at once, where there are many
-LINES: Final = 12 << 10  # bytes of COPY data that are looked at together
 STRIDE: Final = 128 << 10  # bytes of an answer that are masked at once, at most,
 BEGINNING: Final = 32 << 10  # .. while nobody knows how slow it is,
 SHORTEST: Final = 4096  # .. and where it is slow
@@ -419,12 +418,7 @@ class Relay:
             else:
                 self._say(out)
         for sent in conversation.request_data():
-            detectors = self.guarded.guard.recorder.detectors
-            if len(sent) > LINES and detectors.hit(sent):  # a long line, at whose end somebody may have to look for long
-                self.guarded.record.request_data(b"[%d bytes, withheld]\n" % len(sent))
-                continue
-            masked = detectors.mask_bytes(sent)  # whole lines
-            self.guarded.record.request_data(sent if masked is None else masked[0])
+            self.guarded.record.request_data(sent)
         self._to_client()
 
     def _to_client(self) -> None:

@@ -49,7 +49,7 @@ from doorward.protocols.postgres.pending import (
 )
 from doorward.protocols.postgres.plain import is_batch, is_described, unfold
 from doorward.protocols.postgres.wire import Frontend
-from doorward.sql.classification import Classification, Facts
+from doorward.sql.classification import Classification, Copy, Facts
 
 MAX_PENDING: Final = 4096  # unanswered messages; a server answers long before this without being asked to flush
 MAX_DEFERRED: Final = 64
@@ -210,7 +210,7 @@ class PostgresConversation:
         return self.answers.take_record()
 
     def request_data(self) -> list[bytes]:
-        """COPY data that was forwarded since the last call, for the recording (the caller masks it)."""
+        """COPY data that was forwarded since the last call, masked, for the recording."""
         if self._copied is not None and self.answers.copying is None:  # it is over, one way or the other
             self._requests.append(self._copied.finish())
             self._copied = None
@@ -895,7 +895,7 @@ class PostgresConversation:
         if kind == Frontend.COPY_DATA:
             self._server.append(wire.message(kind, payload))
             if self._copied is None:
-                self._copied = CopiedIn(binary=_is_binary(self.answers.copying))
+                self._copied = CopiedIn(_copy_of(self.answers.copying), self.judge.detectors)
             self._requests.append(self._copied.feed(payload))
         elif kind in (Frontend.COPY_DONE, Frontend.COPY_FAIL):
             self._server.append(wire.message(kind, payload))
@@ -1057,12 +1057,11 @@ def _overtaken(before: PgTemplate, now: PgTemplate) -> bool:
     )
 
 
-def _is_binary(run: Run | None) -> bool:
-    """Whether a COPY that is reading data said that it would be binary; one that cannot be told is taken to be."""
+def _copy_of(run: Run | None) -> Copy | None:
+    """What a COPY that is reading data said of itself; None: that cannot be told."""
     if run is None or run.statement >= len(run.template.statements):
-        return True
-    copy = run.template.statements[run.statement].copy
-    return copy is None or copy.format == "binary"
+        return None
+    return run.template.statements[run.statement].copy
 
 
 def _name(raw: bytes) -> str:
