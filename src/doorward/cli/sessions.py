@@ -120,6 +120,8 @@ def search_command(
         none="no session that you may replay has all of these words",
         fold=2, wide=wide, as_json=False,
     )  # fmt: skip
+    if found["behind"]:
+        output.note("the index cannot be built at present: what ended lately may be missing")
     if found["more"]:
         output.note("there are more: add words, or raise --limit")
     return 0 if found["sessions"] else 1

@@ -117,20 +117,28 @@ class Search:
         while page := await self._recorder.store.events(types=_ENDED, after=after, limit=BATCH):
             found: dict[str, list[tuple[str, Sequence[Token]]]] = {}
             for event in page:
-                wrapped = await self._recorder.store.wrapped_key(event.session_id)
-                epoch = "" if wrapped is None else epoch_of(wrapped)
-                key = self._recorder.keyring.of_search(epoch) if epoch else None
-                row = await self._recorder.store.session(event.session_id)
-                if key is None or row is None:
-                    continue  # its key is gone, or of the time before there were epochs
-                tokens = await self._tokens(row, key)
-                found.setdefault(epoch, []).append((row.id, tokens))
-                count += 1
+                try:
+                    epoch, session = await self._taken_up(event.session_id)
+                except IntegrityError:
+                    continue  # verify says so; what is behind it must be found nevertheless
+                if epoch:
+                    found.setdefault(epoch, []).append(session)
+                    count += 1
             for epoch, sessions in found.items():
                 await asyncio.to_thread(self._files.add, epoch, sessions)
             after = page[-1].index
             await asyncio.to_thread(self._files.keep_progress, after)
         return count
+
+    async def _taken_up(self, session_id: str) -> tuple[str, tuple[str, Sequence[Token]]]:
+        """A session's epoch and its tokens; "" if its key is gone, or of the time before there were epochs. IntegrityError."""
+        wrapped = await self._recorder.store.wrapped_key(session_id)
+        epoch = "" if wrapped is None else epoch_of(wrapped)
+        key = self._recorder.keyring.of_search(epoch) if epoch else None
+        row = await self._recorder.store.session(session_id)
+        if key is None or row is None:
+            return "", (session_id, ())
+        return epoch, (session_id, await self._tokens(row, key))
 
     async def _tokens(self, row: SessionRow, key: bytes) -> list[Token]:
         reader = RecordReader(self._recorder.store, self._recorder.recordings, self._recorder.keyring)
@@ -146,8 +154,8 @@ class Search:
                     if len(found) >= MOST_WORDS:
                         break
                     found.add(each)
-            except IntegrityError:
-                pass  # verify says so; what could be read of it can be found
+            except (IntegrityError, ValueError, TypeError):
+                pass  # it is not what was sealed, and verify says so; what could be read of it can be found
             return tokens(key, found)
 
         return await asyncio.to_thread(made)

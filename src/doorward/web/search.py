@@ -48,7 +48,8 @@ def routes(
 
     @get("/api/sessions/search")
     async def search(request: Request[Any, Any, Any], words: FromQuery[str] = "", limit: FromQuery[int] = 50) -> dict[str, Any]:
-        """Ended sessions that have all the words and that the caller may replay, the latest first. `more`: there are others."""
+        """Ended sessions that have all the words and that the caller may replay, the latest first. `more`: there are others.
+        `behind`: the index cannot be built now, so that what ended lately may be missing."""
         caller = await who(request)
         if len(words) > LONGEST or limit < 1:
             raise HTTPException(status_code=400, detail=f"ask at most {LONGEST} characters, and for at least one session")
@@ -68,7 +69,7 @@ def routes(
         await gateway.guard.recorder.event(
             "recording.searched", {"words": len(words.split()), "found": len(found)}, actor=caller.id
         )
-        return {"sessions": await lines(found), "more": more}
+        return {"sessions": await lines(found), "more": more, "behind": bool(gateway.search.failed)}
 
     @post("/api/sessions/search/rebuild", status_code=HTTP_200_OK)
     async def rebuild(request: Request[Any, Any, Any]) -> dict[str, Any]:

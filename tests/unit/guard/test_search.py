@@ -68,6 +68,20 @@ async def test_sessions_are_found_by_who_and_where(served: Served, files: Search
     assert await found(search, "shop") == [two, one]
 
 
+async def test_what_is_broken_keeps_nothing_else_from_being_found(served: Served, files: SearchFiles) -> None:
+    """A wrapped key that does not open, and a recording that is not what was sealed, are for verify to name."""
+    search = searching(served, files)
+    one, two, three = [await ended(served, name, "select 1") for name in ("ada", "eve", "dora")]
+    store = served.disk.store
+    wrapped = await store.wrapped_key(one)
+    store._keys[one] = wrapped[:-1] + bytes((wrapped[-1] ^ 1,))
+    octets = served.disk.recordings.files[two]
+    served.disk.recordings.files[two] = octets[:-1] + bytes((octets[-1] ^ 1,))
+    await search.catch_up()
+    assert await found(search, "shop") == [three, two]
+    assert await found(search, "who:eve") == [two]  # from its line of the index
+
+
 async def test_the_index_dies_with_its_key(served: Served, tmp_path: Path) -> None:
     """No word of it is in the file; without its key nothing is found, and the next round deletes it."""
     files = SqliteSearch(tmp_path)

@@ -67,7 +67,7 @@ def routes(
         except HTTPException as error:
             if error.status_code != HTTP_400_BAD_REQUEST:
                 raise
-            return {"sessions": [], "more": False, "wrong": error.detail}
+            return {"sessions": [], "more": False, "behind": False, "wrong": error.detail}
 
     def fresh(session: BrowserSession | None, to: str) -> str:
         """Where to log in anew for what needs that."""
