@@ -478,6 +478,10 @@ def test_a_session_is_watched_and_ended(alice: Person, place: Place) -> None:
         assert time.monotonic() < limit, page.locator("main").inner_text()
         page.goto("/sessions?words=Pages_59+who:watched+target:shop+decision:refused")
     expect(page.locator("a.row")).to_contain_text("watched")
+    token = place.gateway.token(sub="frank", groups=["staff"])
+    for words, code, count in (("pages_59 who:watched", 0, 1), ("pages_59 who:nobody", 1, 0)):
+        asked = place.gateway.cli("sessions", "search", *words.split(), "--json", "--gateway", place.url, token=token)
+        assert (asked.returncode, len(json.loads(asked.stdout)["sessions"])) == (code, count), asked.stderr
     page.goto("/sessions")
     page.fill("#words-asked", "pages_59 label:nothing")
     page.keyboard.press("Enter")
