@@ -296,13 +296,13 @@ def mask_params(
     `formats`: none (all text), one (for all) or one each, as in Bind. `type_oids` may be shorter than `values`: not
     known. A binary value of a known type is shown as its text; of any other type in hexadecimal, unless something in
     it is confidential or it is long: then as its size. What is looked at for long is bounded: beyond CLOSELY bytes in all, a
-    value in which anything may be is withheld.
+    value in which anything may be is withheld; the shortest are looked at first, so that long ones hide none of them.
     """
-    shown: list[str | None] = []
+    shown: list[str | None] = [None] * len(values)
     left = CLOSELY
-    for index, value in enumerate(values):
+    for index in sorted(range(len(values)), key=lambda index: len(values[index] or b"")):
+        value = values[index]
         if value is None:
-            shown.append(None)
             continue
         form = 0 if not formats else formats[0] if len(formats) == 1 else formats[index] if index < len(formats) else 1
         oid = type_oids[index] if index < len(type_oids) else 0
@@ -310,20 +310,20 @@ def mask_params(
         if text is None:
             readable = value.decode("utf-8", "replace")
             hidden = len(value) > 256 or judge(readable, detectors) or judge(value.decode("latin-1"), detectors)
-            shown.append(f"[bytes:{len(value)}]" if hidden else "\\x" + value.hex())
+            shown[index] = f"[bytes:{len(value)}]" if hidden else "\\x" + value.hex()
             continue
         begin = text[:_BEGIN]
         if detectors.hit(begin.encode("utf-8", "surrogatepass")):
-            left -= len(text)
-            if left < 0:
-                shown.append(f"[{len(text)} characters, withheld]")
+            if len(text) > left:
+                shown[index] = f"[{len(text)} characters, withheld]"
                 continue
+            left -= len(text)
         masked, _ = detectors.mask(begin)
         if masked == begin and (label := judge(begin, detectors)) is not None:
             masked = redaction(label)
         if len(masked) > MAX_PARAMETER or len(text) > _BEGIN:
             masked = f"{masked[:MAX_PARAMETER]} [of {len(text)} characters]"
-        shown.append(masked)
+        shown[index] = masked
     return tuple(shown)
 
 

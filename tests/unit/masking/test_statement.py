@@ -195,6 +195,8 @@ def test_what_is_looked_at_of_parameters_is_bounded() -> None:
     assert shown[0].startswith("[ssn] to [email] ")
     assert shown[3] == f"[{len(long)} characters, withheld]"
     assert shown[4:] == ("x" * 4096 + " [of 5000 characters]", "plain")
+    # What is short is not hidden by what is long, wherever it stands.
+    assert mask_params([long.encode()] * 4 + [SSN.encode()], [], [])[4] == "[ssn]"
     for place in range(8170, 8200):
         cut = mask_params([b"." * place + b" " + SSN.encode() + b"." * 9000], [], [])[0]
         assert cut is not None
