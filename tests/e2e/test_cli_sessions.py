@@ -168,4 +168,5 @@ def test_show_end_and_who_may(door: Gateway) -> None:
         assert run(door, "sessions", "end", session).returncode == 0
         with pytest.raises(psycopg.OperationalError):
             connection.execute("SELECT 1")
+    assert sessions(door, "owner")[0]["id"] == session  # over, on record
     assert run(door, "sessions", "end", session).returncode == 1

@@ -27,6 +27,7 @@ def used() -> GatewayMetrics:
     metrics.watch("doorward_record_failed", "..", lambda: 0.0)
     metrics.count("doorward_notifications", "..", "outcome", lambda: {"sent": 2})
     metrics.watch("doorward_notifications_waiting", "..", lambda: 3.0)
+    metrics.watch("doorward_log_unwitnessed_seconds", "..", lambda: 0.5)
     return metrics
 
 
@@ -53,6 +54,7 @@ def test_what_happened_is_what_is_exposed() -> None:
         ("doorward_record_failed", ""): 0.0,
         ("doorward_notifications_total", "sent"): 2.0,
         ("doorward_notifications_waiting", ""): 3.0,
+        ("doorward_log_unwitnessed_seconds", ""): 0.5,
     }
 
 
