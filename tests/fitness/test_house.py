@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -42,11 +43,17 @@ def tracked() -> tuple[Path, ...]:
     return tuple(ROOT / os.fsdecode(name) for name in listed.split(b"\0") if name and (ROOT / os.fsdecode(name)).exists())
 
 
+@functools.cache
+def parsed() -> Mapping[Path, ast.Module]:
+    """The modules of src/."""
+    return {path: ast.parse(path.read_text()) for path in SOURCE.rglob("*.py")}
+
+
 def calls(name: str) -> list[str]:
     """Where in src/ something called `name` is called, as path:line."""
     found = []
-    for path in SOURCE.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+    for path, module in parsed().items():
+        for node in ast.walk(module):
             if isinstance(node, ast.Call):
                 called = node.func
                 if getattr(called, "id", getattr(called, "attr", None)) == name:
@@ -76,10 +83,10 @@ def test_no_module_evaluates_text_or_unpickles() -> None:
     """Nothing in src/ calls eval, exec or pickle: bytes from outside never become code."""
     # re.compile is another compile; the built-in one is useless without the other two
     assert not calls("eval") + calls("exec")
-    for path in SOURCE.rglob("*.py"):
+    for path, module in parsed().items():
         names = {
             alias.name
-            for node in ast.walk(ast.parse(path.read_text()))
+            for node in ast.walk(module)
             if isinstance(node, ast.Import)
             for alias in node.names
         }
