@@ -110,6 +110,8 @@ class Carrier:
                 await writer.drain()
         except (OSError, asyncio.IncompleteReadError, TimeoutError):
             pass
+        except asyncio.CancelledError:
+            pass  # by `close`, which waits for it; asyncio would print it as an error of its own
         finally:
             self._open.discard(task)
             writer.close()

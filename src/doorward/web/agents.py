@@ -15,8 +15,9 @@ from litestar.params import FromPath, JSONBody
 from litestar.status_codes import HTTP_200_OK, HTTP_201_CREATED
 
 from doorward.guard.agents import Agents
+from doorward.guard.guard import Guard
 from doorward.guard.revocation import KINDS, Revocations, describe
-from doorward.guard.stores import Agent
+from doorward.guard.stores import Agent, SessionRow
 from doorward.model import Identity
 
 Who = Callable[[Request[Any, Any, Any]], Awaitable[Identity]]
@@ -29,6 +30,9 @@ class Served(Protocol):
 
     agents: Agents
     revocations: Revocations
+    guard: Guard
+
+    async def find_session(self, session_id: str) -> SessionRow | None: ...
 
 
 def routes(gateway: Served, who: Who, administers: Administers) -> Sequence[Any]:
@@ -136,9 +140,15 @@ def routes(gateway: Served, who: Who, administers: Administers) -> Sequence[Any]
             raise HTTPException(
                 status_code=400, detail='send {"kind": "subject, agent, jti or session", "value": "..", "reason": ".."}'
             )
+        kind, value = data["kind"], data["value"]
+        # A name that nobody has is a slip of the pen, and who believes that somebody is locked out is worse off than before.
+        if kind == "agent" and "|" not in value and gateway.agents.get(value) is None:
+            raise HTTPException(status_code=422, detail=f"there is no agent {value[:64]}: see `doorward agents list`")
+        if kind == "session" and value not in gateway.guard.sessions and await gateway.find_session(value) is None:
+            raise HTTPException(status_code=422, detail=f"there is no session {value[:64]}: see `doorward sessions list`")
         try:
             made = await gateway.revocations.revoke(
-                data["kind"], data["value"], actor=caller.id, reason=data.get("reason", ""), lasts=lasts
+                kind, value, actor=caller.id, reason=data.get("reason", ""), lasts=lasts
             )
         except ValueError as error:
             raise HTTPException(status_code=422, detail=str(error)) from None

@@ -56,16 +56,23 @@ def routes(gateway: Served, who: Who, allowed: Allowed) -> Sequence[Any]:
             raise HTTPException(status_code=400, detail=error.message) from None
         raise PermissionDeniedException(detail=str(error)) from None
 
+    async def holder(request: Request[Any, Any, Any]) -> Identity:
+        """Whoever asks, with a login: a token for some targets only makes nobody an approver."""
+        identity = await who(request)
+        if any(link.audience for link in identity.chain()):
+            raise PermissionDeniedException(detail="this token is good for its targets only: keys are for whoever logs in")
+        return identity
+
     @get("/api/keys")
     async def own(request: Request[Any, Any, Any]) -> list[dict[str, Any]]:
         """The caller's keys, revoked ones too."""
-        identity = await who(request)
+        identity = await holder(request)
         return [_shown(key) for key in registry.of(identity.id)]
 
     @post("/api/keys/ssh/options", status_code=HTTP_200_OK)
     async def ssh_options(request: Request[Any, Any, Any], data: JSONBody[dict[str, Any]]) -> dict[str, Any]:
         """What to sign to register an SSH key: {"public_key"}. `challenge` is the exact text."""
-        identity = await who(request)
+        identity = await holder(request)
         (line,) = texts(data, "public_key")
         try:
             challenge = registry.ssh_challenge(identity, line)
@@ -76,7 +83,7 @@ def routes(gateway: Served, who: Who, allowed: Allowed) -> Sequence[Any]:
     @post("/api/keys/ssh", status_code=HTTP_200_OK)
     async def ssh(request: Request[Any, Any, Any], data: JSONBody[dict[str, Any]]) -> dict[str, Any]:
         """Register an SSH key: {"public_key", "name", "proof": the signature over the challenge, armored}."""
-        identity = await who(request)
+        identity = await holder(request)
         line, name, proof = texts(data, "public_key", "name", "proof")
         try:
             return _shown(await registry.register_ssh(identity, line, name, proof))
@@ -94,7 +101,7 @@ def routes(gateway: Served, who: Who, allowed: Allowed) -> Sequence[Any]:
             UserVerificationRequirement,
         )
 
-        identity = await who(request)
+        identity = await holder(request)
         try:
             registry.check_who(identity)
             known = [key for key in registry.of(identity.id) if key.credential]
@@ -122,7 +129,7 @@ def routes(gateway: Served, who: Who, allowed: Allowed) -> Sequence[Any]:
         from webauthn.helpers.exceptions import WebAuthnException
         from webauthn.helpers.structs import AttestationFormat
 
-        identity = await who(request)
+        identity = await holder(request)
         credential = data.get("credential")
         if not isinstance(credential, dict):
             raise HTTPException(status_code=400, detail='send {"name": "...", "credential": {...}}')
@@ -164,7 +171,7 @@ def routes(gateway: Served, who: Who, allowed: Allowed) -> Sequence[Any]:
     async def revoke(request: Request[Any, Any, Any], key: FromPath[str]) -> dict[str, Any]:
         """Revoke a key: one's own, or anybody's, with `administer` on every target. What it signed and is not used yet
         counts no more."""
-        identity = await who(request)
+        identity = await holder(request)
         found = registry.find(key)
         if found is None or found.revoked_at or not (found.owner == identity.id or _rules(identity)):
             raise NotFoundException(detail=f"there is no key {key} that you may revoke")

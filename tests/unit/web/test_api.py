@@ -662,6 +662,29 @@ async def test_sampling_takes_what_makes_sense(served: Served, body: dict[str, A
         assert (await ask(served, "/api/targets/shop/samples", body, who="adam")).status_code == 409
 
 
+@pytest.mark.parametrize(
+    ("method", "path"), [(m, p) for m, p in ROUTES if p.startswith("/api/keys")], ids=str
+)
+async def test_a_token_for_some_targets_makes_nobody_an_approver(served: Served, method: str, path: str) -> None:
+    """TK-08: what was exchanged for one target registers, shows and revokes no key."""
+    PEOPLE["narrow"] = replace(PEOPLE["dora"], audience=("shop",))
+    try:
+        answer = await ask(served, path, {} if method == "POST" else None, who="narrow", method=method)
+    finally:
+        del PEOPLE["narrow"]
+    assert (answer.status_code, "good for its targets only" in answer.json()["error"]) == (403, True)
+
+
+@pytest.mark.parametrize(("kind", "value", "status"), [
+    ("agent", "nosuch", 422), ("session", "01a20748-05e8-707b-b5cd-49c85c9097bf", 422),
+    ("subject", f"{ISSUER}|nobody yet", 201), ("jti", "of a token", 201),
+])  # fmt: skip
+async def test_what_is_not_there_is_not_revoked(served: Served, kind: str, value: str, status: int) -> None:
+    """A slip in an agent's name or a session's id is an error; whoever was never here may be kept out all the same."""
+    answer = await ask(served, "/api/revocations", {"kind": kind, "value": value}, who="adam")
+    assert answer.status_code == status, answer.text
+
+
 ACCOUNT = {"pid": 7, "started": 1000, "role": "app"}
 
 
