@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from doorward.cli.demo import _make
+from doorward.errors import ConfigError
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -147,3 +150,16 @@ def test_make_runs_it(target: str) -> None:
     last = done.stdout.strip().splitlines()[-1]
     assert "-m doorward demo" in last
     assert ("--interactive" in last) is ("INTERACTIVE" in target)
+
+
+def test_two_do_not_share_a_folder(tmp_path: Path) -> None:
+    """A second one ends before it touches what the first has; when the first is over, or was killed, the folder is free."""
+    folder = tmp_path / "demo"
+    running = _make(folder)
+    (folder / "precious").touch()
+    with pytest.raises(ConfigError, match="is running in"):
+        _make(folder)
+    assert (folder / "precious").exists()
+    running.close()
+    _make(folder).close()
+    assert not (folder / "precious").exists()

@@ -44,7 +44,10 @@ class Votes:
         if self.unread:
             return f"not looked at: {self.unread}"
         old = f", {self.unsigned:,} of before votes were signed" if self.unsigned else ""
-        return f"{self.signatures:,} signed by {self.keys:,} keys, {self.spent:,} approvals spent{old}; every signature holds"
+        return (
+            f"{self.signatures:,} signed; approvers' keys on record: {self.keys:,}; "
+            f"requests spent on a statement: {self.spent:,}{old}. Every signature holds"
+        )
 
 
 def check_votes(data: Path, report: Report) -> Votes:

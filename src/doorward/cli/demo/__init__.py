@@ -11,12 +11,14 @@ behind. Exit code 0 only if every step did what it says.
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 import signal
 import sys
 import time
 from pathlib import Path
 from types import FrameType
+from typing import IO
 
 from doorward.errors import ConfigError, DoorwardError
 
@@ -46,7 +48,7 @@ def demo(*, interactive: bool = False, folder: Path = Path(".demo")) -> int:
         signal.signal(number, _interrupted)
     screen = Screen()
     folder = folder.absolute()
-    _make(folder)
+    running = _make(folder)
     stage = None
     try:
         screen.title("Doorward: the door that every agent goes through")
@@ -84,17 +86,35 @@ def demo(*, interactive: bool = False, folder: Path = Path(".demo")) -> int:
         raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        running.close()
     return 0
 
 
-def _make(folder: Path) -> None:
-    """An empty folder of our own. Only a folder that an earlier demonstration made is ever emptied."""
+def _make(folder: Path) -> IO[str]:
+    """An empty folder of our own. Only a folder that an earlier demonstration made, and that none is running in, is ever
+    emptied: it is running as long as what this returns is open."""
     if folder.exists():
         if any(folder.iterdir()) and not (folder / MARK).exists():
             raise ConfigError(f"{folder} is there and is no demonstration's", hint="name another one with --folder")
+        if (folder / MARK).exists():
+            _locked(folder).close()
         shutil.rmtree(folder)
     folder.mkdir(mode=0o711, parents=True)
     (folder / MARK).write_text("made by doorward demo; deleted by it\n")
+    return _locked(folder)
+
+
+def _locked(folder: Path) -> IO[str]:
+    mark = (folder / MARK).open()
+    try:
+        fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        mark.close()
+        raise ConfigError(
+            f"a demonstration is running in {folder}",
+            hint="end it with Ctrl-C where it runs, or name another folder with --folder",
+        ) from None
+    return mark
 
 
 def _interrupted(_number: int, _frame: FrameType | None) -> None:
