@@ -215,6 +215,11 @@ def renewed(login: Login) -> Login:
     """The same login with a new token. Raises AuthenticationError, UpstreamError."""
     from doorward.adapters.identity.device import TokenClient
 
+    if not login.refresh_token and login.spent and login.expires_at > time.time():
+        raise AuthenticationError(
+            "your login's token was exchanged already, which can be done once, and the issuer gave nothing to renew it with",
+            hint="`doorward connect` and `doorward run` go on with what it was exchanged for; for another, log in again",
+        )
     if not login.refresh_token:
         raise AuthenticationError("your login has ended, and the issuer gave nothing to renew it with", hint=AGAIN)
     client = TokenClient(login.issuer, login.client_id, ca_file=login.ca_file)

@@ -85,8 +85,12 @@ def test_a_login_that_the_issuer_ended_says_so(kept: Logins, monkeypatch: pytest
         kept.token(HERE)
     assert "doorward login" in refused.value.hint
     kept.keep(replace(login(-5), refresh_token=""))
-    with pytest.raises(AuthenticationError, match="nothing to renew it with"):
+    with pytest.raises(AuthenticationError, match="login has ended, and the issuer gave nothing to renew it with"):
         kept.token(HERE)
+    kept.keep(replace(login(600), refresh_token="", spent=True))  # it stands, and may not be exchanged again
+    with pytest.raises(AuthenticationError, match="was exchanged already") as refused:
+        kept.token(HERE, unspent=True)
+    assert "doorward connect" in refused.value.hint
 
 
 @pytest.mark.parametrize("text", ["", "[]", "not json", '{"gateway": 1, "more": 2}', '{"gateway": "x"}'])
