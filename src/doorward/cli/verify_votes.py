@@ -46,7 +46,7 @@ class Votes:
         old = f", {self.unsigned:,} of before votes were signed" if self.unsigned else ""
         return (
             f"{self.signatures:,} signed; approvers' keys on record: {self.keys:,}; "
-            f"requests spent on a statement: {self.spent:,}{old}. Every signature holds"
+            f"requests spent on a statement: {self.spent:,}{old}; every signature holds"
         )
 
 
